@@ -1,0 +1,25 @@
+"""MeDSLIP on JAX: medical vision-language pre-training for TPU and GPU.
+
+Public names are loaded on first use, so that data workers, which need only the vocabulary, do not import JAX.
+"""
+
+import importlib
+
+from medslip_jax.errors import InputError
+from medslip_jax.version import __version__
+
+_LAZY = {
+    "MeDSLIP": "medslip_jax.models",
+    "MeDSLIPConfig": "medslip_jax.models",
+    "medslip_loss": "medslip_jax.losses",
+    "from_torch": "medslip_jax.torch_checkpoint",
+    "to_torch": "medslip_jax.torch_checkpoint",
+}
+
+__all__ = ["InputError", "MeDSLIP", "MeDSLIPConfig", "__version__", "from_torch", "medslip_loss", "to_torch"]
+
+
+def __getattr__(name: str):
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)

@@ -1,0 +1,43 @@
+"""`medslip VERB ...`: finds the verb's module and calls its `main(argv)`."""
+
+import importlib
+import sys
+
+from medslip_jax.errors import InputError
+
+# verb -> (module, one line of help); a module is imported only when its verb is asked for.
+VERBS = {
+    "pretrain": ("medslip_jax.pretrain", "pre-train a model from a config"),
+    "evaluate": ("medslip_jax.evaluate", "zero-shot classification and grounding of a checkpoint"),
+    "data": ("medslip_jax.data", "build a data set as ArrayRecord files"),
+    "books": ("medslip_jax.books", "write the text tables of a BERT encoder"),
+}
+
+
+def usage() -> str:
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {text}" for verb, (_, text) in VERBS.items()]
+    return "\n".join(["usage: medslip VERB ...   (medslip VERB --help for a verb's flags)", "", *lines])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one verb; returns the exit code: 0 done, 1 the verb says so, 2 bad input."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if argv else 2
+    if argv[0] not in VERBS:
+        print(f"medslip: unknown verb {argv[0]!r}; one of: {', '.join(VERBS)}", file=sys.stderr)
+        return 2
+    try:
+        return importlib.import_module(VERBS[argv[0]][0]).main(argv[1:]) or 0
+    except InputError as error:
+        print(f"medslip: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("medslip: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""Package metadata of medslip_jax."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = (HERE / "medslip_jax" / "version.py").read_text().split('"')[-2]
+
+# Lower bounds are versions that the suite has been run with; no caps, as no break is known.
+REQUIRES = [
+    "jax>=0.10.2",
+    "flax>=0.12.8",
+    "optax>=0.2.5",
+    "orbax-checkpoint>=0.12.8",
+    "grain>=0.2.18",
+    "array-record>=0.8",
+    "tensorflow-datasets>=4.9.10",
+    "importlib_resources>=6.0",  # imported by tensorflow-datasets 4.9.10, which does not require it
+    "ml-collections>=1.1",
+    "clu>=0.0.12",
+    "transformers>=5.0",
+    "tokenizers>=0.22",
+    "safetensors>=0.6",
+    "numpy>=2.0",
+    "opencv-python-headless>=4.10",
+    "pillow>=11.0",
+    "pydicom>=3.0",
+    "scikit-learn>=1.6",
+    "matplotlib>=3.9",
+    "tensorboardX>=2.6",
+    "tqdm>=4.66",
+    "jaxtyping>=0.3",
+]
+
+setup(
+    name="medslip_jax",
+    version=VERSION,
+    description="MeDSLIP, medical vision-language pre-training, on JAX for TPU and GPU",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["medslip_jax", "medslip_jax.*", "data_pipelines", "data_pipelines.*"]),
+    package_data={"medslip_jax": ["assets/*.json", "assets/*.npz"]},
+    install_requires=REQUIRES,
+    extras_require={
+        "tpu": ["jax[tpu]"],
+        "cuda": ["jax[cuda12]"],
+        "torch": ["torch>=2.13"],
+        "beam": ["apache-beam>=2.60"],
+        "dev": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.14", "nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29"],
+    },
+    entry_points={"console_scripts": ["medslip = medslip_jax.cli:main"]},
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Medical Science Apps.",
+    ],
+)
