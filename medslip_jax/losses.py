@@ -1,0 +1,183 @@
+"""The three losses of SPEC 4 as pure functions over the label matrix: no loop over images or classes.
+
+Notation: B images, A anatomies, P pathologies, D feature width, T text width, K negatives.
+Every mean is over the global batch; a batch with no entry for a term contributes 0.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Int8, PRNGKeyArray
+
+NUM_NEGATIVES = 7
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """Weights and options; the defaults are the released ones.
+
+    Attributes:
+      exist_weight: weight of the existence terms.
+      alpha: weight of ProtoCL.
+      beta: weight of ICL.
+      similarity: of ProtoCL and ICL: "dot" as released, or "cosine", which divides each vector by its length and
+        the product by `temperature`; keeps the first steps of a run from scratch from being spent on lengths.
+      temperature: of "cosine"; unused with "dot".
+      exclude_classes: pathology indices left out of the pathology existence and ProtoCL terms.
+    """
+
+    exist_weight: float = 1.0
+    alpha: float = 1.0
+    beta: float = 1.0
+    similarity: Literal["dot", "cosine"] = "dot"
+    temperature: float = 0.1
+    exclude_classes: tuple[int, ...] = ()
+
+
+def existence_labels(matrix: Int8[Array, "b a p"], *, axis: int) -> Int8[Array, "b q"]:
+    """1 if any entry along `axis` is 1, else 0 if any is 0, else -1: simply the maximum of {-1, 0, 1}.
+
+    >>> existence_labels(jnp.array([[[1, -1], [0, -1]]], jnp.int8), axis=1).tolist()
+    [[1, -1]]
+    """
+    return matrix.max(axis=axis)
+
+
+def _mean_where(values: Array, keep: Array) -> Float[Array, ""]:
+    """Mean of the kept values; 0, with a zero gradient, if none is kept."""
+    keep = jnp.asarray(keep, values.dtype)
+    return (values * keep).sum() / jnp.maximum(keep.sum(), 1)
+
+
+def existence(logits: Float[Array, "b q 2"], labels: Int8[Array, "b q"]) -> Float[Array, ""]:
+    """Cross-entropy over the mentioned classes (label >= 0); index 1 of the logits means present."""
+    log_p = jax.nn.log_softmax(logits)
+    chosen = jnp.where(labels == 1, log_p[..., 1], log_p[..., 0])
+    return -_mean_where(chosen, labels >= 0)
+
+
+def draw_negatives(key: PRNGKeyArray, positive: Array, *, count: int = NUM_NEGATIVES) -> Int[Array, "b q k"]:
+    """`count` candidates a query, uniform without replacement among those that are not positive.
+
+    The `count` largest of independent uniform numbers are such a draw; positives get -1 and so come last.
+
+    Args:
+      key: random key; drawn on the device that runs the step.
+      positive: bool b q c, True where candidate c is part of the prototype.
+      count: negatives a query; at least that many candidates must be negative.
+    """
+    scores = jnp.where(positive, -1.0, jax.random.uniform(key, positive.shape))
+    return jax.lax.top_k(scores, count)[1]
+
+
+def proto_cl(
+    projection: Float[Array, "b q t"],
+    book: Float[Array, "c t"],
+    positive: Array,
+    negatives: Int[Array, "b q k"],
+    counted: Array,
+    *,
+    config: LossConfig = LossConfig(),
+) -> Float[Array, ""]:
+    """Prototype-contrastive loss of one stream against the other stream's text table.
+
+    The prototype is the mean of the positive rows, so its logit is the mean of their logits: one product
+    projection x book serves the prototype and all candidates.
+
+    Args:
+      projection: decoder outputs in text space.
+      book: text table of the other stream, c rows.
+      positive: bool b q c, the rows whose mean is the prototype.
+      negatives: row indices of the other candidates.
+      counted: bool b q, the (image, class) entries that enter the mean.
+      config: similarity and temperature.
+    """
+    logits = _similarity("bqt,ct->bqc", projection, book, config)
+    positive = jnp.asarray(positive, logits.dtype)
+    prototype = (logits * positive).sum(-1) / jnp.maximum(positive.sum(-1), 1)
+    candidates = jnp.take_along_axis(logits, negatives, axis=-1)
+    every = jnp.concatenate([prototype[..., None], candidates], axis=-1)
+    return _mean_where(jax.nn.logsumexp(every, axis=-1) - prototype, counted)
+
+
+def icl(
+    anatomy: Float[Array, "b a d"],
+    pathology: Float[Array, "b p d"],
+    matrix: Int8[Array, "b a p"],
+    *,
+    config: LossConfig = LossConfig(),
+) -> Float[Array, ""]:
+    """Intra-image loss: S = z_A . z_P against M, binary cross-entropy over the entries with M >= 0."""
+    score = _similarity("bad,bpd->bap", anatomy, pathology, config)
+    target = jnp.asarray(matrix == 1, score.dtype)
+    return _mean_where(jax.nn.softplus(score) - target * score, matrix >= 0)
+
+
+def _similarity(equation: str, x: Array, y: Array, config: LossConfig) -> Array:
+    if config.similarity == "cosine":
+        x, y = (v * jax.lax.rsqrt(jnp.square(v).sum(-1, keepdims=True) + 1e-6) for v in (x, y))
+        return jnp.einsum(equation, x, y) / config.temperature
+    return jnp.einsum(equation, x, y)
+
+
+def medslip_loss(
+    out: Mapping[str, Mapping[str, Array]],
+    matrix: Int8[Array, "b a p"],
+    pathology_book: Float[Array, "p t"],
+    anatomy_book: Float[Array, "a t"],
+    *,
+    rng: PRNGKeyArray | None = None,
+    negatives: Mapping[str, Array] | None = None,
+    config: LossConfig = LossConfig(),
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """Total loss and its five terms.
+
+    Args:
+      out: what `MeDSLIP` returns; without "anatomy" (single stream) the anatomy and ICL terms are absent.
+      matrix: labels in {-1, 0, 1}.
+      pathology_book: the pathology text table.
+      anatomy_book: the anatomy text table.
+      rng: key for drawing negatives; or
+      negatives: given indices {"pathology": b p 7, "anatomy": b a 7}.
+      config: weights and options.
+
+    Returns:
+      (total, {"exist_pathology", "proto_pathology", "exist_anatomy", "proto_anatomy", "icl"}), unweighted terms.
+
+    Raises:
+      ValueError: unless exactly one of rng and negatives is given.
+    """
+    if (rng is None) == (negatives is None):
+        raise ValueError("medslip_loss: give exactly one of rng= and negatives=")
+    exists = {"pathology": existence_labels(matrix, axis=1), "anatomy": existence_labels(matrix, axis=2)}
+    if config.exclude_classes:
+        excluded = jnp.array(config.exclude_classes)
+        exists["pathology"] = exists["pathology"].at[:, excluded].set(-1)
+    positive = {"pathology": (matrix == 1).swapaxes(1, 2), "anatomy": matrix == 1}
+    other_book = {"pathology": anatomy_book, "anatomy": pathology_book}
+    terms = {}
+    for i, stream in enumerate(("pathology", "anatomy")):
+        if stream not in out:
+            continue
+        drawn = (
+            negatives[stream]
+            if negatives is not None
+            else draw_negatives(jax.random.fold_in(rng, i), positive[stream])
+        )
+        terms[f"exist_{stream}"] = existence(out[stream]["logits"], exists[stream])
+        terms[f"proto_{stream}"] = proto_cl(
+            out[stream]["projection"],
+            other_book[stream],
+            positive[stream],
+            drawn,
+            exists[stream] == 1,
+            config=config,
+        )
+    if "anatomy" in out:
+        terms["icl"] = icl(out["anatomy"]["features"], out["pathology"]["features"], matrix, config=config)
+    weights = {"exist": config.exist_weight, "proto": config.alpha, "icl": config.beta}
+    total = sum(weights[name.split("_")[0]] * value for name, value in terms.items())
+    return total, terms

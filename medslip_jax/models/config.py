@@ -1,0 +1,66 @@
+"""What a MeDSLIP model is made of: one frozen, hashable record, checked when it is made."""
+
+import dataclasses
+from typing import Literal, get_args, get_origin, get_type_hints
+
+from medslip_jax.errors import InputError
+
+Backbone = Literal["resnet50", "resnet18"]
+MaskActivation = Literal["none", "sigmoid", "off"]
+Streams = Literal["dual", "pathology"]
+LinearInit = Literal["released", "xavier"]
+DType = Literal["float32", "bfloat16"]
+
+
+@dataclasses.dataclass(frozen=True)
+class MeDSLIPConfig:
+    """Defaults are the paper's ResNet-50 model (SPEC 3).
+
+    Attributes:
+      backbone: image trunk, torchvision's up to `layer3`.
+      trunk_width: channels of the stem; 64 is torchvision's, 32 halves every layer.
+      embed_dim: D, the width of patches, queries and decoders.
+      text_dim: T, the width of the text tables.
+      decoder_layers: layers of each query decoder.
+      decoder_heads: attention heads; must divide embed_dim.
+      decoder_ffn_dim: hidden width of a decoder layer's feed-forward block.
+      dropout: rate of every dropout (decoders and heads).
+      mask_activation: what is applied to the disentangling mask: nothing (released), a sigmoid, or "off",
+        which feeds both streams the same patches (ablation).
+      share_query_projection: one Linear(T, D) for both text tables (released), or one for each.
+      streams: "dual", or "pathology" for the single-stream ablation, which has neither mask nor anatomy stream.
+      linear_init: N(0, 0.02) as released, or Xavier uniform, for every linear layer.
+      dtype: computations of the trunk and decoders; parameters, statistics, norms and softmax stay float32.
+    """
+
+    backbone: Backbone = "resnet50"
+    trunk_width: int = 64
+    embed_dim: int = 256
+    text_dim: int = 768
+    decoder_layers: int = 4
+    decoder_heads: int = 4
+    decoder_ffn_dim: int = 1024
+    dropout: float = 0.1
+    mask_activation: MaskActivation = "none"
+    share_query_projection: bool = True
+    streams: Streams = "dual"
+    linear_init: LinearInit = "released"
+    dtype: DType = "float32"
+
+    def __post_init__(self):
+        for name, kind in get_type_hints(type(self)).items():
+            value = getattr(self, name)
+            if get_origin(kind) is Literal and value not in get_args(kind):
+                raise InputError(f"model.{name}={value!r}: must be one of {', '.join(get_args(kind))}")
+            if kind is int and value < 1:
+                raise InputError(f"model.{name}={value!r}: must be at least 1")
+        if self.embed_dim % self.decoder_heads:
+            raise InputError(
+                f"model.decoder_heads={self.decoder_heads} does not divide model.embed_dim={self.embed_dim}"
+            )
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"model.dropout={self.dropout}: must be in [0, 1)")
+
+    @property
+    def stream_names(self) -> tuple[str, ...]:
+        return ("pathology", "anatomy") if self.streams == "dual" else ("pathology",)
