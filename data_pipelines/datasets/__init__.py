@@ -1,0 +1,73 @@
+"""The data sets that `medslip data build` can make, and the one way to open a built split.
+
+    BUILDERS["phantom"]()                        -> the TFDS builder class (imported when asked for)
+    open_split("data", "phantom", "train")       -> random access to the records of data/phantom/<version>
+"""
+
+import importlib
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+from data_pipelines import records
+from medslip_jax.errors import InputError
+
+# name -> module and builder class
+BUILDERS = {
+    "phantom": ("data_pipelines.datasets.phantom", "Phantom"),
+    "folder": ("data_pipelines.datasets.folder", "Folder"),
+}
+
+
+def builder_class(name: str) -> type[tfds.core.GeneratorBasedBuilder]:
+    """The TFDS builder of that name; `InputError` lists the names if there is none."""
+    if name not in BUILDERS:
+        raise InputError(f"unknown data set {name!r}; one of: {', '.join(BUILDERS)}")
+    module, attribute = BUILDERS[name]
+    return getattr(importlib.import_module(module), attribute)
+
+
+class RecordSource:
+    """Random access to the records of one built split: `source[i]` is a record (see `data_pipelines.records`).
+
+    Pickled as (directory, split) and opened again, as grain sends sources to its worker processes.
+    """
+
+    def __init__(self, directory: str | Path, split: str):
+        self._directory, self._split = str(directory), split
+        builder = tfds.builder_from_directory(self._directory)
+        if split not in builder.info.splits:
+            found = ", ".join(builder.info.splits) or "none"
+            raise InputError(f"{directory}: no split {split!r}; it has: {found}")
+        self._source = builder.as_data_source(split)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> dict:
+        return records.decode(self._source[index])
+
+    def __repr__(self) -> str:
+        return f"RecordSource({self._directory!r}, {self._split!r})"
+
+    def __reduce__(self):
+        return RecordSource, (self._directory, self._split)
+
+
+def open_split(data_dir: str | Path, name: str, split: str) -> RecordSource:
+    """Opens a built split.
+
+    Args:
+      data_dir: the directory given to `medslip data build NAME --out DATA_DIR`.
+      name: a data set's name, or the path (absolute or below data_dir) of a directory with dataset_info.json.
+      split: "train", "validation" or "test".
+
+    Raises:
+      InputError: nothing built there (the message has the command that builds it), or no such split.
+    """
+    directory = Path(data_dir) / name
+    found = sorted(directory.glob("dataset_info.json")) or sorted(directory.glob("*/dataset_info.json"))
+    if not found:
+        known = name if name in BUILDERS else "NAME"
+        raise InputError(f"{directory}: no built data set; make it with: medslip data build {known} --out {data_dir}")
+    return RecordSource(found[-1].parent, split)

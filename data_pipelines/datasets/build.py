@@ -1,0 +1,69 @@
+"""Builds a data set beside its place and moves it there when it is complete."""
+
+import contextlib
+import io
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+from data_pipelines.datasets import builder_class
+from medslip_jax.errors import InputError
+
+DROPS_FILE = "drops.json"
+
+
+def build(name: str, *, out: str | Path, existing: str = "refuse", **arguments) -> dict:
+    """Builds data set `name` as out/name/version.
+
+    The files are written to a hidden directory in `out` and renamed at the end, so that a build that stops half-way
+    leaves nothing which looks like data. What was left out is in drops.json next to dataset_info.json.
+
+    Args:
+      name: a key of `datasets.BUILDERS`.
+      out: the data directory, later the first argument of `datasets.open_split`.
+      existing: "refuse" or "overwrite" what is already there.
+      **arguments: of the builder class.
+
+    Returns:
+      {"directory": str, "splits": {split: examples}, "drops": [{"row", "file", "reason"}]}.
+
+    Raises:
+      InputError: out/name exists and is not to be overwritten, cannot be written, or whatever the builder complains of.
+    """
+    out, final = Path(out), Path(out) / name
+    cls = builder_class(name)
+    if final.exists() and existing != "overwrite":
+        raise InputError(f"{final} exists; choose another --out or add --overwrite")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{name}-building-", dir=out))
+    except OSError as error:
+        raise InputError(f"{out}: cannot write there ({error.strerror})") from error
+    try:
+        builder = cls(data_dir=work, **arguments)
+        _prepare(builder)
+        drops = sorted(getattr(builder, "drops", []), key=lambda drop: drop["row"])
+        splits = {split: info.num_examples for split, info in builder.info.splits.items()}
+        if not sum(splits.values()):
+            raise InputError(f"{name}: nothing left to write; all {len(drops)} rows were dropped, first: {drops[0]['reason']}")
+        target = Path(builder.data_dir)
+        (target / DROPS_FILE).write_text(json.dumps(drops, indent=1) + "\n", encoding="utf-8")
+        if final.exists():
+            shutil.rmtree(final)
+        (work / name).rename(final)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return {"directory": str(final / target.name), "splits": splits, "drops": drops}
+
+
+def _prepare(builder: tfds.core.DatasetBuilder) -> None:
+    """TFDS speaks of downloads and of directories that are gone afterwards; our builders show their own bars."""
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder.download_and_prepare()
+    finally:
+        tfds.enable_progress_bar()

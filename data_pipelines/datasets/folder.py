@@ -1,0 +1,176 @@
+"""TFDS builder of a CSV file and a folder of images (see `folder_options.FolderOptions` for what may be said)."""
+
+import collections
+import concurrent.futures
+import dataclasses
+import multiprocessing
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tensorflow_datasets as tfds
+from tqdm import tqdm
+
+from data_pipelines import images, radgraph, records, reports
+from data_pipelines.datasets.folder_options import SPLITS, FolderOptions
+from data_pipelines.datasets.folder_rows import Row, read_rows
+from medslip_jax.errors import InputError
+from medslip_jax.vocabulary import anatomy_index
+
+POLICIES = ("skip", "fail")
+
+
+class Folder(tfds.core.GeneratorBasedBuilder):
+    """Real X-rays from a CSV file.
+
+    After the build `drops` lists what was left out: {"row", "file", "reason"}, in the order of the CSV.
+
+    Args:
+      root: directory that the CSV file and the image paths are relative to.
+      options: what the CSV holds.
+      policy: "skip" drops a row whose image or mask cannot be read and lists it; "fail" raises instead.
+      workers: processes that read images; the result does not depend on it.
+    """
+
+    name = "folder"
+    VERSION = tfds.core.Version("1.0.0")
+
+    def __init__(
+        self, *, root: str | Path, options: FolderOptions | None = None, policy: str = "fail", workers: int = 2, **kwargs
+    ):
+        if policy not in POLICIES:
+            raise InputError(f"policy={policy!r}: one of {', '.join(POLICIES)}")
+        self._root, self._options = Path(root), options or FolderOptions()
+        self._policy, self._workers = policy, workers
+        self.drops: list[dict] = []
+        super().__init__(file_format="array_record", **kwargs)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=f"X-rays of {self._options.csv}. {self._options.notes}".strip(),
+            features=records.features(),
+            metadata=tfds.core.MetadataDict(dataclasses.asdict(self._options)),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager):
+        rows = collections.defaultdict(list)
+        for row in read_rows(self._root / self._options.csv, self._options):
+            if self._options.views and row.view not in self._options.views:
+                self._drop(row, f"view {row.view!r} is not in views")
+            else:
+                rows[row.split].append(row)
+        return {split: self._generate_examples(split, rows[split]) for split in SPLITS if rows[split]}
+
+    def _generate_examples(self, split: str, rows: list[Row]) -> Iterator[tuple[int, dict]]:
+        # "spawn": a forked child would inherit the locks of grain's and OpenCV's threads.
+        context = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(self._workers, mp_context=context) as pool:
+            read = pool.map(_read_row, rows, [self._root] * len(rows), [self._options] * len(rows), chunksize=8)
+            for row, found in zip(rows, tqdm(read, total=len(rows), desc=f"folder {split}", disable=None), strict=True):
+                if "reason" not in found:
+                    yield row.number, found
+                elif self._policy == "fail":
+                    where = f"{self._root / self._options.csv}: row {row.number}"
+                    raise InputError(f"{where}: {found['reason']}; repair it or build with policy skip")
+                else:
+                    self._drop(row, found["reason"])
+
+    def _drop(self, row: Row, reason: str) -> None:
+        self.drops.append({"row": row.number, "file": row.image, "reason": reason})
+
+
+def row_record(row: Row, *, root: Path, options: FolderOptions) -> dict:
+    """One row as a record (see `data_pipelines.records`).
+
+    Raises:
+      InputError: the image or a mask cannot be read, a mask has another size than the image, a box lies outside it.
+    """
+    image = images.read_grey(root / row.image, sixteen_bit=options.sixteen_bit)
+    small = images.resize_short_side(image, options.size)
+    annotations = [*_boxes(row, image.shape, options), *_masks(row, root, image.shape, small.shape, options)]
+    return {
+        "image": images.encode_grey(small, kind=options.image_format),
+        "image_id": row.image,
+        "patient_id": row.patient,
+        "report": row.report,
+        "matrix": matrix_of(row),
+        "labels": labels_of(row, annotations),
+        "annotations": annotations,
+    }
+
+
+def matrix_of(row: Row) -> np.ndarray:
+    """Int8 (51, 75) for training: what the report says; then, for every class that it does not mention at any anatomy,
+    what the labels say, at anatomy "unspecified"."""
+    matrix = report_matrix(row.report)
+    stated = _stated(row)
+    unmentioned = (matrix == -1).all(axis=0)
+    unspecified = anatomy_index("unspecified")
+    matrix[unspecified] = np.where(unmentioned, stated, matrix[unspecified])
+    return matrix
+
+
+def labels_of(row: Row, annotations: list[dict]) -> np.ndarray:
+    """Int8 (75,) for evaluation: the labels where the row has any, else what the report says; a class with a box or a
+    mask is present. Report and labels are not mixed, so that a truth of labels stays free of extraction errors."""
+    if row.has_labels:
+        labels = _stated(row)
+    else:
+        labels = report_matrix(row.report).max(axis=0)
+    labels[[annotation["pathology"] for annotation in annotations]] = 1
+    return labels
+
+
+def report_matrix(report: str) -> np.ndarray:
+    """Report text -> int8 (51, 75), all -1 for an empty one."""
+    _, matrices = radgraph.label_matrices({"report": reports.extract(report)} if report else {})
+    return matrices[0].copy() if len(matrices) else np.full(records.MATRIX_SHAPE, -1, np.int8)
+
+
+def _stated(row: Row) -> np.ndarray:
+    stated = np.full(records.LABELS_SHAPE, -1, np.int8)
+    stated[list(row.annotated)] = 0
+    stated[list(row.present)] = 1
+    return stated
+
+
+def _boxes(row: Row, shape: tuple[int, int], options: FolderOptions) -> Iterator[dict]:
+    sides = np.array([shape[1], shape[0]] * 2, float)
+    for entry in row.boxes:
+        corners = np.array([entry["x"], entry["y"], entry["x"] + entry["w"], entry["y"] + entry["h"]])
+        box = (corners / sides).clip(0, 1).astype(np.float32)
+        if not (box[:2] < box[2:]).all():
+            raise InputError(f"box {entry!r} lies outside the image of {shape[1]} x {shape[0]} pixels")
+        yield from _annotations(entry["label"], box, b"", options)
+
+
+def _masks(
+    row: Row, root: Path, shape: tuple[int, int], stored: tuple[int, int], options: FolderOptions
+) -> Iterator[dict]:
+    for entry in row.masks:
+        mask = images.read_grey(root / entry["file"])
+        if mask.shape != shape:
+            raise InputError(f"{root / entry['file']}: mask of shape {mask.shape}, its image has {shape}")
+        rows, columns = (np.flatnonzero((mask > 0).any(axis=axis)) for axis in (1, 0))
+        if not rows.size:  # an organ or finding that the annotator looked for and did not see
+            continue
+        edges = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) / np.array([shape[1], shape[0]] * 2)
+        small = cv2.resize(mask, stored[::-1], interpolation=cv2.INTER_NEAREST)
+        png = images.encode_grey(np.where(small > 0, 255, 0).astype(np.uint8), kind="png")
+        yield from _annotations(entry["label"], edges.astype(np.float32), png, options)
+
+
+def _annotations(label: str, box: np.ndarray, mask: bytes, options: FolderOptions) -> Iterator[dict]:
+    for pathology in options.classes_of(label):
+        yield {"pathology": pathology, "anatomy": -1, "box": box, "mask": mask}
+
+
+def _read_row(row: Row, root: Path, options: FolderOptions) -> dict:
+    """Encoded record, or {"reason": why this row cannot be used}: an exception would end the whole pool."""
+    try:
+        return records.encode(row_record(row, root=root, options=options))
+    except InputError as error:
+        return {"reason": str(error)}

@@ -1,0 +1,125 @@
+"""TFDS builder of the chest phantom: the data set that needs no download."""
+
+import concurrent.futures
+import dataclasses
+import multiprocessing
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import tensorflow_datasets as tfds
+from tqdm import tqdm
+
+from data_pipelines import images, phantom, radgraph, records
+from medslip_jax.errors import InputError
+from medslip_jax.vocabulary import anatomy_index, pathology_index
+
+SPLITS = ("train", "validation", "test")
+# Seeds of split s, number i: (s * SEED_STRIDE) + i, so that no two splits share a phantom whatever their sizes.
+SEED_STRIDE = 10_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class PhantomOptions:
+    """How many phantoms a split has, and how they are stored.
+
+    Attributes:
+      train, validation, test: phantoms of each split, 1 .. 10,000,000.
+      size: side of the images in pixels.
+      image_format: "jpeg" (quality 95) or "png" (lossless, larger).
+      workers: processes that draw; the result does not depend on it.
+    """
+
+    train: int = 6000
+    validation: int = 500
+    test: int = 1000
+    size: int = 256
+    image_format: str = "jpeg"
+    workers: int = 2
+
+    def __post_init__(self):
+        for split in SPLITS:
+            if not 1 <= getattr(self, split) <= SEED_STRIDE:
+                raise InputError(f"phantom {split}={getattr(self, split)}: expected 1 .. {SEED_STRIDE}")
+        if self.size < 64:
+            raise InputError(f"phantom size={self.size}: expected at least 64 pixels")
+        if self.workers < 1:
+            raise InputError(f"phantom workers={self.workers}: expected at least 1")
+        if self.image_format not in ("jpeg", "png"):
+            raise InputError(f"phantom image_format={self.image_format!r}: expected 'jpeg' or 'png'")
+
+
+class Phantom(tfds.core.GeneratorBasedBuilder):
+    """Phantoms with the triplets of their reports as training matrix and what is drawn as evaluation truth."""
+
+    name = "phantom"
+    VERSION = tfds.core.Version("1.0.0")
+
+    def __init__(self, *, options: PhantomOptions | None = None, **kwargs):
+        self._options = options or PhantomOptions()
+        super().__init__(file_format="array_record", **kwargs)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Procedural frontal chest X-rays with reports, label matrices, boxes and masks.",
+            features=records.features(),
+            metadata=tfds.core.MetadataDict(self._provenance()),
+            disable_shuffling=True,
+        )
+
+    def _provenance(self) -> dict:
+        options = dataclasses.asdict(self._options)
+        del options["workers"]
+        return options
+
+    def _split_generators(self, dl_manager):
+        return {
+            split: self._generate_examples(split, split_seeds(split, getattr(self._options, split)))
+            for split in SPLITS
+        }
+
+    def _generate_examples(self, split: str, seeds: Sequence[int]) -> Iterator[tuple[int, dict]]:
+        # "spawn": a forked child would inherit the locks of grain's and OpenCV's threads.
+        context = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(self._options.workers, mp_context=context) as pool:
+            drawn = pool.map(_encoded, seeds, [split] * len(seeds), [self._options] * len(seeds), chunksize=16)
+            yield from enumerate(tqdm(drawn, total=len(seeds), desc=f"phantom {split}", disable=None))
+
+
+def split_seeds(split: str, count: int) -> range:
+    """The seeds of a split's first `count` phantoms; disjoint between splits."""
+    start = SPLITS.index(split) * SEED_STRIDE
+    return range(start, start + count)
+
+
+def phantom_record(seed: int, *, split: str, options: PhantomOptions) -> dict:
+    """One phantom as a record (see `data_pipelines.records`); a pure function of its arguments.
+
+    The matrix holds what the report says; labels hold what is drawn, mentioned or not: 1 drawn, 0 one of the other
+    pathologies that phantoms can show, -1 a pathology that they never show.
+    """
+    drawn = phantom.draw(seed, size=options.size)
+    labels = np.full(records.LABELS_SHAPE, -1, np.int8)
+    labels[[pathology_index(name) for name in phantom.PATHOLOGIES_DRAWN]] = 0
+    labels[[pathology_index(finding.pathology) for finding in drawn.findings]] = 1
+    return {
+        "image": images.encode_grey(drawn.image, kind=options.image_format),
+        "image_id": f"phantom-{split}-{seed}",
+        "patient_id": f"phantom-{seed}",
+        "report": drawn.report,
+        "matrix": radgraph.triplets_matrix(drawn.triplets),
+        "labels": labels,
+        "annotations": [
+            {
+                "pathology": pathology_index(finding.pathology),
+                "anatomy": anatomy_index(finding.anatomy),
+                "box": np.asarray(finding.box, np.float32),
+                "mask": images.encode_grey(finding.mask.astype(np.uint8) * 255, kind="png"),
+            }
+            for finding in drawn.findings
+        ],
+    }
+
+
+def _encoded(seed: int, split: str, options: PhantomOptions) -> dict:
+    return records.encode(phantom_record(seed, split=split, options=options))

@@ -1,0 +1,202 @@
+"""The grain pipeline: source -> shuffle -> decode and augment -> part of this host -> batch -> threads or workers.
+
+Every example of the endless training stream has a position: shuffling and augmentation are functions of (seed,
+position) only, and batch k is positions k * B .. (k + 1) * B - 1. A host takes its contiguous share of each batch
+*after* the random transforms, so the batches of two hosts put together are the batch of one; and a run can start at
+any k on any number of hosts, workers or threads and see the same stream. The state is therefore one number.
+"""
+
+import sys
+import weakref
+from collections.abc import Sequence
+
+import cv2
+import grain
+import numpy as np
+from absl import flags
+
+from data_pipelines import augment as augment_lib
+from data_pipelines import images, records
+from medslip_jax.errors import InputError
+from medslip_jax.vocabulary import PATHOLOGIES
+
+
+class Loader:
+    """Batches of one split for one host.
+
+    Training (`train=True`): endless, reshuffled every epoch, epochs joined without a gap; a batch is
+    {"image": uint8 (b, size, size), "matrix": int8 (b, 51, 75)} with b = batch_size / host_count.
+    Evaluation: one pass in the order of the source; the last batch is filled up, and a batch also has "labels" int8
+    (b, 75), "index" int64 (b,), the row in the source, and "valid" bool (b,), False for the filling (then image 0,
+    matrix and labels -1, index -1). Each `for` over an evaluation loader is a whole pass.
+
+    Example:
+      loader = Loader(open_split("data", "phantom", "train"), batch_size=64, image_size=224, seed=0, train=True,
+                      augment=AugmentConfig())
+      batch = next(loader); state = loader.get_state()      # {"batch": 1}
+
+    Args:
+      source: random access to records (`records.decode`), at least one; must be picklable if workers > 0.
+      batch_size: examples of a batch over all hosts, a multiple of host_count.
+      image_size: side of the square images in pixels.
+      seed: of the shuffle and of every augmentation.
+      augment: the augmentation of training; None squashes the image to size as in evaluation.
+      train: endless shuffled stream (True) or one ordered pass (False).
+      host_index, host_count: which contiguous share of each batch is ours.
+      workers: processes; 0 reads with `threads` threads of this process (OpenCV and Pillow release the GIL).
+      threads: batches that are prepared at the same time, in each process.
+
+    Raises:
+      InputError: a number that does not fit, an empty source; while reading, a record with a damaged image or a
+        matrix or labels of the wrong shape, naming its image_id.
+    """
+
+    def __init__(
+        self,
+        source: Sequence[dict],
+        *,
+        batch_size: int,
+        image_size: int,
+        seed: int = 0,
+        train: bool,
+        augment: augment_lib.AugmentConfig | None = None,
+        host_index: int = 0,
+        host_count: int = 1,
+        workers: int = 0,
+        threads: int = 2,
+    ):
+        if batch_size < 1 or batch_size % host_count:
+            raise InputError(f"batch_size={batch_size}: expected a positive multiple of the {host_count} host(s)")
+        if not 0 <= host_index < host_count:
+            raise InputError(f"host_index={host_index}: expected 0 .. {host_count - 1}")
+        if len(source) == 0:
+            raise InputError("the data source is empty; build the data again or choose another split")
+        self._length = sys.maxsize if train else -(-len(source) // batch_size)
+        self._train, self._workers, self._threads = train, workers, threads
+        self._share = {"batch_size": batch_size, "host_index": host_index, "host_count": host_count}
+        self._positions = (
+            _train_positions(source, size=image_size, seed=seed, augment=augment)
+            if train
+            else _eval_positions(source, size=image_size, padded=self._length * batch_size)
+        )
+        self._batch = 0
+        self._running: dict[str, grain.DatasetIterator] = {}
+        # At interpreter exit grain's own clean-up of its workers comes too late and leaks shared memory.
+        weakref.finalize(self, _close, self._running)
+
+    def __len__(self) -> int:
+        """Batches of a pass; `sys.maxsize` for training."""
+        return self._length
+
+    def __iter__(self) -> "Loader":
+        if not self._train:
+            self.set_state({"batch": 0})
+        return self
+
+    def __next__(self) -> dict:
+        if not self._running:
+            self._running["iterator"] = iter(self._start(self._batch))
+        batch = next(self._running["iterator"])
+        self._batch += 1
+        # What a worker sends lies in shared memory that lives as long as the array; hand out ordinary arrays.
+        return {key: np.array(value) for key, value in batch.items()} if self._workers else batch
+
+    def close(self) -> None:
+        """Stops threads and workers; the next batch asked for starts them again."""
+        _close(self._running)
+
+    def get_state(self) -> dict:
+        """{"batch": k}: k batches have been handed out (what is prefetched does not count)."""
+        return {"batch": self._batch}
+
+    def set_state(self, state: dict) -> None:
+        """The next batch is number state["batch"], counted from 0, whatever hosts and workers wrote the state."""
+        batch = state.get("batch")
+        if not isinstance(batch, int) or batch < 0:
+            raise InputError(f"loader state {state!r}: expected {{'batch': k}} with k >= 0")
+        self.close()
+        self._batch = batch
+
+    def _start(self, first_batch: int) -> grain.IterDataset:
+        part = _HostPart(self._positions, first_batch=first_batch, **self._share)
+        batches = part.batch(self._share["batch_size"] // self._share["host_count"], drop_remainder=True)
+        cv2.setNumThreads(0)  # our threads and processes are the parallelism; OpenCV's own would fight over the cores
+        options = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=2 * self._threads)
+        stream = batches.to_iter_dataset(options)
+        if self._workers == 0:
+            return stream
+        # grain reads absl flags when it starts workers, which nobody has parsed under pytest, notebooks or argparse.
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()
+        return stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=self._workers), worker_init_fn=_init_worker)
+
+
+def _close(running: dict[str, grain.DatasetIterator]) -> None:
+    while running:
+        running.popitem()[1].close()
+
+
+class _HostPart(grain.MapDataset):
+    """This host's contiguous share of every batch, from batch `first_batch` on."""
+
+    def __init__(
+        self, parent: grain.MapDataset, *, batch_size: int, host_index: int, host_count: int, first_batch: int
+    ):
+        super().__init__(parent)
+        self._batch_size, self._share = batch_size, batch_size // host_count
+        self._start = first_batch * batch_size + host_index * self._share
+        self._batches = max(0, len(parent) // batch_size - first_batch)
+
+    def __len__(self) -> int:
+        return self._batches * self._share
+
+    def __getitem__(self, index: int) -> dict:
+        batch, row = divmod(index, self._share)
+        return self._parent[self._start + batch * self._batch_size + row]
+
+
+def _train_positions(
+    source: Sequence[dict], *, size: int, seed: int, augment: augment_lib.AugmentConfig | None
+) -> grain.MapDataset:
+    def prepare(record: dict, rng: np.random.Generator) -> dict:
+        sample = _decode(record)
+        if augment is None:
+            sample["image"] = images.squash(sample["image"], size)
+            return sample
+        return augment_lib.augment(sample, rng=rng, size=size, config=augment)
+
+    return grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(prepare)
+
+
+def _eval_positions(source: Sequence[dict], *, size: int, padded: int) -> grain.MapDataset:
+    def prepare(index: int) -> dict:
+        if index >= len(source):
+            return {
+                "image": np.zeros((size, size), np.uint8),
+                "matrix": np.full(records.MATRIX_SHAPE, -1, np.int8),
+                "labels": np.full(len(PATHOLOGIES), -1, np.int8),
+                "index": np.int64(-1),
+                "valid": np.bool_(False),
+            }
+        record = source[index]
+        sample = _decode(record)
+        records.check_labels(record["labels"], records.LABELS_SHAPE, "labels", record["image_id"])
+        return {
+            "image": images.squash(sample["image"], size),
+            "matrix": sample["matrix"],
+            "labels": record["labels"],
+            "index": np.int64(index),
+            "valid": np.bool_(True),
+        }
+
+    return grain.MapDataset.range(padded).map(prepare)
+
+
+def _decode(record: dict) -> dict:
+    image_id = record["image_id"]
+    records.check_labels(record["matrix"], records.MATRIX_SHAPE, "matrix", image_id)
+    return {"image": images.decode_grey(record["image"], name=f"record image_id={image_id}"), "matrix": record["matrix"]}
+
+
+def _init_worker(worker_index: int, worker_count: int) -> None:
+    cv2.setNumThreads(0)

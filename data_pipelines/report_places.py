@@ -1,0 +1,261 @@
+"""Anatomies of a clause, and which of them an observation belongs to.
+
+A mention is a run of side, zone and root words ("right middle lobe"); runs joined by "and", "or" or a comma form a
+chain and share what they leave out ("right middle and lower lobes"). An observation takes, in this order: the chain
+right before it, the chain that a quality describes ("enlarged heart"), the chain behind a preposition, the subject of
+the clause. Words for both sides give one place a side where the vocabulary has both, else the unsided landmark.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from data_pipelines.report_assertions import OBSERVATIONS, PLACES
+from data_pipelines.report_terms import FINDING_PLACES, HOMES
+from data_pipelines.report_tokens import Item
+
+_SIDED = frozenset({"lung", "lobe", "pleural", "hilar", "hemidiaphragm", "costophrenic"})
+_LINKS = frozenset({"AND", "OR", "COMMA"})
+_VAGUE = frozenset({"pulmonary", "parenchymal"})
+_BEFORE = frozenset({"WORD", "SIZE", *OBSERVATIONS, *PLACES})
+_BETWEEN = frozenset({"WORD", "SIZE", "VERB", "SEEN", "THE", *_LINKS, *OBSERVATIONS})
+
+
+@dataclass(frozen=True)
+class Mention:
+    """`first` .. `last` are item numbers in the clause; `side`, `zone`, `root` are items or None."""
+
+    first: int
+    last: int
+    chain: int
+    side: Item | None = None
+    zone: Item | None = None
+    root: Item | None = None
+
+    @property
+    def kind(self) -> str:
+        return self.root.value if self.root else "lung"
+
+    @property
+    def side_only(self) -> bool:
+        return self.side is not None and self.zone is None and self.root is None
+
+
+@dataclass(frozen=True)
+class Place:
+    """An anatomy as SPEC 6 reads it: a root word and its modifiers, each with the item it was read from."""
+
+    root: tuple[str, Item]
+    modifiers: tuple[tuple[str, Item], ...]
+
+
+def mentions(items: Sequence[Item]) -> list[Mention]:
+    """All anatomies of a clause, left to right, with what chains share filled in."""
+    runs = [run for run in _runs(items) if run.side or run.zone or run.root]
+    chained: list[Mention] = []
+    for run in runs:
+        previous = chained[-1] if chained else None
+        if previous and _is_part_of(items, previous, run):
+            chained[-1] = replace(
+                run,
+                first=previous.first,
+                chain=previous.chain,
+                side=run.side or previous.side,
+                zone=previous.zone or run.zone,
+                root=previous.root if previous.kind == "lobe" else run.root,
+            )
+            continue
+        linked = previous and _linked(items, previous, run)
+        chained.append(replace(run, chain=previous.chain if linked else len(chained)))
+    return _shared(chained)
+
+
+def _runs(items: Sequence[Item]) -> Iterator[Mention]:
+    run = None
+    for i, item in enumerate(items):
+        if item.tag in PLACES:
+            field = item.tag.lower()
+            if run is None or run.last != i - 1:
+                if run:
+                    yield run
+                run = Mention(i, i, -1)
+            elif field == "root" and run.root and (run.root.value in _VAGUE or run.zone is None) is False:
+                if item.value not in _VAGUE:
+                    yield run
+                    run = Mention(i, i, -1, side=run.side)
+            elif (field == "root" and run.root and run.root.value not in _VAGUE and item.value not in _VAGUE) or (
+                field == "side" and run.side
+            ):
+                yield run
+                run = Mention(i, i, -1, side=run.side if field == "root" else None)
+            run = _with(run, field, item, i)
+    if run:
+        yield run
+
+
+def _with(run: Mention, field: str, item: Item, i: int) -> Mention:
+    old = getattr(run, field)
+    if old and ((field == "root" and item.value in _VAGUE) or (field == "zone" and item.value not in ("base", "apical"))):
+        return replace(run, last=i)
+    run = replace(run, last=i, **{field: item})
+    if run.root and run.root.value in _VAGUE and (run.side or run.zone):
+        return replace(run, root=None)
+    return run
+
+
+def _linked(items: Sequence[Item], left: Mention, right: Mention) -> bool:
+    between = [item for item in items[left.last + 1 : right.first] if item.tag != "THE"]
+    if not between:
+        return True
+    to = between[0].phrase == "to" and left.root is None
+    return len(between) <= 2 and all(item.tag in _LINKS or to for item in between)
+
+
+def _is_part_of(items: Sequence[Item], left: Mention, right: Mention) -> bool:
+    """"the base of the left lung", "lower lobe of the right lung" name one place."""
+    between = [item for item in items[left.last + 1 : right.first] if item.tag not in ("THE", "WORD")]
+    joined = len(between) == 1 and between[0].phrase in ("of", "in")
+    return joined and left.side is None and left.kind in ("lung", "lobe") and right.kind == "lung" and not right.zone
+
+
+def _shared(chain: list[Mention]) -> list[Mention]:
+    for i in range(len(chain) - 2, -1, -1):
+        mention, following = chain[i], chain[i + 1]
+        if mention.chain == following.chain and mention.root is None and following.root:
+            zone = mention.zone or following.zone
+            if mention.zone is None or mention.zone.value not in ("base", "apical"):
+                chain[i] = replace(mention, root=following.root, zone=zone)
+                if mention.side and following.side is None:
+                    chain[i + 1] = replace(following, side=mention.side)
+    return chain
+
+
+def places_of(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[Mention]:
+    """The mentions that observation `items[k]` belongs to; empty if the clause names none for it."""
+    own = FINDING_PLACES.get(items[k].phrase)
+    if own:
+        return [Mention(k, k, -1, root=replace(items[k], tag="ROOT", value=own))]
+    before = _before(items, k, found)
+    if not before and items[k].tag == "QUALITY":
+        described = _described(items, k, found)
+        if described:
+            return described
+    after = _after(items, k, found)
+    if before or after:
+        return _merged(before, after)
+    return _subject(items, k, found)
+
+
+def _chain(found: Sequence[Mention], one: Mention) -> list[Mention]:
+    return [mention for mention in found if mention.chain == one.chain]
+
+
+def _before(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[Mention]:
+    i = k - 1
+    while i >= 0 and items[i].tag in _BEFORE:
+        i -= 1
+    near = [mention for mention in found if i < mention.last < k]
+    return _chain([mention for mention in found if mention.last < k], near[-1]) if near else []
+
+
+def _described(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[Mention]:
+    """The chain right behind a quality, unless a finding follows, which the quality then describes instead."""
+    i = k + 1
+    while i < len(items) and items[i].tag in ("WORD", "SIZE", "AND", "QUALITY"):
+        i += 1
+    start = next((mention for mention in found if mention.first == i), None)
+    if start is None:
+        return []
+    chain = [mention for mention in _chain(found, start) if mention.first >= i]
+    end = chain[-1].last + 1
+    return [] if end < len(items) and items[end].tag in OBSERVATIONS else chain
+
+
+def _after(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[Mention]:
+    crossed = False
+    i = k + 1
+    while i < len(items) and items[i].tag in _BETWEEN:
+        crossed = crossed or items[i].tag in (*_LINKS, *OBSERVATIONS)
+        i += 1
+    if i >= len(items) or (crossed and items[k].value in HOMES):
+        return []
+    if items[i].tag == "PREP":
+        i += 1
+        while i < len(items) and items[i].tag in ("THE", "WORD", "SIZE", "PREP"):
+            i += 1
+    elif crossed or items[k].tag == "QUALITY":
+        return []
+    start = next((mention for mention in found if mention.first == i), None)
+    if start is None:
+        return []
+    chain = [mention for mention in _chain(found, start) if mention.first >= i]
+    follower = items[chain[-1].last + 1 : chain[-1].last + 2]
+    return [] if follower and follower[0].tag in OBSERVATIONS else chain
+
+
+def _merged(before: list[Mention], after: list[Mention]) -> list[Mention]:
+    """A side named apart from its place ("pleural effusion on the left") joins it; otherwise both count."""
+    if before and after and all(mention.side_only for mention in after) and not any(mention.side for mention in before):
+        return [replace(mention, side=side.side) for mention in before for side in after]
+    if before and after and all(mention.side_only for mention in before):
+        return [replace(mention, side=mention.side or before[0].side) for mention in after]
+    return [*before, *after]
+
+
+def _subject(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[Mention]:
+    verb = next((i for i, item in enumerate(items[:k]) if item.tag in ("VERB", "THERE")), None)
+    if verb is None or any(item.tag == "FINDING" for item in items[:verb]):
+        return []
+    subject = [mention for mention in found if mention.last < verb]
+    aside = any(item.tag in ("WITH", "NEG") for item in items[verb:k]) and any(
+        item.tag in OBSERVATIONS for item in items[verb:k]
+    )
+    return [mention for mention in subject if mention.kind == "lung"] if aside else subject
+
+
+def resolve(mention: Mention | None, *, home: str | None, item: Item) -> Iterator[Place]:
+    """The places of a mention; with `home`, a bare side or "lung" (or no mention) means that root (report_terms.HOMES).
+
+    Args:
+      mention: None if the report names no place.
+      home: root word to use where no more is said; None if the observation has none.
+      item: the observation, whose tokens stand for a place that is understood.
+    """
+    if mention is None:
+        if home:
+            yield Place((home, item), ())
+        return
+    kind = home if home and mention.kind == "lung" and mention.zone is None else mention.kind
+    if kind == "volumes" and mention.side:
+        kind = "lung"
+    span = mention.root or mention.zone or mention.side or item
+    if home and mention.root is None and mention.zone is None:
+        span = item
+    zone = mention.zone.value if mention.zone else ""
+    for side in _sides(mention, kind, zone):
+        yield _place(mention, kind, zone, side, span)
+
+
+def _sides(mention: Mention, kind: str, zone: str) -> tuple[str, ...]:
+    side = mention.side.value if mention.side else ""
+    if side != "both":
+        return ("right",) if not side and kind == "lobe" and zone == "mid" else (side,)
+    at_both_ends = zone in ("base", "apical") or (kind == "lobe" and zone == "lower")
+    return ("left", "right") if kind in _SIDED and not at_both_ends else ("",)
+
+
+def _place(mention: Mention, kind: str, zone: str, side: str, span: Item) -> Place:
+    if kind == "lingula":
+        return Place((kind, span), ())
+    modifiers = []
+    if kind == "border":
+        kind = "heart"
+        modifiers.append(("border", span))
+    if kind == "lobe":
+        kind, zone = ("lung", zone) if zone in ("base", "apical") else (kind, zone.replace("mid", "middle"))
+    if kind in ("lung", "lobe") and zone == "upper" and not side:
+        kind = "lungs"
+    if side:
+        modifiers.append((side, mention.side or span))
+    if zone:
+        modifiers.append((zone, mention.zone or span))
+    return Place((kind, span), tuple(modifiers))

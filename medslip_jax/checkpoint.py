@@ -1,0 +1,155 @@
+"""Checkpoints: state, loader position and config of a run. The only file that knows Orbax.
+
+A checkpoint is a directory `WORKDIR/checkpoints/STEP` with four items, written together or not at all:
+"model" {params, batch_stats[, ema]}, "optimizer" {step, opt_state}, "loader" and "config" (JSON). Evaluation reads
+"model" and "config" only.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import orbax.checkpoint as ocp
+from ml_collections import ConfigDict
+
+from medslip_jax import experiment
+from medslip_jax.errors import InputError
+from medslip_jax.train_step import TrainState
+
+# What may change between the parts of one run, as it does not change the losses.
+_FREE = ("log_every", "eval_every", "save_every", "keep", "data.dir", "data.workers", "data.threads", "mesh.", "eval.")
+
+
+class Checkpoints:
+    """Saves and restores the checkpoints of one run.
+
+    Args:
+      workdir: the run's directory.
+      keep: newest checkpoints kept; older ones are deleted after a save.
+    """
+
+    def __init__(self, workdir: str | Path, *, keep: int = 2):
+        self.directory = Path(workdir).absolute() / "checkpoints"
+        self._manager = ocp.CheckpointManager(
+            self.directory,
+            options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, cleanup_tmp_directories=True),
+            item_names=("model", "optimizer", "loader", "config"),
+        )
+
+    def latest(self) -> int | None:
+        return self._manager.latest_step()
+
+    def save(self, state: TrainState, *, step: int, loader_state: Mapping, config: ConfigDict) -> None:
+        """Starts writing the checkpoint of `step`; the arrays are copied before this returns."""
+        model = {"params": state.params, "batch_stats": state.batch_stats}
+        if state.ema is not None:
+            model["ema"] = state.ema
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                model=ocp.args.StandardSave(model),
+                optimizer=ocp.args.StandardSave({"step": state.step, "opt_state": state.opt_state}),
+                loader=ocp.args.JsonSave(dict(loader_state)),
+                config=ocp.args.JsonSave(config.to_dict()),
+            ),
+        )
+
+    def restore(self, template: TrainState, *, config: ConfigDict) -> dict:
+        """The newest checkpoint in the placement of `template`.
+
+        Args:
+          template: a state, or ShapeDtypeStructs with shardings, of the run that goes on.
+          config: of the run that goes on.
+
+        Returns:
+          {"state": TrainState, "step": int, "loader": dict}.
+
+        Raises:
+          InputError: the checkpoint was made with another config; the message lists the keys.
+        """
+        step = self.latest()
+        directory = self.directory / str(step)
+        changed = [line for line in experiment.differences(read_config(directory), config) if not line.startswith(_FREE)]
+        if changed:
+            raise InputError(
+                f"{directory} was made with another config ({'; '.join(changed[:6])}); "
+                "use the same values or another --workdir"
+            )
+        model = {"params": template.params, "batch_stats": template.batch_stats}
+        if template.ema is not None:
+            model["ema"] = template.ema
+        optimizer = {"step": template.step, "opt_state": template.opt_state}
+        items = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                model=ocp.args.StandardRestore(_abstract(model)),
+                optimizer=ocp.args.StandardRestore(_abstract(optimizer)),
+                loader=ocp.args.JsonRestore(),
+            ),
+        )
+        state = template.replace(
+            step=items.optimizer["step"],
+            opt_state=items.optimizer["opt_state"],
+            params=items.model["params"],
+            batch_stats=items.model["batch_stats"],
+            ema=items.model.get("ema"),
+        )
+        return {"state": state, "step": step, "loader": dict(items.loader)}
+
+    def wait(self) -> None:
+        """Until everything saved is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        self._manager.close()
+
+
+def _abstract(tree):
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """A run's directory, its `checkpoints`, or one checkpoint -> the checkpoint, the newest if there are several.
+
+    Raises:
+      InputError: there is none.
+    """
+    path = Path(path).absolute()
+    if not path.is_dir():
+        raise InputError(f"{path}: no such directory; give a --workdir of `medslip pretrain` or a checkpoint in it")
+    for directory in (path, path / "checkpoints"):
+        steps = [d for d in directory.iterdir() if d.name.isdigit()] if directory.is_dir() else []
+        if steps:
+            return max(steps, key=lambda d: int(d.name))
+    if (path / "model").is_dir():
+        return path
+    raise InputError(f"{path}: holds no checkpoint; the run may not have reached its first save")
+
+
+def read_config(directory: Path) -> ConfigDict:
+    """The config that a checkpoint was made with."""
+    file = directory / "config" / "metadata"
+    try:
+        return experiment.from_json(file.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot read the checkpoint's config ({error})") from error
+
+
+def read_variables(directory: Path, *, sharding) -> dict[str, dict]:
+    """{"params", "batch_stats"} of a checkpoint for evaluation: the averaged parameters if it has them.
+
+    Args:
+      directory: from `find_checkpoint`.
+      sharding: placement of every array.
+
+    Raises:
+      InputError: the arrays cannot be read.
+    """
+    checkpointer = ocp.StandardCheckpointer()
+    try:
+        metadata = checkpointer.metadata(directory / "model").item_metadata.tree
+        abstract = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype, sharding=sharding), metadata)
+        model = checkpointer.restore(directory / "model", abstract)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise InputError(f"{directory}: cannot be read ({' '.join(str(error).split())[:200]})") from error
+    return {"params": model.get("ema", model["params"]), "batch_stats": model["batch_stats"]}

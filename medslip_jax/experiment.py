@@ -1,0 +1,164 @@
+"""Experiments: the default config tree, config files with typed arguments, and what a tree describes.
+
+A config file has `get_config(arg) -> ml_collections.ConfigDict`; it starts from `default_config()` and changes what
+differs. Sections `model`, `loss`, `optim` and `data.augment` are fields of the dataclasses of the same purpose,
+whose docstrings explain them.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from data_pipelines.augment import AugmentConfig
+from medslip_jax.errors import InputError
+from medslip_jax.losses import LossConfig
+from medslip_jax.models import MeDSLIPConfig
+from medslip_jax.optim import OptimConfig
+from medslip_jax.text_books import TextBooks, load_books, prepared
+from medslip_jax.vocabulary import pathology_index
+
+
+def default_config() -> ConfigDict:
+    """The released recipe (SPEC 5) on a data set that the config file still has to name.
+
+    Keys outside the dataclass sections:
+      seed: root of every random stream: initial values, dropout, negatives, shuffling, augmentation.
+      num_epochs, num_steps: length of the run; num_steps, if above 0, wins.
+      data.name, data.dir: what was built (`medslip data build NAME --out DIR`) and where.
+      data.batch_size: images of a step over all devices. data.image_size: side in pixels.
+      data.workers, data.threads: processes (0: none) and threads that decode and augment.
+      books.path: text tables ("" = the shipped MiniLM ones). books.tables: "as_is" or "centred".
+      mesh.fsdp: devices that share one copy of the parameters; 1 = data parallel.
+      log_every, eval_every, save_every: in steps; 0 = at the end only. keep: checkpoints kept.
+      eval.batch_size: of validation. eval.images: validation images at most; 0 = all.
+      eval.classes: pathologies of the validation AUROC; () = all that have labels.
+    """
+    config = ConfigDict()
+    config.seed = 0
+    config.num_epochs = 100
+    config.num_steps = 0
+    config.data = ConfigDict(
+        {"name": "", "dir": "data", "batch_size": 64, "image_size": 224, "workers": 0, "threads": 2}
+    )
+    config.data.augment = _section(AugmentConfig)
+    config.model = _section(MeDSLIPConfig)
+    config.loss = _section(LossConfig)
+    config.optim = _section(OptimConfig)
+    config.books = ConfigDict({"path": "", "tables": "as_is"})
+    config.mesh = ConfigDict({"fsdp": 1})
+    config.log_every, config.eval_every, config.save_every, config.keep = 50, 1000, 1000, 2
+    config.eval = ConfigDict({"batch_size": 64, "images": 0, "classes": ()})
+    return config
+
+
+def _section(dataclass: type) -> ConfigDict:
+    return ConfigDict(dataclasses.asdict(dataclass()))
+
+
+def parse_arg(arg: str | None, **defaults: bool | int | float | str) -> ConfigDict:
+    """Typed argument string of a config file: "full,batch_size=32" with full=False, batch_size=64 as defaults.
+
+    >>> parse_arg("full,size=32", full=False, size=64).to_dict()
+    {'full': True, 'size': 32}
+    """
+    values = dict(defaults)
+    for item in filter(None, (arg or "").split(",")):
+        key, _, text = item.partition("=")
+        if key not in defaults:
+            raise InputError(f"config argument {key!r} is unknown; this file takes: {', '.join(defaults) or 'none'}")
+        kind = type(defaults[key])
+        if kind is bool and text not in ("", "true", "false"):
+            raise InputError(f"config argument {item!r}: write {key}, {key}=true or {key}=false")
+        try:
+            values[key] = text != "false" if kind is bool else kind(text)
+        except ValueError as error:
+            raise InputError(f"config argument {item!r}: not a {kind.__name__}") from error
+    return ConfigDict(values)
+
+
+def load_config(argv: list[str]) -> ConfigDict:
+    """`["--config=FILE[:arg]", "--config.key=value", ...]` -> config; every failure is one `InputError` line."""
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=["medslip", *argv])
+    try:
+        values(["medslip", *argv])
+        config = values.config
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        raise InputError(" ".join(str(error).split())) from error
+    if config is None:
+        raise InputError("--config FILE is missing, for example --config configs/phantom.py")
+    return config
+
+
+def to_json(config: ConfigDict) -> str:
+    return json.dumps(config.to_dict(), indent=1, sort_keys=True)
+
+
+def from_json(text: str) -> ConfigDict:
+    """The config that `to_json` wrote; lists become tuples again."""
+    return ConfigDict(json.loads(text, object_hook=lambda d: {k: _tupled(v) for k, v in d.items()}))
+
+
+def _tupled(value):
+    return tuple(map(_tupled, value)) if isinstance(value, list) else value
+
+
+def model_config(config: ConfigDict) -> MeDSLIPConfig:
+    return _build(MeDSLIPConfig, config.model, "model")
+
+
+def loss_config(config: ConfigDict) -> LossConfig:
+    """`exclude_classes` are names in a config and indices in the dataclass."""
+    section = dict(config.loss)
+    names = section.pop("exclude_classes")
+    return _build(LossConfig, section | {"exclude_classes": tuple(map(pathology_index, names))}, "loss")
+
+
+def optim_config(config: ConfigDict) -> OptimConfig:
+    return _build(OptimConfig, config.optim, "optim")
+
+
+def augment_config(config: ConfigDict) -> AugmentConfig:
+    return _build(AugmentConfig, config.data.augment, "data.augment")
+
+
+def books(config: ConfigDict) -> TextBooks:
+    """The text tables of a run; `InputError` if their width is not model.text_dim."""
+    tables = prepared(load_books(config.books.path or None), text_tables=config.books.tables)
+    if tables.width != config.model.text_dim:
+        raise InputError(
+            f"model.text_dim={config.model.text_dim}, but the text tables "
+            f"{config.books.path or '(shipped)'} are {tables.width} wide; set --config.model.text_dim={tables.width}"
+        )
+    return tables
+
+
+def _build(dataclass: type, section: Mapping, name: str):
+    known = {field.name for field in dataclasses.fields(dataclass)}
+    unknown = sorted(set(section) - known)
+    if unknown:
+        raise InputError(f"config.{name}: unknown keys {', '.join(unknown)}; it has: {', '.join(sorted(known))}")
+    return dataclass(**{key: section[key] for key in section})
+
+
+def differences(saved: ConfigDict, current: ConfigDict, *, prefix: str = "") -> list[str]:
+    """Keys whose values differ, as `key: saved -> current`, in the order of the saved config."""
+    lines = []
+    for key in [*saved, *(k for k in current if k not in saved)]:
+        a, b = saved.get(key), current.get(key)
+        if isinstance(a, ConfigDict) and isinstance(b, ConfigDict):
+            lines += differences(a, b, prefix=f"{prefix}{key}.")
+        elif a != b:
+            lines.append(f"{prefix}{key}: {a!r} -> {b!r}")
+    return lines
+
+
+def require_built(config: ConfigDict) -> Path:
+    """Where the run's data lie; `InputError` while the config names none."""
+    if not config.data.name:
+        raise InputError("data.name is empty; name a built data set, for example --config.data.name=phantom")
+    return Path(config.data.dir)

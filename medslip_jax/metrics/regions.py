@@ -1,0 +1,95 @@
+"""Boxes, masks and attention maps brought to one grid: what a metric needs before it can compare them."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from medslip_jax.errors import InputError
+
+
+def pad_boxes(boxes: Sequence[np.ndarray]) -> np.ndarray:
+    """B arrays of k_i x 4 (k_i may be 0) as one float64 B x max(k) x 4, NaN where there is no box."""
+    arrays = [np.asarray(one, np.float64).reshape(-1, 4) for one in boxes]
+    padded = np.full((len(arrays), max(map(len, arrays), default=0), 4), np.nan)
+    for row, one in zip(padded, arrays, strict=True):
+        row[: len(one)] = one
+    return padded
+
+
+def box_masks(boxes: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
+    """The union of each image's boxes as a mask.
+
+    A pixel belongs to a box if its centre lies in it, left and top edge included. A box that holds no centre
+    on one axis takes, on that axis, the pixel its own centre falls into, so that no finding vanishes.
+
+    Example: size (2, 4) has column centres .125, .375, .625, .875; the box (.3, 0, .7, .5) gives
+      [[0 1 1 0], [0 0 0 0]].
+
+    Args:
+      boxes: float B x K x 4, (x0, y0, x1, y1) as fractions of width and height; NaN rows are no box
+        (`pad_boxes`).
+      size: (H, W) of the masks.
+
+    Returns:
+      bool B x H x W.
+
+    Raises:
+      InputError: a box outside [0, 1] or without area; the image's row is named.
+    """
+    boxes = np.asarray(boxes, np.float64)
+    if boxes.ndim != 3 or boxes.shape[-1] != 4:
+        raise InputError(
+            f"boxes have shape {boxes.shape}; give images x boxes x 4 (metrics.regions.pad_boxes)"
+        )
+    absent = np.isnan(boxes).all(axis=-1)
+    low, high = boxes[..., :2], boxes[..., 2:]
+    wrong = ~absent & ~((low >= 0) & (high <= 1) & (low < high)).all(axis=-1)
+    if wrong.any():
+        image, number = np.argwhere(wrong)[0]
+        raise InputError(
+            f"box {number} of image {image} is {boxes[image, number].tolist()}; give x0 < x1, y0 < y1 as "
+            "fractions of the width and height in [0, 1]"
+        )
+    columns = _span(boxes[..., 0], boxes[..., 2], length=size[1])
+    rows = _span(boxes[..., 1], boxes[..., 3], length=size[0])
+    return np.einsum("bkh,bkw->bhw", rows, columns)
+
+
+def cell_targets(targets: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
+    """Masks on a coarser grid: a cell is true if the centre of any true pixel lies in it.
+
+    Args:
+      targets: bool B x H x W.
+      size: (h, w) with h <= H and w <= W.
+
+    Returns:
+      bool B x h x w.
+    """
+    for axis, length in ((1, size[0]), (2, size[1])):
+        # The first pixel whose centre (r + 1/2) / H is at or past the cell's edge i / h.
+        starts = np.ceil(np.arange(length) * targets.shape[axis] / length - 0.5).astype(int)
+        targets = np.logical_or.reduceat(targets, starts, axis=axis)
+    return targets
+
+
+def upsample(maps: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
+    """Bilinear with half-pixel centres and the border repeated (OpenCV INTER_LINEAR): float32 B x H x W.
+
+    Args:
+      maps: float B x h x w.
+      size: (H, W).
+    """
+    maps = np.ascontiguousarray(maps, np.float32)
+    large = np.empty((len(maps), *size), np.float32)
+    for one, out in zip(maps, large, strict=True):
+        cv2.resize(one, size[::-1], dst=out, interpolation=cv2.INTER_LINEAR)
+    return large
+
+
+def _span(low: np.ndarray, high: np.ndarray, *, length: int) -> np.ndarray:
+    """bool B x K x length: the pixels of one axis that an interval takes; all false for NaN."""
+    centres = (np.arange(length) + 0.5) / length
+    inside = (centres >= low[..., None]) & (centres < high[..., None])
+    middle = np.floor((low + high) / 2 * length)[..., None] == np.arange(length)
+    return np.where(inside.any(axis=-1, keepdims=True), inside, middle)

@@ -1,0 +1,85 @@
+"""Segmentation numbers, each under its own name: they are not comparable with one another (SPEC 7)."""
+
+import numpy as np
+
+from medslip_jax.errors import InputError
+
+
+def segmentation_report(probabilities: np.ndarray, *, masks: np.ndarray, threshold: float = 0.5) -> dict:
+    """Dice in three readings and the smoothed IoU of `probability > threshold`, averaged over images.
+
+    With I and S the intersection and the sum of both areas in pixels, an image's Dice is 2 I / S if its true
+    mask has a pixel, else 1 for an empty prediction and 0 otherwise.
+
+    Args:
+      probabilities: float B x ... (B x H x W or B x 1 x H x W), in [0, 1].
+      masks: the same shape, 0 or 1 (bool, int or float).
+      threshold: probability, strict.
+
+    Returns:
+      {"threshold", "dice_all" (every image), "dice_positive" (images with a true mask), "dice_negative"
+      (images without, i.e. the share left empty), "n_positive", "n_negative", "iou": mean of (I + 1) / (S - I
+      + 1)}. A mean over no image is null.
+
+    Raises:
+      InputError: no images, shapes that disagree, probabilities outside [0, 1] or NaN, masks other than 0 and
+        1.
+    """
+    overlap = _overlap(*_flat(probabilities, masks), threshold=threshold)
+    intersection, total, true = overlap["intersection"], overlap["total"], overlap["true"]
+    positive = true > 0
+    dice = np.where(positive, 2 * intersection / np.maximum(total, 1), total == 0)
+    return {
+        "threshold": threshold,
+        "dice_all": _mean(dice),
+        "dice_positive": _mean(dice[positive]),
+        "dice_negative": _mean(dice[~positive]),
+        "n_positive": int(positive.sum()),
+        "n_negative": int((~positive).sum()),
+        "iou": _mean((intersection + 1) / (total - intersection + 1)),
+    }
+
+
+def dice_bce(logits: np.ndarray, *, masks: np.ndarray) -> float:
+    """The fine-tuning loss in numpy: mean BCE with logits + 1 - (2 I + 1) / (S + 1), soft Dice of the whole
+    batch.
+
+    Args:
+      logits: float B x ..., before the sigmoid.
+      masks: the same shape, 0 or 1.
+    """
+    x, y = np.asarray(logits, np.float64), np.asarray(masks, np.float64)
+    if x.shape != y.shape:
+        raise InputError(f"logits {x.shape} and masks {y.shape} disagree; give one mask pixel for each logit")
+    bce = np.mean(np.logaddexp(0.0, x) - x * y)
+    probability = np.exp(-np.logaddexp(0.0, -x))
+    soft = (2 * np.sum(probability * y) + 1) / (probability.sum() + y.sum() + 1)
+    return float(bce + 1 - soft)
+
+
+def _flat(probabilities: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    probabilities, masks = np.asarray(probabilities), np.asarray(masks)
+    if probabilities.shape != masks.shape or probabilities.ndim < 2:
+        raise InputError(
+            f"probabilities {probabilities.shape} and masks {masks.shape} disagree; "
+            "resize one to the other's pixels"
+        )
+    if not len(masks):
+        raise InputError("there are no images to evaluate; check the split's name and size")
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+        raise InputError(
+            "segmentation probabilities must lie in [0, 1] (and not be NaN); apply the sigmoid first"
+        )
+    if not np.isin(masks, (0, 1)).all():
+        raise InputError("segmentation masks must hold 0 and 1 only; binarise them (0/255 PNG: > 127) first")
+    return probabilities.reshape(len(masks), -1), masks.reshape(len(masks), -1) == 1
+
+
+def _overlap(probabilities: np.ndarray, masks: np.ndarray, *, threshold: float) -> dict[str, np.ndarray]:
+    said = probabilities > threshold
+    true = masks.sum(axis=1)
+    return {"intersection": (said & masks).sum(axis=1), "total": said.sum(axis=1) + true, "true": true}
+
+
+def _mean(values: np.ndarray) -> float | None:
+    return float(np.mean(values)) if len(values) else None

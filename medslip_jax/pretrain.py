@@ -1,0 +1,107 @@
+"""`medslip pretrain --config FILE[:arg] --workdir DIR [--config.x.y=value ...]`."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from data_pipelines.datasets import open_split
+from data_pipelines.loader import Loader
+from medslip_jax import experiment, sharding
+from medslip_jax.metrics.classification import classification_report
+from medslip_jax.scoring import score
+from medslip_jax.train_loop import train
+from medslip_jax.train_step import Trainer, TrainState, eval_variables, jit_eval_step
+from medslip_jax.vocabulary import PATHOLOGIES, pathology_index
+
+
+def main(argv: list[str]) -> int:
+    """Parses the flags and trains; a second call with the same `--workdir` goes on where the first one stopped."""
+    parser = argparse.ArgumentParser("medslip pretrain", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--workdir", required=True, help="metrics, checkpoints and the config are written here")
+    parser.add_argument("--stop_after", type=int, help="end after this step, with a checkpoint (to try resuming)")
+    args, rest = parser.parse_known_args(argv)
+    pretrain(experiment.load_config(rest), workdir=args.workdir, stop_after=args.stop_after)
+    return 0
+
+
+def pretrain(config: ConfigDict, *, workdir: str | Path, stop_after: int | None = None) -> TrainState:
+    """Trains what `config` describes (see `experiment.default_config`) and returns the last state."""
+    data_dir = experiment.require_built(config)
+    augment = experiment.augment_config(config)
+    mesh = sharding.make_mesh(fsdp=config.mesh.fsdp)
+    sharding.check_batch_size(mesh, config.data.batch_size)
+    source = open_split(data_dir, config.data.name, "train")
+    trainer = make_trainer(config, num_images=len(source))
+    loader = Loader(source, train=True, augment=augment, seed=config.seed, **loader_options(config))
+    print(
+        f"{len(source)} images, {trainer.num_steps} steps of {config.data.batch_size} on {mesh.size} "
+        f"{jax.devices()[0].platform} device(s); workdir {workdir}"
+    )
+    validation = open_split(data_dir, config.data.name, "validation")
+    return train(
+        trainer,
+        loader,
+        config=config,
+        workdir=workdir,
+        mesh=mesh,
+        validate=make_validation(config, trainer, validation, mesh),
+        stop_after=stop_after,
+    )
+
+
+def make_trainer(config: ConfigDict, *, num_images: int) -> Trainer:
+    """The fixed parts of a run; its length comes from num_steps or num_epochs."""
+    steps_per_epoch = max(1, num_images // config.data.batch_size)
+    return Trainer(
+        model=experiment.model_config(config),
+        loss=experiment.loss_config(config),
+        optim=experiment.optim_config(config),
+        books=experiment.books(config),
+        num_steps=config.num_steps or config.num_epochs * steps_per_epoch,
+        steps_per_epoch=steps_per_epoch,
+        seed=config.seed,
+    )
+
+
+def loader_options(config: ConfigDict) -> dict:
+    """Arguments of `Loader` that training and evaluation share, for this host."""
+    return {
+        "batch_size": config.data.batch_size,
+        "image_size": config.data.image_size,
+        "workers": config.data.workers,
+        "threads": config.data.threads,
+        "host_index": jax.process_index(),
+        "host_count": jax.process_count(),
+    }
+
+
+def make_validation(config: ConfigDict, trainer: Trainer, source, mesh: Mesh) -> Callable[[TrainState], dict]:
+    """state -> {"val_auroc", "val_classes"}: macro AUROC of pathology presence on the validation split.
+
+    Args:
+      config: eval.images, eval.batch_size and eval.classes are read here.
+      trainer: the run's fixed parts.
+      source: the validation records.
+      mesh: where the scores are computed.
+    """
+    step = jit_eval_step(trainer, mesh)
+    rows = range(min(len(source), config.eval.images or len(source)))
+    loader = Loader(
+        [source[i] for i in rows] if len(rows) < len(source) else source,
+        train=False,
+        **loader_options(config) | {"batch_size": config.eval.batch_size, "workers": 0},
+    )
+
+    def validate(state: TrainState) -> dict[str, float]:
+        scores = score(step, eval_variables(state), loader, mesh=mesh)
+        columns = [pathology_index(name) for name in config.eval.classes] or range(len(PATHOLOGIES))
+        names = [PATHOLOGIES[i] for i in columns]
+        report = classification_report(scores["pathology"][:, columns], labels=scores["labels"][:, columns], names=names)
+        macro = report["macro"]
+        return {"val_auroc": macro["auroc"], "val_classes": macro["n_defined"]}
+
+    return validate

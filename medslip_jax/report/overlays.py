@@ -1,0 +1,179 @@
+"""Heat maps over X-rays as PNG files: row 0 of image, map and box is the top, as in the arrays."""
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from medslip_jax.errors import InputError
+from medslip_jax.metrics.regions import upsample
+
+# Yellow to red, which is nowhere in an X-ray nor in the boxes' cyan; transparent where attention is low, so
+# that the image stays readable. The colour bar shows the same colours over mid-grey.
+_OPACITY = 0.7
+HEAT = ListedColormap(
+    np.column_stack([colormaps["autumn_r"](np.linspace(0, 1, 256))[:, :3], np.linspace(0, _OPACITY, 256)]),
+    name="heat",
+)
+_TRUTH = "#00e5ff"
+_PANEL_INCHES = 2.6
+
+
+@dataclass(frozen=True)
+class OverlayRow:
+    """One case of `overlay_grid`.
+
+    image: uint8 H x W. attention: float h x w, not negative. name: the class shown. boxes: float K x 4, the
+    truth as fractions (x0, y0, x1, y1). probability: of the class, in [0, 1], or None. truth: "present",
+    "absent" or "unknown".
+    """
+
+    image: np.ndarray
+    attention: np.ndarray
+    name: str
+    boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
+    probability: float | None = None
+    truth: str = "unknown"
+
+
+def overlay_grid(
+    rows: Sequence[OverlayRow], path: str | Path, *, title: str | None = None, cases_per_line: int = 2
+) -> Path:
+    """Write one PNG: for each case the X-ray with its true boxes, and beside it the same under its heat map.
+
+    Every map is divided by its own maximum: colours compare places within an image, not image with image.
+
+    Args:
+      rows: the cases, in reading order.
+      path: the PNG to write; its folder is made if need be. It appears whole or not at all.
+      title: a line over everything.
+      cases_per_line: cases side by side (two panels each).
+
+    Returns:
+      `path` as a Path.
+
+    Raises:
+      InputError: no rows, or a row whose image, map or boxes have the wrong shape; the row is named.
+    """
+    if not rows:
+        raise InputError(f"there is no case to draw in {path}; check the split and the classes asked for")
+    for number, row in enumerate(rows):
+        _check(row.image, row.attention, row.boxes, where=f"overlay row {number} ({row.name})")
+    lines = -(-len(rows) // cases_per_line)
+    across = 2 * min(cases_per_line, len(rows))
+    figure = Figure(figsize=(_PANEL_INCHES * across + 0.9, (_PANEL_INCHES + 0.35) * lines + 0.5), dpi=110)
+    axes = figure.subplots(lines, across, squeeze=False)
+    figure.set_layout_engine("constrained")
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for row, pair in zip(rows, axes.reshape(-1, 2), strict=False):
+        heat = _draw_case(row, plain=pair[0], overlaid=pair[1])
+    bar = figure.colorbar(heat, ax=axes, fraction=0.03, pad=0.01)
+    bar.set_label("attention / the image's own maximum", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    bar.ax.set_facecolor("0.5")
+    if title:
+        figure.suptitle(title, fontsize=11)
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return _write(buffer.getvalue(), Path(path))
+
+
+def save_overlay(
+    image: np.ndarray, attention: np.ndarray, boxes: np.ndarray | None, path: str | Path
+) -> Path:
+    """Write one X-ray under its heat map, boxes outlined, as a PNG of the image's size; returns the path.
+
+    Args:
+      image: uint8 H x W.
+      attention: float h x w, not negative.
+      boxes: float K x 4 fractions (x0, y0, x1, y1), or None.
+      path: the PNG to write.
+
+    Raises:
+      InputError: image, map or boxes of the wrong shape; the file is named.
+    """
+    boxes = np.zeros((0, 4)) if boxes is None else np.asarray(boxes, np.float64)
+    _check(image, attention, boxes, where=str(path))
+    picture = blend(image, attention)
+    height, width = image.shape
+    thickness = max(1, round(max(image.shape) / 256))
+    colour = tuple(int(_TRUTH[i : i + 2], 16) for i in (1, 3, 5))
+    for x0, y0, x1, y1 in boxes:
+        first = (round(x0 * width), round(y0 * height))
+        last = (round(x1 * width) - 1, round(y1 * height) - 1)
+        cv2.rectangle(picture, first, last, colour, thickness)
+    done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise InputError(
+            f"{path}: OpenCV could not encode an image of shape {picture.shape}; check the image"
+        )
+    return _write(data.tobytes(), Path(path))
+
+
+def blend(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
+    """The image under its heat map (`HEAT` of map / maximum): uint8 H x W x 3, RGB.
+
+    Args:
+      image: uint8 H x W.
+      attention: float h x w, not negative; a map of zeros leaves the image as it is.
+    """
+    colours = HEAT(_relative(attention, size=image.shape))
+    opacity = colours[..., 3:]
+    mixed = opacity * colours[..., :3] * 255 + (1 - opacity) * image[..., None]
+    return np.rint(mixed).astype(np.uint8)
+
+
+def _draw_case(row: OverlayRow, *, plain: Axes, overlaid: Axes):
+    """Fill a case's two panels; returns the heat layer, from which a colour bar can be made."""
+    height, width = row.image.shape
+    for axis in (plain, overlaid):
+        axis.imshow(row.image, cmap="gray", vmin=0, vmax=255)
+        for x0, y0, x1, y1 in np.asarray(row.boxes, np.float64):
+            corner = (x0 * width - 0.5, y0 * height - 0.5)
+            size = ((x1 - x0) * width, (y1 - y0) * height)
+            axis.add_patch(Rectangle(corner, *size, fill=False, edgecolor=_TRUTH, linewidth=1.2))
+    relative = _relative(row.attention, size=row.image.shape)
+    heat = overlaid.imshow(relative, cmap=HEAT, vmin=0, vmax=1, interpolation="nearest")
+    said = "" if row.probability is None else f"p(present) = {row.probability:.2f}"
+    plain.set_title(f"{row.name}: {row.truth}", fontsize=9)
+    overlaid.set_title(said, fontsize=9)
+    return heat
+
+
+def _relative(attention: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
+    large = upsample(np.asarray(attention)[None], size=size)[0]
+    top = large.max()
+    return large / top if top > 0 else large
+
+
+def _check(image: np.ndarray, attention: np.ndarray, boxes: np.ndarray, *, where: str) -> None:
+    if np.ndim(image) != 2 or image.dtype != np.uint8:
+        raise InputError(f"{where}: the image is {image.dtype} {image.shape}; give grey uint8 H x W")
+    if np.ndim(attention) != 2 or not np.isfinite(attention).all() or np.min(attention) < 0:
+        raise InputError(
+            f"{where}: the attention map must be h x w, finite and not negative; check the checkpoint"
+        )
+    if np.ndim(boxes) != 2 or np.shape(boxes)[1] != 4:
+        raise InputError(f"{where}: boxes have shape {np.shape(boxes)}; give K x 4 fractions x0, y0, x1, y1")
+
+
+def _write(data: bytes, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,130 @@
+"""The training loop: restore, then for every step: evaluate, save, next batch, step.
+
+That order is the condition for exact resume: what is saved at step k is the state after k updates and a loader that
+has handed out k batches, nothing in between.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from data_pipelines.loader import Loader
+from medslip_jax import sharding
+from medslip_jax.checkpoint import Checkpoints
+from medslip_jax.errors import InputError
+from medslip_jax.train_step import Trainer, TrainState, jit_init, jit_train_step
+from medslip_jax.writers import Means, Writers
+
+Validate = Callable[[TrainState], Mapping[str, float]]
+
+
+def train(
+    trainer: Trainer,
+    loader: Loader,
+    *,
+    config: ConfigDict,
+    workdir: str | Path,
+    mesh: jax.sharding.Mesh,
+    validate: Validate | None = None,
+    stop_after: int | None = None,
+) -> TrainState:
+    """Trains to `trainer.num_steps`, resuming from the newest checkpoint in `workdir`.
+
+    Args:
+      trainer: the run's fixed parts.
+      loader: training batches; its state is saved and restored.
+      config: written into every checkpoint; log_every, eval_every, save_every and keep are read here.
+      workdir: metrics and checkpoints go here.
+      mesh: where the steps run.
+      validate: state -> numbers to log; called every `eval_every` steps and at the end.
+      stop_after: ends after this many steps in all, with a checkpoint, as a preemption would.
+
+    Returns:
+      The last state.
+
+    Raises:
+      InputError: a loss is NaN or infinite, or the checkpoint belongs to another config.
+    """
+    init = jit_init(trainer, mesh, image_size=config.data.image_size)
+    checkpoints = Checkpoints(workdir, keep=config.keep)
+    state, start = _restore_or_init(checkpoints, init, loader, config)
+    step_fn = jit_train_step(trainer, mesh, state)
+    last = trainer.num_steps if stop_after is None else min(stop_after, trainer.num_steps)
+    writers = Writers(workdir, num_steps=trainer.num_steps, first_step=start, enabled=jax.process_index() == 0)
+    log = _LateMetrics(writers, config, images_per_step=config.data.batch_size)
+    try:
+        for step in range(start, last + 1):
+            due = _due(step, start=start, end=last, config=config)
+            if due["eval"] and validate is not None:
+                log.flush()
+                writers.write(step, validate(state))
+            if due["save"]:
+                # A state after a bad step must not replace a good checkpoint, so its loss is read first.
+                log.flush()
+                checkpoints.save(state, step=step, loader_state=loader.get_state(), config=config)
+            if step == last:
+                break
+            batch = sharding.put_batch(mesh, next(loader))
+            state, metrics = step_fn(state, batch)
+            log.push(step + 1, metrics)
+        checkpoints.wait()
+    finally:
+        writers.close()
+        checkpoints.close()
+        loader.close()
+    return state
+
+
+def _restore_or_init(checkpoints: Checkpoints, init: Callable, loader: Loader, config: ConfigDict):
+    if checkpoints.latest() is None:
+        return init(), 0
+    placement = init.lower().compile().output_shardings
+    template = jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), jax.eval_shape(init), placement
+    )
+    restored = checkpoints.restore(template, config=config)
+    loader.set_state(restored["loader"])
+    return restored["state"], restored["step"]
+
+
+def _due(step: int, *, start: int, end: int, config: ConfigDict) -> dict[str, bool]:
+    """Evaluations and saves fall on multiples and on the end, not on the step that a run starts from."""
+
+    def at(every: int) -> bool:
+        return step > start and (step == end or (every > 0 and step % every == 0))
+
+    return {"eval": at(config.eval_every), "save": at(config.save_every)}
+
+
+class _LateMetrics:
+    """Reads each step's metrics one step late, so that the device never waits for the host."""
+
+    def __init__(self, writers: Writers, config: ConfigDict, *, images_per_step: int):
+        self._writers, self._every, self._images = writers, config.log_every, images_per_step
+        self._pending: tuple[int, Mapping] | None = None
+        self._means = Means()
+
+    def push(self, step: int, metrics: Mapping) -> None:
+        self.flush()
+        self._pending = (step, metrics)
+
+    def flush(self) -> None:
+        if self._pending is None:
+            return
+        step, metrics = self._pending
+        self._pending = None
+        values = {name: float(np.asarray(v)) for name, v in jax.device_get(metrics).items()}
+        if not math.isfinite(values["loss"]):
+            bad = ", ".join(f"{name}={v}" for name, v in values.items() if not math.isfinite(v))
+            raise InputError(
+                f"step {step}: the loss is not finite ({bad}); nothing was saved since; "
+                "try a lower --config.optim.learning_rate or --config.optim.clip_norm=1"
+            )
+        self._means.add(values)
+        self._writers.advance(values["loss"])
+        if step % max(self._every, 1) == 0:
+            self._writers.write(step, self._means.pop(), images_per_step=self._images)

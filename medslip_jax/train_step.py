@@ -1,0 +1,175 @@
+"""TrainState, its initial value, the pure steps, and the jit shell around them."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, UInt8
+
+from medslip_jax import sharding
+from medslip_jax.losses import LossConfig, medslip_loss
+from medslip_jax.models import MeDSLIP, MeDSLIPConfig
+from medslip_jax.optim import OptimConfig, make_optimizer, make_schedule, update_ema
+from medslip_jax.text_books import TextBooks
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class TrainState(struct.PyTreeNode):
+    """All that a step reads and writes. `ema` is None unless `OptimConfig.ema_decay` is set."""
+
+    step: Array
+    params: dict
+    batch_stats: dict
+    opt_state: optax.OptState
+    ema: dict | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Trainer:
+    """What a step needs besides its arguments; fixed for a run.
+
+    Attributes:
+      model: the Flax module's config.
+      loss: weights and options of the losses.
+      optim: optimiser and schedule.
+      books: the two text tables.
+      num_steps: length of the run, for the schedule.
+      steps_per_epoch: for the released schedule.
+      seed: the root key; every random stream is folded from it and the step.
+    """
+
+    model: MeDSLIPConfig
+    loss: LossConfig
+    optim: OptimConfig
+    books: TextBooks
+    num_steps: int
+    steps_per_epoch: int
+    seed: int = 0
+
+    @functools.cached_property
+    def schedule(self) -> optax.Schedule:
+        return make_schedule(self.optim, num_steps=self.num_steps, steps_per_epoch=self.steps_per_epoch)
+
+    @functools.cached_property
+    def optimizer(self) -> optax.GradientTransformation:
+        return make_optimizer(self.optim, self.schedule)
+
+
+def normalise(image: UInt8[Array, "b h w"]) -> Float[Array, "b h w 3"]:
+    """Grey uint8 -> three channels in [0, 1], then ImageNet mean and standard deviation (SPEC 3.1)."""
+    scaled = jnp.asarray(image, jnp.float32)[..., None] / 255
+    mean, std = (jnp.array(v).reshape(1, 1, 1, 3) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    return (scaled - mean) / std
+
+
+def init_state(trainer: Trainer, *, image_size: int) -> TrainState:
+    """The state before step 0; a pure function of `trainer.seed`."""
+    image = jnp.zeros((1, image_size, image_size, 3))
+    variables = MeDSLIP(trainer.model).init(
+        jax.random.fold_in(jax.random.key(trainer.seed), 0),
+        image,
+        trainer.books.pathology,
+        trainer.books.anatomy,
+    )
+    params = variables["params"]
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=variables["batch_stats"],
+        opt_state=trainer.optimizer.init(params),
+        ema=jax.tree.map(jnp.copy, params) if trainer.optim.ema_decay else None,
+    )
+
+
+def train_step(
+    trainer: Trainer, state: TrainState, batch: Mapping[str, Array]
+) -> tuple[TrainState, dict[str, Array]]:
+    """One update on {"image": uint8 b h w, "matrix": int8 b a p}; returns the new state and scalar metrics."""
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(trainer.seed), 1), state.step)
+    keys = {"dropout": jax.random.fold_in(key, 0), "negatives": jax.random.fold_in(key, 1)}
+    pathology_book, anatomy_book = trainer.books.pathology, trainer.books.anatomy
+
+    def loss_fn(params):
+        out, updated = MeDSLIP(trainer.model).apply(
+            {"params": params, "batch_stats": state.batch_stats},
+            normalise(batch["image"]),
+            pathology_book,
+            anatomy_book,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": keys["dropout"]},
+        )
+        total, terms = medslip_loss(
+            out, batch["matrix"], pathology_book, anatomy_book, rng=keys["negatives"], config=trainer.loss
+        )
+        return total, (terms, updated["batch_stats"])
+
+    (total, (terms, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    updates, opt_state = trainer.optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    decay = trainer.optim.ema_decay
+    state_after = TrainState(
+        step=state.step + 1,
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+        ema=update_ema(state.ema, params, decay=decay, step=state.step) if decay else None,
+    )
+    metrics = {
+        "loss": total,
+        **terms,
+        "gradient_norm": optax.global_norm(grads),
+        "learning_rate": jnp.asarray(trainer.schedule(state.step), jnp.float32),
+    }
+    return state_after, metrics
+
+
+def eval_step(trainer: Trainer, variables: Mapping, batch: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
+    """Per stream: "probability" of presence (b q) and "attention" averaged over the layers (b q n)."""
+    books = trainer.books
+    out = MeDSLIP(trainer.model).apply(variables, normalise(batch["image"]), books.pathology, books.anatomy)
+    return {
+        stream: {
+            "probability": jax.nn.softmax(o["logits"])[..., 1],
+            "attention": o["attention"].mean(axis=1),
+        }
+        for stream, o in out.items()
+    }
+
+
+def eval_variables(state: TrainState) -> dict[str, dict]:
+    """What evaluation runs: the averaged parameters if there are any."""
+    return {"params": state.params if state.ema is None else state.ema, "batch_stats": state.batch_stats}
+
+
+def jit_init(trainer: Trainer, mesh: Mesh, *, image_size: int) -> Callable[[], TrainState]:
+    """`init_state`, made directly in the placement that the steps use."""
+    make = functools.partial(init_state, trainer, image_size=image_size)
+    return jax.jit(make, out_shardings=sharding.state_sharding(mesh, jax.eval_shape(make)))
+
+
+def jit_train_step(trainer: Trainer, mesh: Mesh, state: TrainState) -> Callable:
+    """`train_step` over the mesh: batch split over all devices, state by `sharding.state_sharding`, donated."""
+    placement = sharding.state_sharding(mesh, state)
+    return jax.jit(
+        functools.partial(train_step, trainer),
+        in_shardings=(placement, sharding.batch_sharding(mesh)),
+        out_shardings=(placement, sharding.replicated(mesh)),
+        donate_argnums=0,
+    )
+
+
+def jit_eval_step(trainer: Trainer, mesh: Mesh) -> Callable:
+    """`eval_step` over the mesh; results are replicated, so that every host can read all of them."""
+    return jax.jit(
+        functools.partial(eval_step, trainer),
+        in_shardings=(None, sharding.batch_sharding(mesh)),
+        out_shardings=sharding.replicated(mesh),
+    )

@@ -1,0 +1,95 @@
+"""Where a run's numbers go: JSON lines, TensorBoard, and a progress bar with rate and time left."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from clu import metrics as clu_metrics
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+
+class Means:
+    """Means of scalar metrics between two logs, as `clu.metrics.Average` a name."""
+
+    def __init__(self):
+        self._averages: dict[str, clu_metrics.Average] = {}
+
+    def add(self, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            one = clu_metrics.Average(total=np.float64(value), count=np.int64(1))
+            self._averages[name] = self._averages[name].merge(one) if name in self._averages else one
+
+    def pop(self) -> dict[str, float]:
+        """The means so far; starts anew."""
+        means = {name: float(average.compute()) for name, average in self._averages.items()}
+        self._averages = {}
+        return means
+
+
+class Writers:
+    """Writes to `metrics.jsonl` and TensorBoard files below `workdir` and shows a progress bar on standard error.
+
+    Args:
+      workdir: the run's directory.
+      num_steps: length of the run.
+      first_step: where it (re)starts. Lines of `metrics.jsonl` from a later step, written after the checkpoint that
+        is being resumed, are dropped: each step appears once.
+      enabled: False on every host but the first, which then writes nothing.
+    """
+
+    def __init__(self, workdir: str | Path, *, num_steps: int, first_step: int = 0, enabled: bool = True):
+        self._enabled = enabled
+        self._since = (time.monotonic(), first_step)
+        self._bar = tqdm(
+            total=num_steps, initial=first_step, unit="step", smoothing=0.1, disable=not enabled, dynamic_ncols=True
+        )
+        if enabled:
+            Path(workdir).mkdir(parents=True, exist_ok=True)
+            file = Path(workdir) / "metrics.jsonl"
+            _drop_after(file, first_step)
+            self._lines = file.open("a", encoding="utf-8")
+            self._board = SummaryWriter(str(workdir), purge_step=first_step)
+
+    def advance(self, loss: float) -> None:
+        """One step done; moves the bar."""
+        self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+        self._bar.update()
+
+    def write(self, step: int, values: Mapping[str, float], *, images_per_step: int = 0) -> None:
+        """One JSON line and one TensorBoard point a value; with `images_per_step`, adds the rate since last time."""
+        values = dict(values)
+        if images_per_step:
+            now, (then, before) = time.monotonic(), self._since
+            values["images_per_second"] = (step - before) * images_per_step / max(now - then, 1e-9)
+            self._since = (now, step)
+        if not self._enabled:
+            return
+        self._lines.write(json.dumps({"step": step, **values}) + "\n")
+        self._lines.flush()
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                self._board.add_scalar(name, value, step)
+
+    def note(self, text: str) -> None:
+        """A line above the progress bar."""
+        if self._enabled:
+            tqdm.write(text)
+
+    def close(self) -> None:
+        self._bar.close()
+        if self._enabled:
+            self._lines.close()
+            self._board.close()
+
+
+def _drop_after(file: Path, step: int) -> None:
+    if not file.exists():
+        return
+    lines = file.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+    temporary = file.with_name(file.name + ".tmp")
+    temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    temporary.rename(file)

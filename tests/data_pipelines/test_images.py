@@ -1,0 +1,146 @@
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from data_pipelines import images
+from medslip_jax.errors import InputError
+
+DICOM = Path(__file__).parents[3] / "shared" / "cxr_sample" / "dicom"
+RAMP = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (48, 1))  # 48 x 64
+
+
+def pillow_bytes(image: Image.Image, kind: str = "PNG", **settings) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **settings)
+    return buffer.getvalue()
+
+
+def test_png_is_read_exactly_and_jpeg_closely(tmp_path):
+    (tmp_path / "a.png").write_bytes(images.encode_grey(RAMP, kind="png"))
+    np.testing.assert_array_equal(images.read_grey(tmp_path / "a.png"), RAMP)
+    jpeg = images.encode_grey(RAMP)
+    assert np.abs(images.read_grey(jpeg).astype(int) - RAMP).max() <= 2
+    np.testing.assert_array_equal(images.decode_grey(jpeg, name="a"), cv2.imdecode(np.frombuffer(jpeg, np.uint8), 0))
+
+
+def test_sixteen_bits_are_scaled_not_clipped():
+    pixels = np.array([[0, 128, 257 * 100, 65535]], np.uint16)
+    data = pillow_bytes(Image.fromarray(pixels))
+    np.testing.assert_array_equal(images.read_grey(data), [[0, 0, 100, 255]])
+
+
+def test_sixteen_bits_can_be_stretched():
+    data = pillow_bytes(Image.fromarray(np.array([[1000, 2000, 5080]], np.uint16)))
+    np.testing.assert_array_equal(images.read_grey(data, sixteen_bit="stretch"), [[0, 62, 255]])
+    with pytest.raises(InputError, match="sixteen_bit='clip'"):
+        images.read_grey(data, sixteen_bit="clip")
+
+
+def test_one_value_image_can_be_stretched():
+    data = pillow_bytes(Image.fromarray(np.full((2, 2), 700, np.uint16)))
+    np.testing.assert_array_equal(images.read_grey(data, sixteen_bit="stretch"), np.zeros((2, 2)))
+
+
+def test_colour_transparency_and_palette_become_grey():
+    red = Image.new("RGB", (2, 2), (255, 0, 0))
+    assert images.read_grey(pillow_bytes(red))[0, 0] == 76  # 0.299 * 255
+    half = Image.new("RGBA", (2, 2), (200, 200, 200, 128))  # over black: 200 * 128 / 255 = 100.4
+    assert images.read_grey(pillow_bytes(half))[0, 0] == 100
+    palette = Image.new("P", (2, 2), 1)
+    palette.putpalette([0, 0, 0, 90, 90, 90])
+    assert images.read_grey(pillow_bytes(palette))[0, 0] == 90
+    assert images.read_grey(pillow_bytes(Image.new("1", (2, 2), 1)))[0, 0] == 255
+    assert images.read_grey(pillow_bytes(Image.new("LA", (2, 2), (50, 255))))[0, 0] == 50
+
+
+def test_exif_rotation_is_applied():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "turn a quarter clockwise to show"
+    data = pillow_bytes(Image.fromarray(RAMP), "JPEG", quality=100, exif=exif)
+    shown = images.read_grey(data)
+    assert shown.shape == (64, 48)
+    assert np.abs(shown.astype(int) - np.rot90(RAMP, -1)).max() <= 2
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png"])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.95])
+def test_truncated_file_is_refused_by_both_readers(tmp_path, kind, share):
+    whole = images.encode_grey(np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8), kind=kind)
+    path = tmp_path / f"cut.{kind}"
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(InputError) as caught:
+        images.read_grey(path)
+    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="row 7: image is corrupt or truncated"):
+        images.decode_grey(path.read_bytes(), name="row 7")
+
+
+def test_missing_and_foreign_files_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"gone.png: cannot read the image \(No such file"):
+        images.read_grey(tmp_path / "gone.png")
+    with pytest.raises(InputError, match="cannot read the image"):
+        images.read_grey(tmp_path)
+    (tmp_path / "note.png").write_text("not an image")
+    with pytest.raises(InputError, match=r"note.png: not a readable JPEG, PNG or DICOM image"):
+        images.read_grey(tmp_path / "note.png")
+    gif = pillow_bytes(Image.new("L", (2, 2)), "GIF")
+    with pytest.raises(InputError, match="upload 3: not a readable"):
+        images.read_grey(gif, name="upload 3")
+
+
+def test_corrupt_middle_of_a_png_is_refused():
+    data = bytearray(images.encode_grey(np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8), kind="png"))
+    data[len(data) // 2] ^= 0xFF
+    with pytest.raises(InputError):
+        images.read_grey(bytes(data))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.binary(max_size=200), st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", bytes(128) + b"DICM"]))
+def test_any_bytes_give_an_input_error(data, start):
+    with pytest.raises(InputError):
+        images.read_grey(start + data)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 64))
+def test_short_side_and_aspect(height, width, size):
+    resized = images.resize_short_side(np.zeros((height, width), np.uint8), size)
+    assert min(resized.shape) == size
+    long, short = max(height, width), min(height, width)
+    assert abs(max(resized.shape) - long / short * size) <= 0.5
+
+
+def test_resize_examples():
+    assert images.resize_short_side(np.zeros((512, 640), np.uint8), 256).shape == (256, 320)
+    assert images.squash(np.zeros((512, 640), np.uint8), 224).shape == (224, 224)
+    assert images.squash(RAMP, 64).dtype == np.uint8
+    checks = np.indices((64, 64)).sum(0) % 2 * 255  # finer than the target can hold: must turn grey, not alias
+    assert np.ptp(images.squash(checks.astype(np.uint8), 16).astype(int)) < 30
+
+
+@pytest.mark.parametrize("image", [np.zeros((2, 2), np.float32), np.zeros((2, 2, 3), np.uint8), np.zeros((0, 2), np.uint8)])
+def test_only_grey_uint8_is_encoded(image):
+    with pytest.raises(InputError, match="expected uint8"):
+        images.encode_grey(image)
+
+
+def test_encoding_kind_is_checked():
+    with pytest.raises(InputError, match="kind='webp'"):
+        images.encode_grey(RAMP, kind="webp")
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not DICOM.exists(), reason="the real X-rays of ../shared are not here")
+def test_dicom_is_read_and_monochrome1_inverted():
+    plain = images.read_grey(DICOM / "rsna_16d7f894.dcm")
+    assert plain.shape == (1024, 1024) and plain.std() > 20
+    # The same pixels under the other photometric interpretation.
+    np.testing.assert_array_equal(images.read_grey(DICOM / "rsna_16d7f894_mono1.dcm"), 255 - plain)
+    assert images.read_grey(DICOM / "nema_wg04_RG1_J2KI.dcm").std() > 10

@@ -1,0 +1,215 @@
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from data_pipelines import images
+from data_pipelines.augment import AugmentConfig
+from data_pipelines.loader import Loader
+from medslip_jax.errors import InputError
+
+SIZE = 24
+
+
+def record(number: int) -> dict:
+    """A record whose image has one grey value, its number, so that batches can be read by eye."""
+    matrix, labels = np.full((51, 75), -1, np.int8), np.full(75, -1, np.int8)
+    matrix[number % 51, 8], labels[number % 75] = 1, 1
+    return {
+        "image": images.encode_grey(np.full((32, 40), number, np.uint8), kind="png"),
+        "image_id": f"image-{number}",
+        "patient_id": f"p{number}",
+        "report": "",
+        "matrix": matrix,
+        "labels": labels,
+        "annotations": [],
+    }
+
+
+SOURCE = [record(number) for number in range(10)]
+
+
+def textured(number: int) -> dict:
+    image = np.random.default_rng(number).integers(0, 256, (32, 40), dtype=np.uint8)
+    return record(number) | {"image": images.encode_grey(image)}
+
+
+TEXTURED = [textured(number) for number in range(10)]
+
+
+def training(source=TEXTURED, **changes) -> Loader:
+    settings = {"batch_size": 4, "image_size": SIZE, "seed": 7, "train": True, "augment": AugmentConfig()}
+    return Loader(source, **(settings | changes))
+
+
+def take(loader: Loader, count: int) -> list[dict]:
+    batches = list(itertools.islice(loader, count))
+    loader.close()
+    return batches
+
+
+def assert_same(found: list[dict], wanted: list[dict]) -> None:
+    assert len(found) == len(wanted) > 0
+    for a, b in zip(found, wanted, strict=True):
+        assert a.keys() == b.keys()
+        for key in b:
+            np.testing.assert_array_equal(a[key], b[key])
+
+
+def test_training_batch_has_the_promised_arrays():
+    (batch,) = take(training(), 1)
+    assert set(batch) == {"image", "matrix"}
+    assert batch["image"].shape == (4, SIZE, SIZE) and batch["image"].dtype == np.uint8
+    assert batch["matrix"].shape == (4, 51, 75) and batch["matrix"].dtype == np.int8
+
+
+def test_every_epoch_shows_each_record_once_in_another_order():
+    batches = take(training(SOURCE, augment=None, batch_size=5), 6)
+    numbers = np.concatenate([batch["image"][:, 0, 0] for batch in batches]).reshape(3, 10)
+    for epoch in numbers:
+        assert sorted(epoch) == list(range(10))
+    assert len({tuple(epoch) for epoch in numbers}) == 3
+
+
+def test_matrix_stays_with_its_image():
+    for batch in take(training(SOURCE, augment=None), 3):
+        np.testing.assert_array_equal(batch["matrix"][:, :, 8].argmax(1), batch["image"][:, 0, 0])
+
+
+def test_augmentation_differs_from_epoch_to_epoch():
+    one = take(training(TEXTURED[:1], batch_size=1), 2)
+    assert (one[0]["image"] != one[1]["image"]).any()
+
+
+def test_seed_decides():
+    first, again, other = (take(training(seed=seed), 3) for seed in (1, 1, 2))
+    assert_same(first, again)
+    assert any((a["image"] != b["image"]).any() for a, b in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_two_hosts_together_see_the_batches_of_one(train):
+    def loader(**hosts):
+        return training(train=train, **hosts)
+
+    whole = take(loader(), 3)
+    halves = [take(loader(host_index=host, host_count=2), 3) for host in (0, 1)]
+    joined = [{key: np.concatenate([a[key], b[key]]) for key in a} for a, b in zip(*halves, strict=True)]
+    assert_same(joined, whole)
+
+
+@pytest.mark.parametrize("consumed", [0, 1, 6])
+def test_resume_at_any_batch(consumed):
+    whole = take(training(), 9)
+    loader = training()
+    for _ in range(consumed):
+        next(loader)
+    state = loader.get_state()
+    loader.close()
+    assert state == {"batch": consumed}
+    resumed = training(threads=1)
+    resumed.set_state(state)
+    assert_same(take(resumed, 9 - consumed), whole[consumed:])
+    assert resumed.get_state() == {"batch": 9}
+
+
+def test_resume_on_another_number_of_hosts():
+    whole = take(training(), 5)
+    loader = training(host_index=1, host_count=2)
+    loader.set_state({"batch": 3})
+    assert_same(take(loader, 2), [{key: value[2:] for key, value in batch.items()} for batch in whole[3:]])
+
+
+def test_set_state_rewinds_a_running_loader():
+    loader = training()
+    first = take(loader, 3)
+    loader.set_state({"batch": 0})
+    assert_same(take(loader, 3), first)
+
+
+@pytest.mark.parametrize("state", [{}, {"batch": -1}, {"batch": "3"}])
+def test_foreign_state_is_refused(state):
+    with pytest.raises(InputError, match="loader state"):
+        training().set_state(state)
+
+
+def test_workers_do_not_change_the_batches():
+    wanted = take(training(), 5)
+    loader = training(workers=2)
+    assert_same(take(loader, 3), wanted[:3])
+    assert_same(take(loader, 2), wanted[3:])
+
+
+def test_evaluation_is_one_ordered_pass_with_marked_filling():
+    loader = Loader(SOURCE, batch_size=4, image_size=SIZE, train=False)
+    batches = list(loader)
+    assert len(batches) == len(loader) == 3
+    np.testing.assert_array_equal(np.concatenate([b["index"] for b in batches]), [*range(10), -1, -1])
+    np.testing.assert_array_equal(np.concatenate([b["valid"] for b in batches]), [True] * 10 + [False] * 2)
+    np.testing.assert_array_equal(np.concatenate([b["image"][:, 0, 0] for b in batches]), [*range(10), 0, 0])
+    np.testing.assert_array_equal(np.concatenate([b["labels"] for b in batches])[:10], [r["labels"] for r in SOURCE])
+    assert (batches[2]["labels"][2:] == -1).all() and (batches[2]["matrix"][2:] == -1).all()
+    dtypes = {key: value.dtype for key, value in batches[0].items()}
+    assert dtypes == {"image": np.uint8, "matrix": np.int8, "labels": np.int8, "index": np.int64, "valid": np.bool_}
+
+
+def test_each_for_over_an_evaluation_loader_is_a_whole_pass():
+    loader = Loader(SOURCE, batch_size=4, image_size=SIZE, train=False)
+    for _ in loader:
+        break
+    assert len(list(loader)) == 3
+    assert len(list(loader)) == 3
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("train", [True, False])
+def test_corrupt_image_is_named(train, workers):
+    broken = [*SOURCE[:3], SOURCE[3] | {"image": SOURCE[3]["image"][:-20]}]
+    loader = training(broken, train=train, workers=workers)
+    with pytest.raises(InputError, match="record image_id=image-3: image is corrupt or truncated"):
+        take(loader, 1)
+    loader.close()
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_matrix_of_wrong_shape_is_named(train):
+    broken = [SOURCE[0] | {"matrix": np.zeros((51, 74), np.int8)}]
+    with pytest.raises(InputError, match=r"record image_id=image-0: matrix has shape \(51, 74\), expected \(51, 75\)"):
+        take(training(broken, batch_size=1, train=train), 1)
+
+
+def test_labels_of_wrong_shape_are_named():
+    with pytest.raises(InputError, match=r"record image_id=image-0: labels has shape \(3,\), expected \(75,\)"):
+        list(training([SOURCE[0] | {"labels": np.zeros(3, np.int8)}], train=False))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"batch_size": 5, "host_count": 2}, "batch_size=5: expected a positive multiple of the 2"),
+        ({"host_index": 2, "host_count": 2}, "host_index=2"),
+        ({"source": []}, "the data source is empty"),
+    ],
+)
+def test_arguments_are_checked(changes, message):
+    with pytest.raises(InputError, match=message):
+        training(**changes)
+
+
+def test_exit_with_running_workers_is_quiet(tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import numpy as np\n"
+        "from data_pipelines import images\n"
+        "from data_pipelines.loader import Loader\n"
+        "if __name__ == '__main__':\n"
+        "    image = images.encode_grey(np.zeros((32, 32), np.uint8))\n"
+        "    record = {'image': image, 'image_id': 'a', 'matrix': np.zeros((51, 75), np.int8)}\n"
+        "    loader = Loader([record], batch_size=2, image_size=16, train=True, workers=2)\n"
+        "    print(next(loader)['image'].shape)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "(2, 16, 16)\n" and "Traceback" not in done.stderr and "leaked" not in done.stderr

@@ -1,0 +1,183 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from medslip_jax.errors import InputError
+from medslip_jax.metrics.grounding import PROTOCOLS, grounding_report, overlap_curves, pointing_hits
+
+GOLDEN = np.load(Path(__file__).parents[2] / "golden" / "metrics.npz")
+
+
+@pytest.mark.parametrize("threshold", [0.005, 0.3, 0.7])
+def test_golden_hits_iou_and_dice_of_the_released_protocol(threshold):
+    targets = GOLDEN["seg_map"] > 0
+    np.testing.assert_array_equal(targets.any(axis=(1, 2)), GOLDEN["label"][:, 0] == 1)
+    report = grounding_report(GOLDEN["pred_map"], targets=targets, protocol="released", threshold=threshold)
+    assert report["n_images"] == GOLDEN[f"grounding_{threshold}_positives"]
+    assert sum(report["per_image"]["pointing_pixel"]) == GOLDEN[f"grounding_{threshold}_hits"]
+    for name in ("iou", "dice"):
+        golden = GOLDEN[f"grounding_{threshold}_{name}"]
+        np.testing.assert_allclose(report["per_image"][name], golden, rtol=0, atol=1e-6)
+        assert report[name] == pytest.approx(golden.mean(), abs=1e-6)
+
+
+def _targets(*rows):
+    return np.array(rows, bool)
+
+
+def test_pointing_counts_ties():
+    maps = np.array([[[1, 5], [5, 0]], [[1, 5], [4, 0]], [[1, 5], [4, 0]]], float)
+    targets = _targets([[0, 0], [1, 0]], [[0, 0], [1, 0]], [[0, 1], [1, 1]])
+    np.testing.assert_array_equal(pointing_hits(maps, targets=targets), [True, False, True])
+
+
+def test_one_image_by_hand():
+    # Divided by its maximum 8: 1, .5 / .25, 0; strictly above .5 is one cell. The target is the left column.
+    maps = np.array([[[8.0, 4.0], [2.0, 0.0]]])
+    report = grounding_report(maps, targets=_targets([[1, 0], [1, 0]]))
+    assert report == {
+        "protocol": "per-image",
+        "threshold": 0.5,
+        "threshold_source": "fixed",
+        "n_images": 1,
+        "n_without_target": 0,
+        "pointing_pixel": 1.0,
+        "pointing_cell": 1.0,
+        "chance_pixel": 0.5,
+        "chance_cell": 0.5,
+        "argmax_cells": 1.0,
+        "iou": 1 / 2,
+        "dice": 2 / 3,
+        "per_image": {
+            "index": [0],
+            "pointing_pixel": [True],
+            "pointing_cell": [True],
+            "iou": [1 / 2],
+            "dice": [2 / 3],
+        },
+    }
+
+
+def test_released_depends_on_the_batch_and_per_image_does_not():
+    maps = np.array([[[8.0, 4.0], [2.0, 0.0]], [[800.0, 0.0], [0.0, 0.0]]])
+    targets = _targets([[1, 1], [0, 0]], [[1, 0], [0, 0]])
+    alone = grounding_report(maps[:1], targets=targets[:1], protocol="released")
+    together = grounding_report(maps, targets=targets, protocol="released")
+    assert alone["per_image"]["iou"] == [2 / 3]
+    assert together["per_image"]["iou"] == [0.0, 1.0]  # 8 / 800 = .01 is not above .01
+    assert grounding_report(maps, targets=targets)["per_image"]["iou"] == [1 / 2, 1.0]
+
+
+def test_raw_protocol_does_not_divide():
+    maps = np.array([[[0.5, 0.009], [0.008, 0.007]]])
+    report = grounding_report(maps, targets=_targets([[1, 1], [0, 0]]), protocol="fixed-0.008-raw")
+    assert (report["threshold"], report["iou"], report["dice"]) == (0.008, 1.0, 1.0)
+
+
+def test_released_at_threshold_zero_takes_every_positive_cell():
+    report = grounding_report(
+        np.array([[[1.0, 1e-6], [0.0, 0.0]]]),
+        targets=_targets([[1, 1], [0, 0]]),
+        protocol="released",
+        threshold=0,
+    )
+    assert report["iou"] == 1.0
+
+
+def test_best_dice_on_validation_is_carried_to_the_test():
+    # Divided by 10: 1, .6 / .3, 0. The target is the top row: right for thresholds from .3 to below .6.
+    maps, targets = np.array([[[10.0, 6.0], [3.0, 0.0]]]), _targets([[1, 1], [0, 0]])
+    oracle = grounding_report(maps, targets=targets, protocol="best-dice-test-oracle")
+    assert oracle["threshold_source"] == "test-oracle"
+    assert 0.3 <= oracle["threshold"] < 0.6 and oracle["dice"] == 1.0
+    carried = grounding_report(
+        maps, targets=targets, protocol="best-dice-validation", threshold=oracle["threshold"]
+    )
+    assert (carried["dice"], carried["threshold_source"]) == (1.0, "validation")
+
+
+def test_images_without_a_target_are_left_out_and_counted():
+    maps = np.array([[[1.0, 0.0]], [[0.0, 1.0]]])
+    report = grounding_report(maps, targets=_targets([[0, 0]], [[0, 1]]))
+    assert (report["n_images"], report["n_without_target"], report["per_image"]["index"]) == (1, 1, [1])
+    assert report["pointing_pixel"] == 1.0
+    none = grounding_report(maps, targets=np.zeros((2, 1, 2), bool), protocol="best-dice-test-oracle")
+    assert (none["n_images"], none["iou"], none["pointing_cell"], none["threshold"]) == (0, None, None, None)
+    json.dumps([report, none], allow_nan=False)
+
+
+def test_a_finding_smaller_than_a_cell_is_hit_by_its_cell_not_by_its_pixel():
+    maps = np.zeros((1, 2, 2))
+    maps[0, 0, 1] = 1
+    target = np.zeros((1, 16, 16), bool)
+    target[0, 6, 9] = True
+    report = grounding_report(maps, targets=target)
+    assert (report["pointing_cell"], report["pointing_pixel"]) == (1.0, 0.0)
+    assert (report["chance_cell"], report["chance_pixel"]) == (0.25, 1 / 256)
+
+
+def test_a_map_of_zeros_predicts_nothing_and_shows_its_ties():
+    report = grounding_report(np.zeros((1, 2, 2)), targets=_targets([[1, 0], [0, 0]]))
+    assert (report["iou"], report["dice"], report["argmax_cells"]) == (0.0, 0.0, 4.0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    maps=arrays(np.float32, (3, 4, 5), elements=st.floats(0, 1, width=32)),
+    targets=arrays(bool, (3, 8, 10)),
+)
+def test_iou_is_at_most_dice_and_a_scale_changes_nothing(maps, targets):
+    report = grounding_report(maps, targets=targets)
+    scaled = grounding_report(maps * 4, targets=targets)
+    assert report == scaled
+    iou, dice = np.array(report["per_image"]["iou"]), np.array(report["per_image"]["dice"])
+    assert (iou >= 0).all() and (iou <= dice).all() and (dice <= 1).all()
+    np.testing.assert_allclose(dice, 2 * iou / (1 + iou), atol=1e-12)
+    oracle = grounding_report(maps, targets=targets, protocol="best-dice-test-oracle")
+    assert oracle["dice"] is None or oracle["dice"] >= report["dice"]
+
+
+def test_curves_equal_a_direct_count():
+    rng = np.random.default_rng(0)
+    maps, targets = rng.random((300, 6, 6), np.float32), rng.random((300, 6, 6)) > 0.7
+    thresholds = np.array([0.0, 0.25, 0.5, 0.9])
+    curves = overlap_curves(maps, targets=targets, divisor="none", thresholds=thresholds)
+    said = maps[:, None] > thresholds[:, None, None].astype(np.float32)
+    both = (said & targets[:, None]).sum(axis=(2, 3))
+    either = (said | targets[:, None]).sum(axis=(2, 3))
+    np.testing.assert_allclose(curves["iou"], both / np.maximum(either, 1))
+    np.testing.assert_allclose(curves["dice"], 2 * both / np.maximum(both + either, 1))
+
+
+MAPS, TARGETS = np.ones((2, 2, 2)), np.ones((2, 4, 4), bool)
+
+
+@pytest.mark.parametrize(
+    "maps, targets, options, message",
+    [
+        (MAPS, TARGETS[:1], {}, "disagree"),
+        (MAPS, TARGETS[:, :1], {}, "disagree"),
+        (MAPS[0], TARGETS, {}, "disagree"),
+        (MAPS, TARGETS * 255, {}, "targets are int"),
+        (MAPS * [[[1]], [[np.nan]]], TARGETS, {}, "map of image 1 holds NaN"),
+        (-MAPS, TARGETS, {}, "map of image 0 .* negative"),
+        (MAPS, TARGETS, {"protocol": "best"}, "unknown grounding protocol 'best'"),
+        (MAPS, TARGETS, {"protocol": "best-dice-validation"}, "needs threshold="),
+        (MAPS, TARGETS, {"protocol": "fixed-0.008-raw", "threshold": 0.1}, "fixes its own threshold"),
+        (MAPS, TARGETS, {"protocol": "best-dice-test-oracle", "threshold": 0.1}, "fixes its own threshold"),
+    ],
+)
+def test_bad_input_is_refused(maps, targets, options, message):
+    with pytest.raises(InputError, match=message):
+        grounding_report(maps, targets=targets, **options)
+
+
+def test_the_named_protocols_of_the_specification_exist():
+    named = {"per-image", "released", "fixed-0.008-raw", "best-dice-test-oracle", "best-dice-validation"}
+    assert set(PROTOCOLS) == named
+    assert PROTOCOLS["best-dice-test-oracle"].source == "test-oracle"

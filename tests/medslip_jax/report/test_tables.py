@@ -1,0 +1,58 @@
+import numpy as np
+
+from medslip_jax.metrics.classification import classification_report
+from medslip_jax.metrics.grounding import grounding_report
+from medslip_jax.report.tables import classification_table, grounding_table
+
+SCORES = np.array([[0.1, 0.1], [0.4, 0.4], [0.35, 0.35], [0.8, 0.8]])
+LABELS = np.array([[0, 0], [0, 0], [1, 0], [1, 0]])
+REPORT = classification_report(SCORES, labels=LABELS, names=["effusion", "hernia"], thresholds={"fixed": 0.5})
+INTERVALS = {
+    "method": "patient-level bootstrap, percentile",
+    "level": 0.95,
+    "resamples": 1000,
+    "n_patients": 4,
+    "macro": {"low": 0.5, "high": 1.0},
+    "classes": {"effusion": {"low": 0.5, "high": 1.0}, "hernia": {"low": None, "high": None}},
+}
+
+
+def test_the_whole_table():
+    assert classification_table(REPORT, intervals=INTERVALS).splitlines() == [
+        "class            n+  n-  AUROC                    AP  max-F1    acc",
+        "effusion          2   2  0.750 [0.500, 1.000]  0.833   0.800  0.500",
+        "hernia            0   4  -                         -       -      -",
+        "-------------------------------------------------------------------",
+        "macro mean of 1          0.750 [0.500, 1.000]  0.833   0.800  0.500",
+        "F1, acc: threshold chosen on these very labels (test-oracle), so an upper bound.",
+        "[low, high]: 95 % interval, patient-level bootstrap, percentile, 1000 resamples of 4 patients.",
+        "Not defined and in no mean (1): hernia: only negative labels (4).",
+    ]
+
+
+def test_another_threshold_source_is_named():
+    table = classification_table(REPORT, threshold_source="fixed")
+    header, effusion = table.splitlines()[:2]
+    assert header.split() == ["class", "n+", "n-", "AUROC", "AP", "F1", "acc"]
+    assert effusion.split() == ["effusion", "2", "2", "0.750", "0.833", "0.667", "0.750"]
+    assert "threshold fixed beforehand" in table and "test-oracle" not in table
+
+
+def test_grounding_lines():
+    maps = np.array([[[8.0, 4.0], [2.0, 0.0]]])
+    target = np.array([[[1, 0], [1, 0]]], bool)
+    reports = [grounding_report(maps, targets=target), grounding_report(maps, targets=~target & False)]
+    header, found, empty = grounding_table(reports).splitlines()
+    assert header.startswith("protocol   threshold  images  pointing px (chance)  pointing cell (chance)")
+    assert found.split() == [
+        "per-image",
+        "0.5",
+        "1",
+        "1.000",
+        "(0.500)",
+        "1.000",
+        "(0.500)",
+        "0.500",
+        "0.667",
+    ]
+    assert empty.split() == ["per-image", "0.5", "0", "-", "(-)", "-", "(-)", "-", "-"]
