@@ -1,12 +1,13 @@
-"""The training augmentations of SPEC 5 as pure functions on grey uint8 images; no image is ever held as float.
+"""The training augmentations of SPEC 5 as pure functions on grey uint8 images, never held as float.
 
-A sample is a dict {"image": uint8 (H, W), "matrix": int8 (51, 75)} with, if wanted, "boxes": float32 (n, 4) as
-(x0, y0, x1, y1) fractions of width and height. Every geometric operation is one affine map of fractions, used both to
-move the pixels and to move the boxes; randomness comes from the `numpy.random.Generator` that is passed in, so a
-sample depends on nothing but its inputs and that generator.
+A sample is a dict {"image": uint8 (H, W), "matrix": int8 (51, 75)} with, if wanted, "boxes": float32 (n, 4)
+as (x0, y0, x1, y1) fractions of width and height. Every geometric operation is one affine map of fractions,
+used both to move the pixels and to move the boxes; randomness comes from the `numpy.random.Generator` that is
+passed in, so a sample depends on nothing but its inputs and that generator.
 
-Paper of RandAugment: Cubuk et al., "RandAugment: Practical automated data augmentation with a reduced search space",
-2019; the ranges of its operations are AutoAugment's (Cubuk et al., 2018), but for translation, see `MAXIMA`.
+Paper of RandAugment: Cubuk et al., "RandAugment: Practical automated data augmentation with a reduced search
+space", 2019; the ranges of its operations are AutoAugment's (Cubuk et al., 2018), but for translation, see
+`MAXIMA`.
 """
 
 import dataclasses
@@ -22,8 +23,8 @@ from medslip_jax.vocabulary import side_swap
 FLIPS = ("none", "as_released", "swap_sides")
 MAGNITUDE_SCALE = 10
 
-# What magnitude 10 means. AutoAugment translates by up to 150 of 331 pixels; 45 % of a chest out of the frame would
-# remove findings that the labels still claim, so ours is 10 % of the side.
+# What magnitude 10 means. AutoAugment translates by up to 150 of 331 pixels; 45 % of a chest out of the frame
+# would remove findings that the labels still claim, so ours is 10 % of the side.
 MAXIMA = {
     "brightness": 0.9,
     "sharpness": 0.9,
@@ -43,8 +44,9 @@ class AugmentConfig:
     Attributes:
       scale: smallest and largest share of the image's area that a crop keeps, each in (0, 1].
       ratio: smallest and largest width / height of a crop.
-      flip: "none", "as_released" (mirrors the image only) or "swap_sides" (also exchanges left and right anatomies
-        in the label matrix, so that image and labels still agree); a sample is mirrored with probability 1/2.
+      flip: "none", "as_released" (mirrors the image only) or "swap_sides" (also exchanges left and right
+        anatomies in the label matrix, so that image and labels still agree); a sample is mirrored with
+        probability 1/2.
       randaugment_ops: operations drawn for a sample, with replacement, from `OPERATIONS`.
       randaugment_magnitude: 0 .. 10, the share in tenths of each operation's entry in `MAXIMA`.
       randaugment_p: probability that a drawn operation is applied.
@@ -69,13 +71,16 @@ class AugmentConfig:
         for name, holds in checks.items():
             if not holds:
                 value = getattr(self, name)
-                raise InputError(f"augment.{name}={value!r} is out of range; see data_pipelines.augment.AugmentConfig")
+                raise InputError(
+                    f"augment.{name}={value!r} is out of range; see data_pipelines.augment.AugmentConfig"
+                )
 
 
 def augment(sample: dict, *, rng: np.random.Generator, size: int, config: AugmentConfig) -> dict:
-    """Random resized crop, flip, RandAugment, in that order (SPEC 5): sample -> sample with image (size, size).
+    """Random resized crop, flip, RandAugment, in that order (SPEC 5); the image becomes (size, size).
 
-    Boxes move along; what leaves the image is cut off, and a box wholly outside becomes empty (x0 = x1 or y0 = y1).
+    Boxes move along; what leaves the image is cut off, and a box wholly outside becomes empty
+    (x0 = x1 or y0 = y1).
     """
     sample = random_resized_crop(sample, rng=rng, size=size, scale=config.scale, ratio=config.ratio)
     if config.flip != "none" and rng.random() < 0.5:
@@ -97,16 +102,14 @@ def random_resized_crop(
 ) -> dict:
     """Crops a random window and scales it to (size, size), bicubic.
 
-    The window's area is uniform in `scale` times the image's area and its width / height log-uniform in `ratio`; after
-    ten windows that do not fit, the largest central one with an allowed ratio is taken (as in torchvision's
-    RandomResizedCrop).
+    The window's area is uniform in `scale` times the image's area and its width / height log-uniform in
+    `ratio`; after ten windows that do not fit, the largest central one with an allowed ratio is taken (as in
+    torchvision's RandomResizedCrop).
     """
     height, width = sample["image"].shape
     x0, y0, x1, y1 = crop_window(rng, height=height, width=width, scale=scale, ratio=ratio)
     pixels = images.resize(sample["image"][y0:y1, x0:x1], height=size, width=size)
-    to_crop = np.array(
-        [[width / (x1 - x0), 0, -x0 / (x1 - x0)], [0, height / (y1 - y0), -y0 / (y1 - y0)]]
-    )
+    to_crop = np.array([[width / (x1 - x0), 0, -x0 / (x1 - x0)], [0, height / (y1 - y0), -y0 / (y1 - y0)]])
     return _moved(sample, pixels, to_crop)
 
 
@@ -134,11 +137,14 @@ def crop_window(
 
 
 def flip(sample: dict, *, mode: str = "swap_sides") -> dict:
-    """Mirrors left to right; with "swap_sides" the rows of left and right anatomies change places in the matrix.
+    """Mirrors left to right; "swap_sides" also exchanges the matrix rows of left and right anatomies.
 
-    A finding of `left_pleural` at box (.1, .2, .3, .4) is one of `right_pleural` at (.7, .2, .9, .4) afterwards.
+    A finding of `left_pleural` at box (.1, .2, .3, .4) is one of `right_pleural` at (.7, .2, .9, .4)
+    afterwards.
     """
-    mirrored = _moved(sample, np.ascontiguousarray(sample["image"][:, ::-1]), np.array([[-1.0, 0, 1], [0, 1, 0]]))
+    mirrored = _moved(
+        sample, np.ascontiguousarray(sample["image"][:, ::-1]), np.array([[-1.0, 0, 1], [0, 1, 0]])
+    )
     if mode == "swap_sides":
         mirrored["matrix"] = sample["matrix"][side_swap()]
     return mirrored
@@ -147,9 +153,9 @@ def flip(sample: dict, *, mode: str = "swap_sides") -> dict:
 def apply_operation(sample: dict, name: str, *, magnitude: float, sign: int = 1) -> dict:
     """One RandAugment operation at `magnitude` 0 .. 10; `sign` (-1 or 1) is its direction where it has one.
 
-    Worked numbers at magnitude 7: brightness and sharpness multiply by 1 +/- 0.63, shear moves by 0.21 of the distance
-    from the centre, translation by 0.07 of the side (16 of 224 pixels), rotation turns by 21 degrees. Uncovered pixels
-    are black.
+    Worked numbers at magnitude 7: brightness and sharpness multiply by 1 +/- 0.63, shear moves by 0.21 of the
+    distance from the centre, translation by 0.07 of the side (16 of 224 pixels), rotation turns by 21
+    degrees. Uncovered pixels are black.
     """
     amount = sign * MAXIMA.get(name, 0.0) * magnitude / MAGNITUDE_SCALE
     if name in _TONES:
@@ -165,7 +171,8 @@ def apply_operation(sample: dict, name: str, *, magnitude: float, sign: int = 1)
     linear = np.array(moves.get(name, np.eye(2)), float)
     offset = np.array([amount * (name == "translate_x"), amount * (name == "translate_y")])
     height, width = sample["image"].shape
-    # Shear and rotation are meant in pixels: on an image that is not square, fractions alone would skew the rotation.
+    # Shear and rotation are meant in pixels: on an image that is not square, fractions alone would skew the
+    # rotation.
     to_pixels = np.diag([width, height])
     linear = np.linalg.inv(to_pixels) @ linear @ to_pixels
     affine = np.column_stack([linear, 0.5 - linear @ [0.5, 0.5] + offset])
@@ -193,7 +200,7 @@ def _moved(sample: dict, image: np.ndarray, affine: np.ndarray) -> dict:
 
 
 def _warp(image: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Moves pixels by an affine map of fractions. Pixel i covers i .. i + 1, so its centre is at (i + 0.5) / side."""
+    """Moves pixels by an affine map of fractions. The centre of pixel i is at (i + 0.5) / side."""
     height, width = image.shape
     sides = np.array([width, height])
     linear = affine[:, :2] * sides[:, None] / sides[None, :]
@@ -218,7 +225,9 @@ def _auto_contrast(image: np.ndarray, amount: float) -> np.ndarray:
     low, high = int(image.min()), int(image.max())
     if low == high:
         return image
-    return cv2.LUT(image, np.rint((np.arange(256) - low) * (255 / (high - low))).clip(0, 255).astype(np.uint8))
+    return cv2.LUT(
+        image, np.rint((np.arange(256) - low) * (255 / (high - low))).clip(0, 255).astype(np.uint8)
+    )
 
 
 _TONES = {

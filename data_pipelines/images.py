@@ -1,7 +1,7 @@
 """The one image reader: JPEG, PNG (8 and 16 bit) and DICOM -> grey uint8, and the encoder of what is stored.
 
-Pillow reads what users bring, as it refuses truncated files; OpenCV decodes what we stored ourselves, as it is twice
-as fast and the loader's time goes there.
+Pillow reads what users bring, as it refuses truncated files; OpenCV decodes what we stored ourselves, as it
+is twice as fast and the loader's time goes there.
 """
 
 import io
@@ -21,10 +21,11 @@ SIXTEEN_BIT = ("full", "stretch")
 def read_grey(source: str | Path | bytes, *, name: str = "", sixteen_bit: str = "full") -> np.ndarray:
     """Any supported image -> uint8 (H, W), 0 black .. 255 white (bone bright).
 
-    Colour becomes ITU-R 601 luma, transparency lies on black, a palette is looked up, EXIF rotation is applied.
-    Sixteen bits are scaled, never clipped: "full" maps 0 .. 65535 to 0 .. 255 (PNG's own definition); "stretch" maps
-    the image's own minimum .. maximum, for files that hold 12-bit values unscaled. DICOM: rescale slope and
-    intercept, the first VOI window if there is one (else the image's own range), MONOCHROME1 inverted.
+    Colour becomes ITU-R 601 luma, transparency lies on black, a palette is looked up, EXIF rotation is
+    applied. Sixteen bits are scaled, never clipped: "full" maps 0 .. 65535 to 0 .. 255 (PNG's own
+    definition); "stretch" maps the image's own minimum .. maximum, for files that hold 12-bit values
+    unscaled. DICOM: rescale slope and intercept, the first VOI window if there is one (else the image's own
+    range), MONOCHROME1 inverted.
 
     Args:
       source: a path, or the file's bytes.
@@ -46,7 +47,13 @@ def read_grey(source: str | Path | bytes, *, name: str = "", sixteen_bit: str = 
             with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
                 image.load()
                 return _to_grey(ImageOps.exif_transpose(image), sixteen_bit)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
         raise InputError(f"{name}: not a readable JPEG, PNG or DICOM image ({_first_line(error)})") from error
 
 
@@ -56,7 +63,9 @@ def decode_grey(data: bytes, *, name: str) -> np.ndarray:
     OpenCV fills the missing part of a truncated file with grey, so the end marker is looked for first.
     """
     tail = data[-16:]
-    complete = (data.startswith(_JPEG_START) and _JPEG_END in tail) or (data.startswith(_PNG_START) and _PNG_END in tail)
+    complete = (data.startswith(_JPEG_START) and _JPEG_END in tail) or (
+        data.startswith(_PNG_START) and _PNG_END in tail
+    )
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if complete else None
     if image is None:
         raise InputError(f"{name}: image is corrupt or truncated ({len(data)} bytes); build the data again")
@@ -77,8 +86,8 @@ def encode_grey(image: np.ndarray, *, quality: int = 95, kind: str = "jpeg") -> 
 def resize_short_side(image: np.ndarray, size: int) -> np.ndarray:
     """Scales uint8 (H, W) so that min(H, W) = size, aspect kept: (512, 640) -> (256, 320) for size 256."""
     height, width = image.shape
-    scale = size / min(height, width)
-    return resize(image, height=max(size, round(height * scale)), width=max(size, round(width * scale)))
+    short = min(height, width)
+    return resize(image, height=round(height * size / short), width=round(width * size / short))
 
 
 def squash(image: np.ndarray, size: int) -> np.ndarray:
@@ -128,7 +137,9 @@ def _read_dicom(data: bytes, name: str) -> np.ndarray:
         dicom = pydicom.dcmread(io.BytesIO(data))
         pixels = apply_voi_lut(apply_modality_lut(dicom.pixel_array, dicom), dicom)
         inverted = dicom.PhotometricInterpretation == "MONOCHROME1"
-    except Exception as error:  # pydicom and its decoders raise any class, NotImplementedError and KeyError included
+    except (
+        Exception
+    ) as error:  # pydicom and its decoders raise any class, NotImplementedError and KeyError included
         raise InputError(f"{name}: not a readable DICOM image ({_first_line(error)})") from error
     if pixels.ndim != 2:
         raise InputError(f"{name}: DICOM pixels of shape {pixels.shape}; expected one grey frame (H, W)")

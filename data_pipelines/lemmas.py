@@ -1,8 +1,8 @@
 """A small English lemmatiser for the words of chest X-ray reports.
 
-Inflected forms of a known word (the vocabulary and the words that its corrections know) are undone by rule; what the
-rules get wrong stands in `EXCEPTIONS`. Unknown words only lose a plural ending, so a rare finding is never bent into
-a class by accident. No model, nothing to download.
+Inflected forms of a known word (the vocabulary and the words that its corrections know) are undone by rule;
+what the rules get wrong stands in `EXCEPTIONS`. Unknown words only lose a plural ending, so a rare finding
+is never bent into a class by accident. No model, nothing to download.
 """
 
 import functools
@@ -14,7 +14,9 @@ from medslip_jax.vocabulary import (
     NORMAL_OBSERVATIONS,
 )
 
-_KNOWN = frozenset(ABNORMAL_OBSERVATIONS | EXCLUDED_OBSERVATIONS | NORMAL_OBSERVATIONS | set(LEMMA_CORRECTIONS))
+_KNOWN = frozenset(
+    ABNORMAL_OBSERVATIONS | EXCLUDED_OBSERVATIONS | NORMAL_OBSERVATIONS | set(LEMMA_CORRECTIONS)
+)
 
 # Irregular forms, and regular-looking ones that `LEMMA_CORRECTIONS` expects in the wrong but customary form.
 EXCEPTIONS = {
@@ -57,7 +59,18 @@ EXCEPTIONS = {
     "worst": "bad",
 }
 _VERBS = frozenset(
-    {"assess", "compress", "demonstrate", "displace", "evaluate", "flatten", "narrow", "place", "remove", "visualize"}
+    {
+        "assess",
+        "compress",
+        "demonstrate",
+        "displace",
+        "evaluate",
+        "flatten",
+        "narrow",
+        "place",
+        "remove",
+        "visualize",
+    }
 )
 _SIBILANTS = ("ses", "xes", "zes", "ches", "shes")
 
@@ -70,8 +83,8 @@ def lemmatise(phrase: str) -> str:
       phrase: one word or several separated by spaces, any case.
 
     Returns:
-      The lemma before `vocabulary.LEMMA_CORRECTIONS` (SPEC 6), e.g. "nodules" -> "nodule", "calcified" -> "calcify",
-      "not well seen" -> "not well see". Words that need no change come back as they are.
+      The lemma before `vocabulary.LEMMA_CORRECTIONS` (SPEC 6), e.g. "nodules" -> "nodule", "calcified" ->
+      "calcify", "not well seen" -> "not well see". Words that need no change come back as they are.
 
     >>> lemmatise("Pneumothoraces"), lemmatise("widening"), lemmatise("findings")
     ('pneumothorace', 'widen', 'finding')
@@ -92,12 +105,18 @@ def _lemma(word: str) -> str:
 
 
 def without_plural(word: str) -> str:
-    """Singular of a lower-case word by its ending alone ("bases" -> "base", "bodies" -> "body", "process" kept)."""
+    """Singular of a lower-case word by its ending alone ("bases" -> "base", "bodies" -> "body", "process"
+    kept).
+    """
     if len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
         return word
     if word.endswith("ies"):
         return word[:-3] + "y"
-    if word.endswith(_SIBILANTS) and (word[:-2] in _KNOWN or word[:-1] not in _KNOWN) and not word.endswith("ases"):
+    if (
+        word.endswith(_SIBILANTS)
+        and (word[:-2] in _KNOWN or word[:-1] not in _KNOWN)
+        and not word.endswith("ases")
+    ):
         return word[:-2]
     return word[:-1]
 

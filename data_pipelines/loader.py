@@ -1,9 +1,10 @@
-"""The grain pipeline: source -> shuffle -> decode and augment -> part of this host -> batch -> threads or workers.
+"""The grain pipeline: source -> shuffle -> decode, augment -> share of this host -> batch -> workers.
 
-Every example of the endless training stream has a position: shuffling and augmentation are functions of (seed,
-position) only, and batch k is positions k * B .. (k + 1) * B - 1. A host takes its contiguous share of each batch
-*after* the random transforms, so the batches of two hosts put together are the batch of one; and a run can start at
-any k on any number of hosts, workers or threads and see the same stream. The state is therefore one number.
+Every example of the endless training stream has a position: shuffling and augmentation are functions of
+(seed, position) only, and batch k is positions k * B .. (k + 1) * B - 1. A host takes its contiguous share of
+each batch *after* the random transforms, so the batches of two hosts put together are the batch of one; and a
+run can start at any k on any number of hosts, workers or threads and see the same stream. The state is
+therefore one number.
 """
 
 import sys
@@ -26,13 +27,14 @@ class Loader:
 
     Training (`train=True`): endless, reshuffled every epoch, epochs joined without a gap; a batch is
     {"image": uint8 (b, size, size), "matrix": int8 (b, 51, 75)} with b = batch_size / host_count.
-    Evaluation: one pass in the order of the source; the last batch is filled up, and a batch also has "labels" int8
-    (b, 75), "index" int64 (b,), the row in the source, and "valid" bool (b,), False for the filling (then image 0,
-    matrix and labels -1, index -1). Each `for` over an evaluation loader is a whole pass.
+    Evaluation: one pass in the order of the source; the last batch is filled up, and a batch also has
+    "labels" int8 (b, 75), "index" int64 (b,), the row in the source, and "valid" bool (b,), False for the
+    filling (then image 0, matrix and labels -1, index -1). Each `for` over an evaluation loader is a whole
+    pass.
 
     Example:
-      loader = Loader(open_split("data", "phantom", "train"), batch_size=64, image_size=224, seed=0, train=True,
-                      augment=AugmentConfig())
+      loader = Loader(open_split("data", "phantom", "train"), batch_size=64, image_size=224, seed=0,
+                      train=True, augment=AugmentConfig())
       batch = next(loader); state = loader.get_state()      # {"batch": 1}
 
     Args:
@@ -47,8 +49,8 @@ class Loader:
       threads: batches that are prepared at the same time, in each process.
 
     Raises:
-      InputError: a number that does not fit, an empty source; while reading, a record with a damaged image or a
-        matrix or labels of the wrong shape, naming its image_id.
+      InputError: a number that does not fit, an empty source; while reading, a record with a damaged image or
+        a matrix or labels of the wrong shape, naming its image_id.
     """
 
     def __init__(
@@ -66,7 +68,9 @@ class Loader:
         threads: int = 2,
     ):
         if batch_size < 1 or batch_size % host_count:
-            raise InputError(f"batch_size={batch_size}: expected a positive multiple of the {host_count} host(s)")
+            raise InputError(
+                f"batch_size={batch_size}: expected a positive multiple of the {host_count} host(s)"
+            )
         if not 0 <= host_index < host_count:
             raise InputError(f"host_index={host_index}: expected 0 .. {host_count - 1}")
         if len(source) == 0:
@@ -110,7 +114,7 @@ class Loader:
         return {"batch": self._batch}
 
     def set_state(self, state: dict) -> None:
-        """The next batch is number state["batch"], counted from 0, whatever hosts and workers wrote the state."""
+        """The next batch is number state["batch"], from 0; hosts and workers may differ from the writer's."""
         batch = state.get("batch")
         if not isinstance(batch, int) or batch < 0:
             raise InputError(f"loader state {state!r}: expected {{'batch': k}} with k >= 0")
@@ -120,15 +124,18 @@ class Loader:
     def _start(self, first_batch: int) -> grain.IterDataset:
         part = _HostPart(self._positions, first_batch=first_batch, **self._share)
         batches = part.batch(self._share["batch_size"] // self._share["host_count"], drop_remainder=True)
-        cv2.setNumThreads(0)  # our threads and processes are the parallelism; OpenCV's own would fight over the cores
+        # Our threads and processes are the parallelism; OpenCV's own would fight over the cores.
+        cv2.setNumThreads(0)
         options = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=2 * self._threads)
         stream = batches.to_iter_dataset(options)
         if self._workers == 0:
             return stream
-        # grain reads absl flags when it starts workers, which nobody has parsed under pytest, notebooks or argparse.
+        # grain reads absl flags when it starts workers; under pytest or in a notebook nobody has parsed them.
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
-        return stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=self._workers), worker_init_fn=_init_worker)
+        return stream.mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=self._workers), worker_init_fn=_init_worker
+        )
 
 
 def _close(running: dict[str, grain.DatasetIterator]) -> None:
@@ -195,7 +202,10 @@ def _eval_positions(source: Sequence[dict], *, size: int, padded: int) -> grain.
 def _decode(record: dict) -> dict:
     image_id = record["image_id"]
     records.check_labels(record["matrix"], records.MATRIX_SHAPE, "matrix", image_id)
-    return {"image": images.decode_grey(record["image"], name=f"record image_id={image_id}"), "matrix": record["matrix"]}
+    return {
+        "image": images.decode_grey(record["image"], name=f"record image_id={image_id}"),
+        "matrix": record["matrix"],
+    }
 
 
 def _init_worker(worker_index: int, worker_count: int) -> None:

@@ -1,7 +1,7 @@
-"""The built-in chest phantom: a frontal X-ray, its report, the triplets of the report, and what is really there.
+"""The built-in chest phantom: a frontal X-ray, its report, what the report says, and what is really there.
 
-Nothing is downloaded and nothing random is left open: `draw(seed)` gives the same bytes on every machine (phantom_canvas
-says how). It is a teaching model of appearances, not of X-ray physics.
+Nothing is downloaded and nothing random is left open: `draw(seed)` gives the same bytes on every machine
+(phantom_canvas says how). It is a teaching model of appearances, not of X-ray physics.
 """
 
 from collections.abc import Mapping
@@ -13,13 +13,22 @@ import numpy as np
 from data_pipelines import phantom_devices, phantom_findings
 from data_pipelines.phantom_anatomy import make_body, paint_bones, paint_soft_tissue
 from data_pipelines.phantom_canvas import Dice, Frame
-from data_pipelines.phantom_findings import PLACES, Mark, Scene
+from data_pipelines.phantom_findings import PLACES, ZONES, Mark, Scene
 from data_pipelines.phantom_report import write_report
 
 PATHOLOGIES_DRAWN: tuple[str, ...] = tuple(PLACES)
 
 # Findings small enough that pointing at them says something.
-FOCAL: tuple[str, ...] = ("nodule", "mass", "opacity", "consolidation", "pneumonia", "pneumothorax", "fracture", "pacemaker")
+FOCAL: tuple[str, ...] = (
+    "nodule",
+    "mass",
+    "opacity",
+    "consolidation",
+    "pneumonia",
+    "pneumothorax",
+    "fracture",
+    "pacemaker",
+)
 
 # Of 100 images, how many draw 0, 1, 2, 3 and 4 of the groups below.
 _COUNTS = (14, 10, 20, 30, 26)
@@ -30,8 +39,9 @@ _GROUPS = (*(name for name in PLACES if name not in ("pacemaker", "lead")), "pac
 class Finding:
     """One drawn finding.
 
-    `anatomy` is the landmark where it lies. `box` is x0, y0, x1, y1 as fractions of width and height, the tight bounds of
-    `mask`, bool (H, W), its visible extent. `mentioned` says whether the report speaks of it.
+    `anatomy` is the landmark where it lies. `mask`, bool (H, W), is its visible extent; `box` that mask's
+    tight bounds x0, y0, x1, y1 in fractions of width and height. `mentioned`: the report speaks of it. Its
+    triplet has the same anatomy, or "unspecified" where the words name no place ("There is cardiomegaly.").
     """
 
     pathology: str
@@ -43,7 +53,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Phantom:
-    """A study: `image` uint8 (H, W), `report`, `triplets` (anatomy, pathology, exists) as the report says, `findings`."""
+    """One study.
+
+    `image` is uint8 (H, W), `report` English text, `triplets` what that says as (anatomy, pathology, exists)
+    in vocabulary names, `findings` everything that is drawn, mentioned or not.
+    """
 
     image: np.ndarray
     report: str
@@ -58,18 +72,25 @@ def draw(seed: int, *, size: int = 256) -> Phantom:
     body = make_body(
         streams[1],
         size=size,
-        heart_scale=streams[0].uniform(1.28, 1.52) if "cardiomegaly" in plan else None,
+        heart_scale=streams[0].uniform(1.22, 1.5) if "cardiomegaly" in plan else None,
         raised={
             side: streams[0].uniform(32, 52) if f"{side}_diaphragm" in plan.get("elevation", ()) else 0.0
             for side in ("left", "right")
         },
     )
-    scene = Scene(body, paint_soft_tissue(body, streams[1]), streams[2], device_side=streams[0].pick(("left", "left", "right")))
+    scene = Scene(
+        body,
+        paint_soft_tissue(body, streams[1]),
+        streams[2],
+        device_side=streams[0].pick(("left", "left", "right")),
+    )
     marks = _paint(scene, plan, clutter=streams[3])
     image = _expose(scene.layers.level, body.frame, streams[4])
     written = write_report(marks, streams[5])
     findings = tuple(
-        Finding(mark.pathology, mark.anatomy, _bounds(mark.mask), mark.mask, mark.pathology in written.mentioned)
+        Finding(
+            mark.pathology, mark.anatomy, _bounds(mark.mask), mark.mask, mark.pathology in written.mentioned
+        )
         for mark in marks
     )
     return Phantom(image, written.text, written.triplets, findings)
@@ -87,8 +108,23 @@ def _plan(dice: Dice) -> dict[str, tuple[str, ...]]:
         elif group in ("effusion", "nodule") and dice.chance(0.25):
             plan[group] = tuple(dice.shuffled(PLACES[group])[:2])
         else:
-            plan[group] = (dice.pick(PLACES[group]),)
+            plan[group] = (_place(group, plan, dice),)
     return plan
+
+
+def _place(group: str, plan: Mapping[str, tuple[str, ...]], dice: Dice) -> str:
+    """A place of the group, in a third of a lung that is still empty if there is one."""
+    used = {_third(anatomy) for places in plan.values() for anatomy in places}
+    empty = [anatomy for anatomy in PLACES[group] if _third(anatomy) not in used]
+    return dice.pick(empty or PLACES[group])
+
+
+def _third(anatomy: str) -> str:
+    """Names of one third of one lung share a key; what lies outside the lungs shares none with them."""
+    if anatomy not in ZONES:
+        return anatomy
+    side, _, (top, bottom) = ZONES[anatomy]
+    return side + ("upper", "middle", "lower")[int(1.5 * (top + bottom))]
 
 
 def _plan_pacing(dice: Dice) -> dict[str, tuple[str, ...]]:
@@ -107,7 +143,7 @@ def _paint(scene: Scene, plan: Mapping[str, tuple[str, ...]], *, clutter: Dice) 
     for name, painter in phantom_findings.PAINTERS.items():
         for anatomy in plan.get(name, ()):
             marks += painter(scene, anatomy)
-    scene.layers.add(scene.layers.vessels, 34)
+    scene.layers.add(scene.layers.vessels, 28)
     paint_bones(scene.body, scene.layers, clutter)
     for name, painter in phantom_devices.PAINTERS.items():
         for anatomy in plan.get(name, ()):
@@ -131,7 +167,7 @@ def _expose(level: np.ndarray, frame: Frame, dice: Dice) -> np.ndarray:
     """Scatter, grain and the film's curve: int32 levels to uint8."""
     mottle = frame.mottle(dice, 9).astype(np.int32) + frame.mottle(dice, 40) - 255
     level = level + ((mottle * dice.integer(4, 12)) >> 7)
-    size, strength = frame.size, dice.integer(8, 20)
+    size, strength = frame.size, dice.integer(8, 16)
     gain, offset, bend = dice.integer(200, 310), dice.integer(-14, 30), dice.integer(-70, 70)
     grain = dice.bytes(size, size).astype(np.int32) + dice.bytes(size, size) - 255
     level = np.clip(((level * gain) >> 8) + offset + ((grain * strength) >> 8), 0, 255)

@@ -1,6 +1,6 @@
 """The normal chest of the phantom: one body drawn at random, and its layers as pixels.
 
-Frontal view: the patient's left is on the image's right, so `SIGN["left"]` is +1 along x. Lengths are millimetres.
+Frontal view: the patient's left is on the image's right, so `SIGN["left"]` is +1 along x. Lengths are in mm.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +13,15 @@ from data_pipelines.phantom_canvas import CIRCLE, Dice, Frame, bent, ramp, ribbo
 SIGN = {"left": 1.0, "right": -1.0}
 SIDES = ("left", "right")
 
-_OUTER = ((-136, 52), (-128, 74), (-95, 101), (-45, 123), (15, 136), (70, 140), (112, 140))  # y -> half width of the cage
+_OUTER = (
+    (-136, 52),
+    (-128, 74),
+    (-95, 101),
+    (-45, 123),
+    (15, 136),
+    (70, 140),
+    (112, 140),
+)  # y -> half width of the cage
 _INNER = {
     "left": ((-136, 24), (-62, 36), (-25, 38), (10, 56), (40, 76), (66, 86), (95, 82)),
     "right": ((-136, 24), (-40, 28), (-5, 35), (30, 43), (65, 40), (95, 30)),
@@ -23,18 +31,18 @@ _HEART = (
     (96, 86), (92, 62), (66, 22), (42, -14), (30, -48),
 )  # fmt: skip
 _MEDIASTINUM = (
-    (-24, -200), (24, -200), (24, -110), (30, -84), (43, -72), (42, -54), (34, -42),
+    (-24, -300), (24, -300), (24, -110), (30, -84), (43, -72), (42, -54), (34, -42),
     (36, 0), (30, 110), (-30, 110), (-28, 0), (-25, -60), (-24, -110),
 )  # fmt: skip
 _SKIN = (
-    (40, -240), (42, -178), (64, -160), (120, -146), (172, -132), (205, -108), (230, -60),
-    (215, 0), (190, 60), (188, 240),
+    (40, -300), (42, -178), (64, -160), (120, -146), (172, -132), (205, -108), (230, -60),
+    (215, 0), (190, 60), (188, 300),
 )  # fmt: skip
 
 
 @dataclass
 class Rib:
-    """One half of a rib (or a clavicle) as a centre line from the spine outwards (or from the side inwards)."""
+    """Half a rib as a centre line, from the spine outwards or from the side inwards; or a clavicle."""
 
     side: str
     bone: str  # "posterior", "anterior" or "clavicle"
@@ -45,7 +53,7 @@ class Rib:
 
 @dataclass
 class Body:
-    """A person: sizes, outlines and bones in mm. `raised` says by how much a hemidiaphragm stands too high."""
+    """A person: sizes, outlines and bones in mm. `raised` says how much too high a hemidiaphragm stands."""
 
     frame: Frame
     wide: float
@@ -84,7 +92,12 @@ class Body:
         wide, tall, dome = self.wide, self.tall, self.dome[side] - raised
         sulcus = self.sulcus - 0.75 * raised
         wall = [(x * wide, y * tall) for y, x in _OUTER[:-1] if y * tall < sulcus - 12]
-        floor = [(140 * wide, sulcus - 6), (140 * wide, sulcus), (138 * wide, sulcus), (124 * wide, dome + 19)]
+        floor = [
+            (140 * wide, sulcus - 6),
+            (140 * wide, sulcus),
+            (138 * wide, sulcus),
+            (124 * wide, dome + 19),
+        ]
         floor += [(98 * wide, dome + 2), (66 * wide, dome - 4), (40 * wide, dome + 8), (20, dome + 16)]
         inner = [(18, 0.0), (20, -70 * tall), (24, -112 * tall), (34, -130 * tall)]
         points = np.array(wall + floor + inner)
@@ -102,7 +115,7 @@ def make_body(dice: Dice, *, size: int, heart_scale: float | None, raised: dict[
         size=size,
         sine=dice.uniform(-0.07, 0.07),
         zoom=dice.uniform(0.88, 1.08),
-        shift=(dice.uniform(-16, 16), dice.uniform(-14, 18)),
+        shift=(dice.uniform(-22, 22), dice.uniform(-16, 20)),
     )
     tall = dice.uniform(0.86, 1.08)
     right = (74 + dice.uniform(-12, 14)) * tall
@@ -110,7 +123,7 @@ def make_body(dice: Dice, *, size: int, heart_scale: float | None, raised: dict[
         frame=frame,
         wide=dice.uniform(0.88, 1.08),
         tall=tall,
-        heart_scale=heart_scale or dice.uniform(0.8, 1.02),
+        heart_scale=heart_scale or dice.uniform(0.78, 1.06),
         dome={"right": right, "left": right + dice.uniform(0, 14)},
         raised=raised,
     )
@@ -126,7 +139,13 @@ def _side_ribs(body: Body, side: str, dice: Dice) -> list[Rib]:
         y = first + number * step
         turn = y + 0.32 * step + 26  # where the rib reaches the side of the chest and comes forward
         out = body.outer(turn) + 2
-        back = [(16, y), (0.4 * out, y - lift), (0.72 * out, y - 0.2 * lift), (0.92 * out, y + 14), (out, turn)]
+        back = [
+            (16, y),
+            (0.4 * out, y - lift),
+            (0.72 * out, y - 0.2 * lift),
+            (0.92 * out, y + 14),
+            (out, turn),
+        ]
         ribs.append(Rib(side, "posterior", number + 1, [bent(np.array(back) * (sign, 1.0))], width))
         if number < 7:
             front = [(out, turn), (0.93 * out, turn + 18), (0.72 * out, turn + 38), (0.4 * out, turn + 46)]
@@ -138,9 +157,10 @@ def _side_ribs(body: Body, side: str, dice: Dice) -> list[Rib]:
 
 @dataclass
 class Layers:
-    """Pixels of one image in the making. `level` is int32, grey values before exposure; the rest uint8 coverage."""
+    """One image in the making. `level` is int32, grey values before exposure; the rest uint8 coverage."""
 
     level: np.ndarray
+    skin: np.ndarray  # inside the body
     lungs: dict[str, np.ndarray]  # inside each lung's outline, heart included
     air: np.ndarray  # aerated lung that nothing overlies
     heart: np.ndarray
@@ -163,12 +183,19 @@ def paint_soft_tissue(body: Body, dice: Dice) -> Layers:
     both = frame.soften(cv2.max(lungs["left"], lungs["right"]), 1.5)
     air = cv2.subtract(cv2.subtract(both, heart), middle)
 
-    layers = Layers(np.zeros((frame.size, frame.size), np.int32), lungs, air, heart, _vessels(body, dice))
+    layers = Layers(
+        np.zeros((frame.size, frame.size), np.int32),
+        skin,
+        lungs,
+        air,
+        heart,
+        cv2.min(air, _vessels(body, dice)),
+    )
     layers.add(skin, 138)
-    layers.add(air, -58)
+    layers.add(air, -dice.integer(48, 66))
     layers.add(frame.soften(air, 14), -44)
-    layers.add(heart, dice.integer(14, 30))
-    layers.add(middle, dice.integer(10, 24))
+    layers.add(heart, dice.integer(10, 36))
+    layers.add(middle, dice.integer(4, 28))
     layers.add(cv2.subtract(frame.soften(_abdomen(body), 6), both), 22)
     _paint_midline(body, layers, dice)
     return layers
@@ -176,21 +203,31 @@ def paint_soft_tissue(body: Body, dice: Dice) -> Layers:
 
 def _abdomen(body: Body) -> np.ndarray:
     y = min(body.dome.values()) - 20
-    return body.frame.fill(np.array([(-170 * body.wide, y), (170 * body.wide, y), (170 * body.wide, 240), (-170 * body.wide, 240)]))
+    return body.frame.fill(
+        np.array(
+            [(-170 * body.wide, y), (170 * body.wide, y), (170 * body.wide, 300), (-170 * body.wide, 300)]
+        )
+    )
 
 
 def _paint_midline(body: Body, layers: Layers, dice: Dice) -> None:
-    frame, lean = body.frame, dice.uniform(-5, 5)
-    column = bent([(0, -210), (lean, -60), (-lean, 60), (0, 210)])
-    layers.add(frame.soften(frame.fill(ribbon(column, 36)), 3), 16)
+    frame, lean = body.frame, dice.uniform(-9, 9)
+    column = bent([(0, -300), (lean, -60), (-lean, 60), (0, 300)])
+    layers.add(frame.soften(frame.fill(ribbon(column, 36)), 3), dice.integer(6, 24))
     step = dice.uniform(21, 25)
-    discs = [np.array([(-17, y), (17, y), (17, y + 4), (-17, y + 4)]) for y in (np.arange(17) * step - 195).tolist()]
+    discs = [
+        np.array([(-17, y), (17, y), (17, y + 4), (-17, y + 4)])
+        for y in (np.arange(22) * step - 250).tolist()
+    ]
     layers.add(frame.fill(*discs), -9)
-    windpipe = bent([(0, -210), (lean * 0.5, -120), (3, -62 * body.tall)])
-    layers.add(frame.soften(frame.fill(ribbon(windpipe, 17)), 2), -34)
+    windpipe = bent([(0, -300), (lean * 0.5, -120), (3, -62 * body.tall)])
+    layers.add(frame.soften(frame.fill(ribbon(windpipe, 17)), 2), -dice.integer(18, 44))
     carina = windpipe[-1]
     for sign in SIGN.values():
-        layers.add(frame.soften(frame.fill(ribbon(np.array([carina, carina + (sign * 34, 30)]), 11)), 2), -16)
+        layers.add(
+            frame.soften(frame.fill(ribbon(np.stack([carina, carina + np.array([sign * 34, 30])]), 11)), 2),
+            -16,
+        )
     if dice.chance(0.6):
         x, y = dice.uniform(45, 85), body.dome["left"] - body.raised["left"] + dice.uniform(14, 26)
         bubble = rounded(np.array([x, y]) + CIRCLE[::3] * (dice.uniform(16, 30), dice.uniform(7, 13)))
@@ -202,13 +239,13 @@ def _vessels(body: Body, dice: Dice) -> np.ndarray:
     outlines = []
     for side in SIDES:
         root = np.array([SIGN[side] * 36, -14 * body.tall + (4 if side == "right" else -4)])
-        outlines.append(root + (CIRCLE[::2] * (12, 19)))
+        outlines.append(root + (CIRCLE[::2] * (dice.uniform(9, 15), dice.uniform(14, 22))))
         for v in (0.12, 0.28, 0.42, 0.56, 0.7, 0.82, 0.93):
             end = np.array(body.place(side, dice.uniform(0.3, 0.8), v + dice.uniform(-0.06, 0.06)))
             middle = root + (end - root) * dice.uniform(0.4, 0.6) + (0.0, dice.uniform(-14, 14))
             outlines.append(ribbon(bent([root, middle, end]), dice.uniform(5, 8), end_width=1.2))
             for _ in range(2):
-                tip = middle + (SIGN[side] * dice.uniform(10, 45), dice.uniform(-22, 32))
+                tip = middle + np.array([SIGN[side] * dice.uniform(10, 45), dice.uniform(-22, 32)])
                 outlines.append(ribbon(np.array([middle, tip]), 3.4, end_width=0.8))
     return body.frame.soften(body.frame.fill(*outlines), 1.2)
 
@@ -216,9 +253,15 @@ def _vessels(body: Body, dice: Dice) -> np.ndarray:
 def paint_bones(body: Body, layers: Layers, dice: Dice) -> None:
     """Ribs and clavicles, broken ones included, over everything that lies in the chest."""
     frame = body.frame
-    strength = {"posterior": dice.integer(24, 38), "anterior": dice.integer(14, 24), "clavicle": dice.integer(26, 40)}
+    strength = {
+        "posterior": dice.integer(24, 38),
+        "anterior": dice.integer(14, 24),
+        "clavicle": dice.integer(26, 40),
+    }
     for bone, amount in strength.items():
         outlines = [ribbon(line, rib.width) for rib in body.ribs if rib.bone == bone for line in rib.pieces]
         core = [ribbon(line, rib.width - 5) for rib in body.ribs if rib.bone == bone for line in rib.pieces]
-        layers.add(frame.soften(frame.fill(*outlines), 1), amount)
-        layers.add(frame.fill(*core), -amount // 3)  # the cortex is denser than the marrow
+        layers.add(cv2.min(layers.skin, frame.soften(frame.fill(*outlines), 1)), amount)
+        layers.add(
+            cv2.min(layers.skin, frame.fill(*core)), -amount // 3
+        )  # the cortex is denser than the marrow

@@ -19,8 +19,8 @@ def thumbnail_baseline(
       train_labels, test_labels: (n, classes) of 0 and 1.
 
     Returns:
-      {"macro": mean AUROC over the classes that have one, "per_class": one AUROC or None a column}. None where the train
-      or the test column holds a single value.
+      {"macro": mean AUROC over the classes that have one, "per_class": one AUROC a column}. None stands where
+      the train or the test column holds a single value.
     """
     scaler = StandardScaler()
     train, test = scaler.fit_transform(_thumbnails(train_images)), scaler.transform(_thumbnails(test_images))

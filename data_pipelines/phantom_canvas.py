@@ -1,12 +1,13 @@
 """Drawing primitives of the phantom that give the same bytes on every machine.
 
-Three rules make that hold: random numbers come from PCG64's raw integers and 53-bit fractions, never from C code that
-a compiler may fuse (`Generator.uniform`, `normal`); coordinates see only + - * / and sqrt, which IEEE 754 rounds exactly;
-pixels are integers from then on (polygons in 1/16 pixel, box filters as integer sums).
+Three rules make that hold. Random numbers come from PCG64's raw integers and 53-bit fractions, never from C
+code that a compiler may fuse (`Generator.uniform`, `normal`). Coordinates see only + - * / and sqrt, which
+IEEE 754 rounds exactly. From then on all is integers: polygons in 1/16 pixel, box filters as exact sums.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -51,7 +52,7 @@ class Dice:
 
 @dataclass(frozen=True)
 class Frame:
-    """Millimetres of the chest (origin at its middle, x to the image's right, y down) to pixels of a square image."""
+    """Chest millimetres (origin mid-chest, x to the image's right, y down) to pixels of a square image."""
 
     size: int
     sine: float = 0.0
@@ -62,7 +63,9 @@ class Frame:
         """Fixed-point pixel coordinates, int32 (n, 2) in 1/16 pixel."""
         cosine = float(np.sqrt(1.0 - self.sine * self.sine))
         x, y = points[:, 0] * self.zoom, points[:, 1] * self.zoom
-        turned = np.stack([cosine * x - self.sine * y + self.shift[0], self.sine * x + cosine * y + self.shift[1]], 1)
+        turned = np.stack(
+            [cosine * x - self.sine * y + self.shift[0], self.sine * x + cosine * y + self.shift[1]], 1
+        )
         return np.rint(((turned / FIELD_MM + 0.5) * self.size - 0.5) * (1 << _SHIFT)).astype(np.int32)
 
     def length(self, millimetres: float) -> int:
@@ -84,7 +87,10 @@ class Frame:
         side, area = (2 * reach + 1,) * 2, (2 * reach + 1) ** 2
         fine = alpha.astype(np.int32) << 6
         for _ in range(2):
-            fine = cv2.boxFilter(fine, cv2.CV_32S, side, normalize=False, borderType=cv2.BORDER_REPLICATE) // area
+            fine = (
+                cv2.boxFilter(fine, cv2.CV_32S, side, normalize=False, borderType=cv2.BORDER_REPLICATE)
+                // area
+            )
         return (fine >> 6).astype(np.uint8)
 
     def mottle(self, dice: Dice, cells: int) -> np.ndarray:
@@ -132,7 +138,7 @@ def ramp(x: float, table: Sequence[tuple[float, float]]) -> float:
     """Piecewise linear function through (x, y) pairs, constant beyond its ends."""
     if x <= table[0][0]:
         return table[0][1]
-    for (x0, y0), (x1, y1) in zip(table, table[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(table):
         if x <= x1:
             return y0 + (y1 - y0) * ((x - x0) / (x1 - x0))
     return table[-1][1]

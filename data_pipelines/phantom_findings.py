@@ -1,8 +1,8 @@
 """What the phantom draws on a chest: each painter adds one finding and returns its visible extent.
 
-Shapes follow the Fleischner Society's glossary (Hansell et al. 2008, "Glossary of terms for thoracic imaging"): a nodule is
-at most 30 mm across and a mass more; consolidation hides vessels and shows air bronchograms; an opacity here is a haze that
-does not.
+After the Fleischner Society's glossary (Hansell et al., "Glossary of terms for thoracic imaging", 2008):
+a nodule is at most 30 mm across and a mass more; consolidation hides vessels and shows air bronchograms; an
+opacity here is a haze that does not.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ import numpy as np
 from data_pipelines.phantom_anatomy import SIDES, SIGN, Body, Layers
 from data_pipelines.phantom_canvas import Dice, bent, blob, ribbon
 
-# Part of a lung that a name stands for: side, u range (medial 0 .. lateral 1), v range (apex 0 .. diaphragm 1).
+# The part of a lung that a name means: side, u (medial 0 .. lateral 1) and v (apex 0 .. diaphragm 1).
 ZONES = {
     "left_apical_lung": ("left", (0.1, 0.9), (0.02, 0.14)),
     "right_apical_lung": ("right", (0.1, 0.9), (0.02, 0.14)),
@@ -31,7 +31,16 @@ ZONES = {
     "lower_right_lobe": ("right", (0.35, 1.0), (0.76, 1.0)),
 }
 _FOCAL_ZONES = tuple(name for name in ZONES if "apical" not in name)
-_BASAL = ("left_lower_lung", "right_lower_lung", "lower_left_lobe", "lower_right_lobe", "left_mid_lung", "right_mid_lung")
+_BASAL = (
+    "left_lower_lung",
+    "right_lower_lung",
+    "lower_left_lobe",
+    "lower_right_lobe",
+    "left_mid_lung",
+    "right_mid_lung",
+)
+
+_ORDINALS = {3: "third", 4: "fourth", 5: "fifth", 6: "sixth", 7: "seventh", 8: "eighth"}
 
 # Where each pathology occurs. One of them is drawn uniformly.
 PLACES: dict[str, tuple[str, ...]] = {
@@ -56,12 +65,12 @@ PLACES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Mark:
-    """A finding as drawn: `mask` bool (H, W); `side` where the anatomy's name does not hold it, else ""."""
+    """A finding as drawn: `mask` bool (H, W); `which` ("left sixth") says more than the anatomy's name."""
 
     pathology: str
     anatomy: str
     mask: np.ndarray
-    side: str = ""
+    which: str = ""
 
 
 @dataclass
@@ -76,11 +85,13 @@ class Scene:
     device_at: tuple[float, float] | None = None
 
     def room(self, anatomy: str, radius: float) -> tuple[float, float]:
-        """A centre in a zone, away from other findings if twelve tries find one."""
+        """A centre in a zone, away from other findings if twenty tries find one."""
         side, u, v = ZONES[anatomy]
-        for _ in range(12):
+        for _ in range(20):
             x, y = self.body.place(side, self.dice.uniform(*u), self.dice.uniform(*v), margin=0.75 * radius)
-            if all((x - a) * (x - a) + (y - b) * (y - b) > (radius + r) * (radius + r) for a, b, r in self.taken):
+            if all(
+                (x - a) * (x - a) + (y - b) * (y - b) > (radius + r) * (radius + r) for a, b, r in self.taken
+            ):
                 break
         self.taken.append((x, y, radius))
         return x, y
@@ -91,7 +102,7 @@ class Scene:
 
 
 def _visible(alpha: np.ndarray, least: int = 100) -> np.ndarray:
-    """Where a layer is seen: coverage of at least `least` / 255, or its densest pixels if it never gets there."""
+    """Where a layer is seen: coverage of at least `least` / 255, or its densest pixels if all are below."""
     return alpha >= max(1, min(least, int(alpha.max())))
 
 
@@ -106,11 +117,12 @@ def _consolidation(scene: Scene, anatomy: str) -> list[Mark]:
     shape[:, 1] = clip(shape[:, 1], edge + (shape[:, 0] - x) * dice.uniform(-0.2, 0.2))
     alpha = scene.in_air(frame.soften(frame.fill(shape), 2), side)
     scene.layers.vessels = cv2.subtract(scene.layers.vessels, alpha)
-    scene.layers.add(alpha, dice.integer(56, 76))
+    scene.layers.add(alpha, dice.integer(70, 90))
     root = np.array([x - SIGN[side] * 0.7 * radius, y])
-    tips = [root + (SIGN[side] * radius * dice.uniform(1.0, 1.5), radius * t) for t in (-0.5, -0.1, 0.35)]
+    reach = SIGN[side] * radius * dice.uniform(1.0, 1.5)
+    tips = [root + np.array([reach, radius * t]) for t in (-0.5, -0.1, 0.35)]
     branches = frame.fill(*[ribbon(np.array([root, tip]), 5, end_width=2.5) for tip in tips])
-    scene.layers.add(cv2.min(branches, alpha), -34)
+    scene.layers.add(cv2.min(branches, alpha), -44)
     return [Mark("consolidation", anatomy, _visible(alpha))]
 
 
@@ -120,7 +132,7 @@ def _opacity(scene: Scene, anatomy: str) -> list[Mark]:
     radius = dice.uniform(20, 34)
     shape = blob(dice, scene.room(anatomy, radius), radius)
     alpha = scene.in_air(frame.soften(frame.fill(shape), 8), side)
-    scene.layers.add(alpha, dice.integer(34, 46))
+    scene.layers.add(alpha, dice.integer(50, 66))
     return [Mark("opacity", anatomy, _visible(alpha, 90))]
 
 
@@ -134,7 +146,7 @@ def _pneumonia(scene: Scene, anatomy: str) -> list[Mark]:
         centre = (x + radius * dice.uniform(-0.8, 0.8), y + radius * dice.uniform(-0.8, 0.8))
         patches.append(blob(dice, centre, dice.uniform(6, 11), roughness=0.35))
     alpha = scene.in_air(frame.soften(frame.fill(*patches), 2.5), side)
-    scene.layers.add(alpha, dice.integer(50, 66))
+    scene.layers.add(alpha, dice.integer(56, 72))
     return [Mark("pneumonia", anatomy, _visible(alpha))]
 
 
@@ -147,13 +159,13 @@ def _lump(scene: Scene, anatomy: str, pathology: str, radius: float, amount: int
 
 
 def _nodule(scene: Scene, anatomy: str) -> list[Mark]:
-    """Round, 18 - 26 mm across."""
-    return _lump(scene, anatomy, "nodule", scene.dice.uniform(9, 13), scene.dice.integer(52, 70))
+    """Round, 20 - 26 mm across on average."""
+    return _lump(scene, anatomy, "nodule", scene.dice.uniform(10, 13), scene.dice.integer(70, 90))
 
 
 def _mass(scene: Scene, anatomy: str) -> list[Mark]:
-    """Round, 36 - 56 mm across."""
-    return _lump(scene, anatomy, "mass", scene.dice.uniform(18, 28), scene.dice.integer(58, 78))
+    """Round, 36 - 56 mm across on average."""
+    return _lump(scene, anatomy, "mass", scene.dice.uniform(18, 28), scene.dice.integer(66, 86))
 
 
 def _atelectasis(scene: Scene, anatomy: str) -> list[Mark]:
@@ -164,9 +176,9 @@ def _atelectasis(scene: Scene, anatomy: str) -> list[Mark]:
     for part in parts:
         x, y = scene.room(part, 20)
         for level in range(dice.integer(2, 3)):
-            half, tilt = dice.uniform(18, 30), dice.uniform(-0.35, 0.35)
+            end = np.array([dice.uniform(18, 30), dice.uniform(-9, 9)])
             middle = np.array([x + dice.uniform(-6, 6), y + (level - 1) * dice.uniform(11, 14)])
-            line = [middle - (half, half * tilt), middle + (0, dice.uniform(-3, 3)), middle + (half, half * tilt)]
+            line = np.stack([middle - end, middle + np.array([0.0, dice.uniform(-3, 3)]), middle + end])
             bands.append(ribbon(bent(line), dice.uniform(5, 7.5)))
     sides = {ZONES[part][0] for part in parts}
     drawn = frame.soften(frame.fill(*bands), 1)
@@ -179,20 +191,29 @@ def _edema(scene: Scene, anatomy: str) -> list[Mark]:
     """Pulmonary: a butterfly around both hila. Interstitial: a net of short lines through both lungs."""
     dice, body, frame = scene.dice, scene.body, scene.body.frame
     if anatomy == "pulmonary":
-        wings = [blob(dice, body.place(side, 0.3, 0.52), dice.uniform(36, 48), roughness=0.25) for side in SIDES]
-        alpha, amount = frame.soften(frame.fill(*wings), 9), dice.integer(34, 48)
+        wings = [
+            blob(
+                dice,
+                body.place(side, dice.uniform(0.15, 0.4), dice.uniform(0.42, 0.62)),
+                dice.uniform(30, 42),
+                roughness=0.3,
+            )
+            for side in SIDES
+        ]
+        alpha, amount = frame.soften(frame.fill(*wings), 9), dice.integer(26, 40)
     else:
         lines = []
         for side in SIDES:
             for _ in range(46):
                 x, y = body.place(side, dice.uniform(0, 1), dice.uniform(0.2, 1), margin=5)
                 reach = (dice.uniform(-8, 8), dice.uniform(-7, 7))
-                lines.append(ribbon(np.array([(x - reach[0], y - reach[1]), (x + reach[0], y + reach[1])]), 3.2))
-        alpha, amount = frame.fill(*lines), dice.integer(38, 52)
-        scene.layers.add(scene.layers.air, 8)
+                lines.append(
+                    ribbon(np.array([(x - reach[0], y - reach[1]), (x + reach[0], y + reach[1])]), 2.6)
+                )
+        alpha, amount = frame.soften(frame.fill(*lines), 0.8), dice.integer(34, 46)
     alpha = cv2.min(alpha, scene.layers.air)
     scene.layers.add(alpha, amount)
-    scene.layers.add(cv2.min(scene.layers.vessels, scene.layers.air), 14)
+    scene.layers.add(scene.layers.vessels, 10)
     return [Mark("edema", anatomy, _visible(alpha, 90))]
 
 
@@ -200,13 +221,18 @@ def _effusion(scene: Scene, anatomy: str) -> list[Mark]:
     """Fluid from the costophrenic angle upwards, higher at the wall: the meniscus."""
     dice, body, frame = scene.dice, scene.body, scene.body.frame
     side = anatomy.split("_")[0]
-    depth = dice.uniform(48, 110)
-    wall, middle = body.sulcus - depth, body.sulcus - 0.55 * depth
-    edge = [(160, wall - 10), (0.92 * body.outer(wall), wall + 4), (0.6 * body.outer(wall), middle), (20, middle + 4)]
+    depth, angle = dice.uniform(46, 100), body.sulcus - 0.75 * body.raised[side]
+    wall, middle = angle - depth, angle - 0.55 * depth
+    edge = [
+        (160, wall - 10),
+        (0.92 * body.outer(wall), wall + 4),
+        (0.6 * body.outer(wall), middle),
+        (20, middle + 4),
+    ]
     shape = np.concatenate([bent(np.array(edge)), [(10.0, 150.0), (165.0, 150.0)]])
     alpha = scene.in_air(frame.soften(frame.fill(shape * (SIGN[side], 1.0)), 3), side)
     scene.layers.vessels = cv2.subtract(scene.layers.vessels, alpha)
-    scene.layers.add(alpha, dice.integer(82, 98))
+    scene.layers.add(alpha, dice.integer(70, 94))
     return [Mark("effusion", anatomy, _visible(alpha))]
 
 
@@ -214,7 +240,11 @@ def _pneumothorax(scene: Scene, anatomy: str) -> list[Mark]:
     """Air without vessels over a lung that has come away from the wall, and the fine line of its pleura."""
     dice, body, frame = scene.dice, scene.body, scene.body.frame
     side = anatomy.split("_")[0]
-    drop, inward, floor = dice.uniform(20, 48), dice.uniform(0.74, 0.9), body.place(side, 0.5, dice.uniform(0.5, 0.75))[1]
+    drop, inward, floor = (
+        dice.uniform(20, 48),
+        dice.uniform(0.74, 0.9),
+        body.place(side, 0.5, dice.uniform(0.5, 0.75))[1],
+    )
     outline = body.lung(side, raised=body.raised[side])
     fade = np.clip((floor - outline[:, 1]) / (floor - body.top), 0.0, 1.0)  # collapse is complete at the apex
     shrunk = outline * np.stack([1 - (1 - inward) * np.minimum(1.0, 3 * fade), np.ones(len(outline))], 1)
@@ -243,20 +273,20 @@ def _elevation(scene: Scene, anatomy: str) -> list[Mark]:
 def _fracture(scene: Scene, anatomy: str) -> list[Mark]:
     """A cleft, the outer fragment displaced, a little callus around it."""
     dice, frame = scene.dice, scene.body.frame
-    wanted = [r for r in scene.body.ribs if (r.bone == "posterior" and 3 <= r.number <= 8) == (anatomy == "rib")
-              and r.bone != "anterior" and (anatomy == "rib" or r.bone == "clavicle")]  # fmt: skip
-    rib = dice.pick(wanted)
+    ribs = [r for r in scene.body.ribs if r.bone == "posterior" and r.number in _ORDINALS]
+    clavicles = [r for r in scene.body.ribs if r.bone == "clavicle"]
+    rib = dice.pick(ribs if anatomy == "rib" else clavicles)
     line = rib.pieces[0]
     cut = int(len(line) * dice.uniform(0.45, 0.75))
     offset = np.array([0.0, dice.pick((-1, 1)) * dice.uniform(7, 10)])
     x, y = (line[cut] + offset / 2).tolist()
-    rib.pieces = [line[:cut], line[cut:] + (SIGN[rib.side] * 3.0, 0.0) + offset]
-    alpha = frame.fill(blob(dice, (x, y), dice.uniform(11, 14), roughness=0.15))
-    scene.layers.add(frame.soften(alpha, 2), dice.integer(20, 30))
+    rib.pieces = [line[:cut], line[cut:] + offset + np.array([SIGN[rib.side] * 3.0, 0.0])]
+    alpha = frame.fill(blob(dice, (x, y), dice.uniform(13, 16), roughness=0.15))
+    scene.layers.add(frame.soften(alpha, 2), dice.integer(28, 40))
     ends = [ribbon(line[max(0, cut - 3) : cut], rib.width), ribbon(rib.pieces[1][:3], rib.width)]
-    scene.layers.add(frame.fill(*ends), 24)
+    scene.layers.add(frame.fill(*ends), 30)
     scene.taken.append((x, y, 14))
-    return [Mark("fracture", anatomy, _visible(alpha), rib.side)]
+    return [Mark("fracture", anatomy, _visible(alpha), f"{rib.side} {_ORDINALS.get(rib.number, '')}".strip())]
 
 
 PAINTERS: dict[str, Callable[[Scene, str], list[Mark]]] = {

@@ -1,7 +1,7 @@
-"""The phantom's radiology report: varied plain wording, and exactly what it says as (anatomy, pathology, exists).
+"""The phantom's radiology report: varied plain wording, and what it says as (anatomy, pathology, exists).
 
-A finding that is there is mentioned nine times in ten; what is absent is denied now and then, as radiologists do. The
-anatomies of the triplets are those that SPEC 6's landmark rules give for the words used.
+A finding that is there is mentioned nine times in ten; what is absent is denied now and then, as radiologists
+do. The anatomies of the triplets are those that SPEC 6's landmark rules give for the words used.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,6 @@ from data_pipelines.phantom_findings import PLACES, Mark
 
 Triplet = tuple[str, str, bool]
 _MENTION = 0.9
-_LUNG = ("opacity", "consolidation", "pneumonia", "nodule", "mass", "atelectasis", "edema")
 
 
 @dataclass(frozen=True)
@@ -37,12 +36,13 @@ def write_report(marks: Sequence[Mark], dice: Dice) -> Written:
     present = {mark.pathology for mark in marks}
     mentioned = frozenset(name for name in PLACES if name in present and dice.chance(_MENTION))
     sentences = []
-    for name in mentioned_in_order(mentioned):
+    for name in (name for name in PLACES if name in mentioned):  # a set has no order that two runs share
         sentences += _tell(name, [mark for mark in marks if mark.pathology == name], dice)
     absent = [name for name in PLACES if name not in present]
     sentences += _deny(absent, dice)
     sentences += _deny_somewhere(marks, dice)
     sentences += _normal(present, dice)
+    sentences += _hedge(mentioned, sentences, dice)
     if not sentences:
         sentences = [Sentence("heart", *wording.LAST_RESORT)]
     order = dice.pick(wording.SECTION_ORDERS)
@@ -51,13 +51,15 @@ def write_report(marks: Sequence[Mark], dice: Dice) -> Written:
     return Written(text, tuple(dict.fromkeys(t for s in sentences for t in s.triplets)), mentioned)
 
 
-def mentioned_in_order(mentioned: frozenset[str]) -> list[str]:
-    """A set has no order that two runs share; PLACES has."""
-    return [name for name in PLACES if name in mentioned]
-
-
 def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
+
+
+def _with_article(lead: str, adjective: str) -> str:
+    """ "an" before "left pleural" becomes "a left pleural": the article agrees with the word that follows."""
+    if lead in ("a", "an"):
+        return ("an " if adjective[0] in "aeiou" else "a ") + adjective
+    return f"{lead} {adjective}".strip()
 
 
 def _tell(name: str, marks: Sequence[Mark], dice: Dice) -> list[Sentence]:
@@ -79,24 +81,29 @@ def _sentence(mark: Mark, dice: Dice) -> str:
         by_place = wording.WHOLE[name]
         text = dice.pick(by_place.get(anatomy, by_place.get("", ())))
         noun = dice.pick(wording.NOUNS.get(anatomy, (anatomy,)))
-        return _capital(text.format(noun=noun, side=mark.side, number=dice.pick(wording.RIB_NUMBERS)))
+        return _capital(text.format(noun=noun, which=mark.which))
     lead, head = dice.pick(wording.PHRASES[name])
     adjectives = wording.ADJECTIVES.get(anatomy, ())
     if adjectives and dice.chance(0.45):
-        phrase = " ".join(word for word in (wording.article(lead, dice.pick(adjectives)), head) if word)
+        phrase = " ".join(word for word in (_with_article(lead, dice.pick(adjectives)), head) if word)
         return _capital(dice.pick(wording.FRAMES_BARE).format(phrase=phrase))
     phrase = f"{lead} {head}".strip()
     frame = dice.pick(wording.FRAMES)
-    return _capital(frame.format(phrase=phrase, Phrase=_capital(phrase), noun=dice.pick(wording.NOUNS[anatomy])))
+    return _capital(
+        frame.format(phrase=phrase, Phrase=_capital(phrase), noun=dice.pick(wording.NOUNS[anatomy]))
+    )
 
 
 def _deny(absent: Sequence[str], dice: Dice) -> list[Sentence]:
-    """"No ..." sentences, one to three pathologies each."""
+    """Sentences of the kind "No ...", one to three pathologies each."""
     sentences = []
     for section, names in wording.DENIED.items():
-        chosen = [name for name in dice.shuffled(names) if name in absent and dice.chance(wording.DENIAL_RATE[name])]
+        chosen = [
+            name for name in dice.shuffled(names) if name in absent and dice.chance(wording.DENIAL_RATE[name])
+        ]
         while chosen:
-            some, chosen = chosen[: dice.integer(1, 3)], chosen[3:] if len(chosen) > 3 else []
+            count = dice.integer(1, 3)
+            some, chosen = chosen[:count], chosen[count:]
             terms = [dice.pick(wording.DENIAL_TERMS[name]) for name in some]
             text = dice.pick(wording.DENIAL_FRAMES).format(list=_listed([t for t, _ in terms]))
             triplets = tuple((anatomy, name, False) for name, (_, anatomy) in zip(some, terms, strict=True))
@@ -125,10 +132,17 @@ def _deny_somewhere(marks: Sequence[Mark], dice: Dice) -> list[Sentence]:
 def _normal(present: set[str], dice: Dice) -> list[Sentence]:
     """Statements of normality that the drawn findings allow."""
     sentences = []
-    for section, rate, barred, texts in wording.NORMAL:
-        barring = set(_LUNG) | {"effusion", "pneumothorax"} if barred == "lungs" else set(barred.split())
-        allowed = not present if barred == "everything" else not (barring & present)
-        if allowed and dice.chance(rate):
-            text, triplet = dice.pick(texts)
-            sentences.append(Sentence(section, text, (triplet,)))
+    for remark in wording.REMARKS:
+        if not (remark.unless & present) and dice.chance(remark.rate):
+            text, triplet = dice.pick(remark.says)
+            sentences.append(Sentence(remark.section, text, (triplet,)))
     return sentences
+
+
+def _hedge(mentioned: frozenset[str], sentences: Sequence[Sentence], dice: Dice) -> list[Sentence]:
+    """A guess at the cause of an opacity. It asserts nothing (OBS-U in SPEC 6), so it has no triplets."""
+    said = {name for sentence in sentences for _, name, _ in sentence.triplets}
+    text, names = dice.pick(wording.HEDGES)
+    if "opacity" not in mentioned or said & set(names) or not dice.chance(0.5):
+        return []
+    return [Sentence("summary", text, ())]

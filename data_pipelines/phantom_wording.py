@@ -1,5 +1,7 @@
 """The phrases of the phantom's reports. `{noun}` is a place, `{phrase}` a finding with its article."""
 
+from typing import NamedTuple
+
 SECTION_ORDERS = (
     ("devices", "heart", "lungs", "pleura", "bones", "summary"),
     ("heart", "lungs", "pleura", "bones", "devices", "summary"),
@@ -9,15 +11,19 @@ SECTION_ORDERS = (
 )
 
 OPENINGS = (
-    (), (), ("Frontal view of the chest.",), ("Single frontal radiograph of the chest.",),
-    ("PA view of the chest was obtained.",), ("AP chest radiograph.",),
-)  # fmt: skip
+    (),
+    (),
+    ("Frontal view of the chest.",),
+    ("Single frontal radiograph of the chest.",),
+    ("PA view of the chest was obtained.",),
+    ("AP chest radiograph.",),
+)
 
 SECTION = {
     "effusion": "pleura", "pneumothorax": "pleura", "consolidation": "lungs", "opacity": "lungs",
-    "pneumonia": "lungs", "edema": "lungs", "atelectasis": "lungs", "cardiomegaly": "heart", "nodule": "lungs",
-    "mass": "lungs", "pacemaker": "devices", "lead": "devices", "tube": "devices", "picc": "devices",
-    "fracture": "bones", "elevation": "lungs",
+    "pneumonia": "lungs", "edema": "lungs", "atelectasis": "lungs", "cardiomegaly": "heart",
+    "nodule": "lungs", "mass": "lungs", "pacemaker": "devices", "lead": "devices", "tube": "devices",
+    "picc": "devices", "fracture": "bones", "elevation": "lungs",
 }  # fmt: skip
 
 NOUNS = {
@@ -67,19 +73,57 @@ ADJECTIVES = {
 }
 
 PHRASES = {  # (article and qualifier, noun): an adjective of place may stand between them
-    "effusion": (("a small", "effusion"), ("a moderate", "effusion"), ("an", "effusion"), ("a layering", "effusion")),
+    "effusion": (
+        ("a small", "effusion"),
+        ("a moderate", "effusion"),
+        ("an", "effusion"),
+        ("a layering", "effusion"),
+    ),
     "pneumothorax": (("a small", "pneumothorax"), ("a moderate", "pneumothorax"), ("a", "pneumothorax")),
-    "consolidation": (("dense", "consolidation"), ("focal", "consolidation"), ("a", "consolidation"),
-                      ("an area of", "consolidation"), ("confluent", "consolidation")),
-    "opacity": (("a hazy", "opacity"), ("a faint", "opacity"), ("an ill-defined", "opacity"), ("hazy", "opacities"),
-                ("a subtle", "opacity"), ("ground-glass", "opacity")),
-    "pneumonia": (("patchy", "pneumonia"), ("multifocal", "pneumonia"), ("", "pneumonia"), ("a patchy", "pneumonia")),
-    "atelectasis": (("linear", "atelectasis"), ("mild", "atelectasis"), ("plate-like", "atelectasis"),
-                    ("subsegmental", "atelectasis"), ("", "atelectasis"), ("bands of", "atelectasis")),
-    "nodule": (("a small", "nodule"), ("a solitary", "nodule"), ("a round", "nodule"), ("a well-defined", "nodule"),
-               ("a 2 cm", "nodule")),
-    "mass": (("a large", "mass"), ("a rounded", "mass"), ("a lobulated", "mass"), ("a 4 cm", "mass"), ("a", "mass")),
-}  # fmt: skip
+    "consolidation": (
+        ("dense", "consolidation"),
+        ("focal", "consolidation"),
+        ("a", "consolidation"),
+        ("an area of", "consolidation"),
+        ("confluent", "consolidation"),
+    ),
+    "opacity": (
+        ("a hazy", "opacity"),
+        ("a faint", "opacity"),
+        ("an ill-defined", "opacity"),
+        ("hazy", "opacities"),
+        ("a subtle", "opacity"),
+        ("ground-glass", "opacity"),
+    ),
+    "pneumonia": (
+        ("patchy", "pneumonia"),
+        ("multifocal", "pneumonia"),
+        ("", "pneumonia"),
+        ("a patchy", "pneumonia"),
+    ),
+    "atelectasis": (
+        ("linear", "atelectasis"),
+        ("mild", "atelectasis"),
+        ("plate-like", "atelectasis"),
+        ("subsegmental", "atelectasis"),
+        ("", "atelectasis"),
+        ("bands of", "atelectasis"),
+    ),
+    "nodule": (
+        ("a small", "nodule"),
+        ("a solitary", "nodule"),
+        ("a round", "nodule"),
+        ("a well-defined", "nodule"),
+        ("a 2 cm", "nodule"),
+    ),
+    "mass": (
+        ("a large", "mass"),
+        ("a rounded", "mass"),
+        ("a lobulated", "mass"),
+        ("a 4 cm", "mass"),
+        ("a", "mass"),
+    ),
+}
 
 FRAMES = (
     "there is {phrase} in the {noun}.",
@@ -101,42 +145,82 @@ FRAMES_BARE = (
 
 WHOLE = {  # findings whose wording depends on the place ("" = any place)
     "edema": {
-        "pulmonary": ("there is mild pulmonary edema.", "moderate pulmonary edema is present.", "pulmonary edema is seen.",
-                      "pulmonary edema."),
-        "interstitium": ("there is interstitial edema.", "mild interstitial edema is present.", "interstitial edema is seen.",
-                         "moderate interstitial edema."),
+        "pulmonary": (
+            "there is mild pulmonary edema.",
+            "moderate pulmonary edema is present.",
+            "pulmonary edema is seen.",
+            "pulmonary edema.",
+        ),
+        "interstitium": (
+            "there is interstitial edema.",
+            "mild interstitial edema is present.",
+            "interstitial edema is seen.",
+            "moderate interstitial edema.",
+        ),
     },
     "cardiomegaly": {
-        "": ("the heart shows moderate cardiomegaly.", "the cardiac silhouette demonstrates mild cardiomegaly.",
-             "the cardiac silhouette shows cardiomegaly."),
+        "": (
+            "the heart shows moderate cardiomegaly.",
+            "the cardiac silhouette demonstrates mild cardiomegaly.",
+            "the cardiac silhouette shows cardiomegaly.",
+        ),
     },
     "pacemaker": {
-        "": ("a pacemaker overlies the {noun}.", "a pacemaker projects over the {noun}.",
-             "there is a pacemaker over the {noun}.", "a dual-chamber pacemaker is seen over the {noun}."),
+        "": (
+            "a pacemaker overlies the {noun}.",
+            "a pacemaker projects over the {noun}.",
+            "there is a pacemaker over the {noun}.",
+            "a dual-chamber pacemaker is seen over the {noun}.",
+        ),
     },
     "lead": {
-        "": ("a lead terminates in the {noun}.", "a single lead ends in the {noun}.", "a transvenous lead is seen in the {noun}."),
+        "": (
+            "a lead terminates in the {noun}.",
+            "a single lead ends in the {noun}.",
+            "a transvenous lead is seen in the {noun}.",
+        ),
     },
     "tube": {
-        "trachea": ("an endotracheal tube terminates in the trachea.", "the endotracheal tube ends in the mid trachea.",
-                    "an endotracheal tube is present in the trachea."),
-        "stomach": ("an enteric tube terminates in the stomach.", "a nasogastric tube extends into the stomach.",
-                    "a feeding tube ends in the stomach."),
+        "trachea": (
+            "an endotracheal tube terminates in the trachea.",
+            "the endotracheal tube ends in the mid trachea.",
+            "an endotracheal tube is present in the trachea.",
+        ),
+        "stomach": (
+            "an enteric tube terminates in the stomach.",
+            "a nasogastric tube extends into the stomach.",
+            "a feeding tube ends in the stomach.",
+        ),
     },
     "picc": {
-        "": ("a PICC terminates in the {noun}.", "a PICC ends at the {noun}.", "the PICC terminates at the {noun}."),
+        "": (
+            "a PICC terminates at the {noun}.",
+            "a PICC ends at the {noun}.",
+            "the PICC extends to the {noun}.",
+        ),
     },
     "fracture": {
-        "rib": ("there is a fracture of the {side} {number} rib.", "a displaced {side} rib fracture is seen.",
-                "a {side} {number} rib fracture is present.", "fracture of the {side} {number} rib."),
-        "clavicle": ("there is a fracture of the {side} clavicle.", "a displaced {side} clavicle fracture is seen.",
-                     "fracture of the {side} clavicle."),
+        "rib": (
+            "there is a fracture of the {which} rib.",
+            "a displaced {which} rib fracture is seen.",
+            "a {which} rib fracture is present.",
+            "fracture of the {which} rib.",
+        ),
+        "clavicle": (
+            "there is a fracture of the {which} clavicle.",
+            "a displaced {which} clavicle fracture is seen.",
+            "fracture of the {which} clavicle.",
+        ),
     },
     "elevation": {
-        "": ("the {noun} is elevated.", "there is elevation of the {noun}.", "elevation of the {noun} is noted.",
-             "there is mild elevation of the {noun}."),
+        "": (
+            "the {noun} is elevated.",
+            "there is elevation of the {noun}.",
+            "elevation of the {noun} is noted.",
+            "there is mild elevation of the {noun}.",
+        ),
     },
-}  # fmt: skip
+}
 
 TWO_LEADS = (
     "Leads terminate in the right atrium and right ventricle.",
@@ -144,9 +228,11 @@ TWO_LEADS = (
     "There are leads in the right atrium and right ventricle.",
 )
 BARE_CARDIOMEGALY = (
-    "There is mild cardiomegaly.", "Moderate cardiomegaly is present.", "Cardiomegaly is noted.", "Cardiomegaly.",
-)  # fmt: skip
-RIB_NUMBERS = ("fourth", "fifth", "sixth", "seventh")
+    "There is mild cardiomegaly.",
+    "Moderate cardiomegaly is present.",
+    "Cardiomegaly is noted.",
+    "Cardiomegaly.",
+)
 
 DENIED = {  # pathologies that one sentence may deny together, by section
     "pleura": ("effusion", "pneumothorax", "consolidation"),
@@ -157,10 +243,23 @@ DENIED = {  # pathologies that one sentence may deny together, by section
     "summary": ("elevation",),
 }
 DENIAL_RATE = {
-    "effusion": 0.5, "pneumothorax": 0.5, "consolidation": 0.5, "opacity": 0.45, "pneumonia": 0.45, "nodule": 0.45,
-    "mass": 0.45, "atelectasis": 0.4, "edema": 0.45, "cardiomegaly": 0.35, "pacemaker": 0.4, "lead": 0.35,
-    "tube": 0.4, "picc": 0.4, "fracture": 0.45, "elevation": 0.35,
-}  # fmt: skip
+    "effusion": 0.5,
+    "pneumothorax": 0.5,
+    "consolidation": 0.5,
+    "opacity": 0.45,
+    "pneumonia": 0.45,
+    "nodule": 0.45,
+    "mass": 0.45,
+    "atelectasis": 0.4,
+    "edema": 0.45,
+    "cardiomegaly": 0.35,
+    "pacemaker": 0.4,
+    "lead": 0.35,
+    "tube": 0.4,
+    "picc": 0.4,
+    "fracture": 0.45,
+    "elevation": 0.35,
+}
 DENIAL_TERMS = {  # (words, anatomy of the triplet)
     "effusion": (("pleural effusion", "pleural_unspec"),),
     "pneumothorax": (("pneumothorax", "unspecified"),),
@@ -173,7 +272,7 @@ DENIAL_TERMS = {  # (words, anatomy of the triplet)
     "edema": (("pulmonary edema", "pulmonary"),),
     "cardiomegaly": (("cardiomegaly", "unspecified"),),
     "pacemaker": (("pacemaker", "unspecified"),),
-    "lead": (("leads", "unspecified"),),
+    "lead": (("lead", "unspecified"), ("transvenous lead", "unspecified")),
     "tube": (("endotracheal tube", "unspecified"), ("tube", "unspecified")),
     "picc": (("PICC", "unspecified"),),
     "fracture": (("acute fracture", "unspecified"), ("fracture", "unspecified"), ("rib fracture", "rib")),
@@ -189,55 +288,82 @@ DENIAL_FRAMES = (
     "no {list} is identified.",
 )
 
-SIDED = {name: side for name in NOUNS for side in ("left", "right") if side in name.split("_")} | {
-    "right_atrium": "", "right_ventricle": "",
-}  # fmt: skip
-DENIED_SOMEWHERE = ("effusion", "pneumothorax", "consolidation", "opacity", "pneumonia", "nodule", "mass", "atelectasis", "elevation")
-_THERE = ("there is no {name} in the {{noun}}.", "no {name} in the {{noun}}.", "no {name} is seen in the {{noun}}.")
+SIDED = {name: side for name in NOUNS for side in ("left", "right") if side in name.split("_")}
+DENIED_SOMEWHERE = (
+    "effusion",
+    "pneumothorax",
+    "consolidation",
+    "opacity",
+    "pneumonia",
+    "nodule",
+    "mass",
+    "atelectasis",
+    "elevation",
+)
+_THERE = (
+    "there is no {name} in the {{noun}}.",
+    "no {name} in the {{noun}}.",
+    "no {name} is seen in the {{noun}}.",
+)
 DENIED_THERE = {
     name: tuple(text.format(name=name) for text in _THERE)
     for name in ("consolidation", "opacity", "pneumonia", "nodule", "mass", "atelectasis")
 } | {
     "effusion": ("there is no {side} pleural effusion.", "no {side} pleural effusion."),
-    "pneumothorax": ("no {side} apical pneumothorax.", "there is no {side} apical pneumothorax.", "no pneumothorax at the {noun}."),
+    "pneumothorax": (
+        "no {side} apical pneumothorax.",
+        "there is no {side} apical pneumothorax.",
+        "no pneumothorax at the {noun}.",
+    ),
     "elevation": ("the {noun} is not elevated.", "no elevation of the {noun}."),
 }
 
+HEDGES = (  # uncertain remarks on an opacity, and the pathologies they name
+    ("This may represent atelectasis.", ("atelectasis",)),
+    ("This could represent early pneumonia.", ("pneumonia",)),
+    ("Pneumonia cannot be excluded.", ("pneumonia",)),
+    ("Possible atelectasis or pneumonia.", ("atelectasis", "pneumonia")),
+)
 LAST_RESORT = ("The mediastinum is unremarkable.", (("mediastinal", "unremarkable", True),))
-NORMAL = (  # section, rate, what bars it, (sentence, triplet) ...
-    ("heart", 0.45, "cardiomegaly", (
+
+
+class Remark(NamedTuple):
+    """A statement of normality, made at `rate` unless one of these pathologies is drawn."""
+
+    section: str
+    rate: float
+    unless: frozenset[str]
+    says: tuple[tuple[str, tuple[str, str, bool]], ...]
+
+
+_AIRSPACE = frozenset(name for name, section in SECTION.items() if section in ("lungs", "pleura"))
+REMARKS = (
+    Remark("heart", 0.45, frozenset({"cardiomegaly"}), (
         ("Heart size is normal.", ("heart_size", "normal", True)),
         ("The heart is normal in size.", ("heart_size", "normal", True)),
         ("The cardiac silhouette is unremarkable.", ("heart_size", "unremarkable", True)),
         ("The cardiac silhouette is normal.", ("heart_size", "normal", True)),
     )),
-    ("heart", 0.3, "cardiomegaly", (
+    Remark("heart", 0.3, frozenset({"cardiomegaly"}), (
         ("The mediastinal contours are normal.", ("mediastinal", "normal", True)),
         ("The mediastinum is unremarkable.", ("mediastinal", "unremarkable", True)),
         ("Mediastinal contours are unremarkable.", ("mediastinal", "unremarkable", True)),
     )),
-    ("lungs", 0.6, "lungs", (
+    Remark("lungs", 0.6, _AIRSPACE, (
         ("The lungs are clear.", ("lung_volumes", "clear", True)),
         ("Lungs are clear.", ("lung_volumes", "clear", True)),
         ("The lungs are well expanded.", ("lung_volumes", "expand", True)),
     )),
-    ("pleura", 0.2, "effusion", (
+    Remark("pleura", 0.2, frozenset({"effusion"}), (
         ("The costophrenic angles are sharp.", ("costophrenic_unspec", "sharp", True)),
         ("Costophrenic angles are clear.", ("costophrenic_unspec", "clear", True)),
     )),
-    ("bones", 0.2, "fracture", (
+    Remark("bones", 0.2, frozenset({"fracture"}), (
         ("The visualized ribs are intact.", ("rib", "intact", True)),
         ("Ribs are intact.", ("rib", "intact", True)),
     )),
-    ("summary", 0.5, "everything", (
+    Remark("summary", 0.5, frozenset(SECTION), (
         ("No acute cardiopulmonary process.", ("cardiopulmonary", "process", False)),
         ("No acute cardiopulmonary abnormality.", ("cardiopulmonary", "abnormality", False)),
     )),
 )  # fmt: skip
-
-
-def article(lead: str, adjective: str) -> str:
-    """ "an" + "left pleural" is "a left pleural": the article agrees with the word that follows it."""
-    if lead in ("a", "an"):
-        return ("an " if adjective[0] in "aeiou" else "a ") + adjective
-    return f"{lead} {adjective}".strip()

@@ -5,8 +5,9 @@
     Triplet    (landmark, class, exists)
     matrix     int8 51 x 75 a study: 1 present, 0 stated absent, -1 not mentioned
 
-Labels are read in both spellings, "OBS-DA" and "Observation::definitely absent". `reports.extract` writes one optional
-key more, "lemma": the normal form of an entity ("heart" for the place of "cardiomegaly"), used instead of its tokens.
+Labels are read in both spellings, "OBS-DA" and "Observation::definitely absent". `reports.extract` writes
+one optional key more, "lemma": the normal form of an entity ("heart" for the place of "cardiomegaly"), used
+instead of its tokens.
 """
 
 import functools
@@ -46,7 +47,9 @@ class Entity:
 
 
 class Row(NamedTuple):
-    """One observation at one anatomy: `anatomy` is "root|modifier|..." or "unspecified", `label` OBS-DP, -DA or -U."""
+    """One observation at one anatomy: `anatomy` is "root|modifier|..." or "unspecified", `label` OBS-DP, -DA
+    or -U.
+    """
 
     sentence: int
     anatomy: str
@@ -56,7 +59,9 @@ class Row(NamedTuple):
 
 
 class Triplet(NamedTuple):
-    """`anatomy` and `pathology` are names of `medslip_jax.vocabulary`; `exists` is False where the text denies it."""
+    """`anatomy` and `pathology` are names of `medslip_jax.vocabulary`; `exists` is False where the text
+    denies it.
+    """
 
     anatomy: str
     pathology: str
@@ -66,8 +71,8 @@ class Triplet(NamedTuple):
 def label_matrices(radgraph: Mapping[str, dict]) -> tuple[np.ndarray, np.ndarray]:
     """All studies of a RadGraph file as label matrices, in the order of the file.
 
-    Keys that start with "_" are notes and skipped. A study without any entity is left out; one with entities but no
-    observation is kept, all -1.
+    Keys that start with "_" are notes and skipped. A study without any entity is left out; one with
+    entities but no observation is kept, all -1.
 
     Args:
       radgraph: study key -> {"text", "entities"}; see the head of this file.
@@ -99,7 +104,7 @@ def label_matrices(radgraph: Mapping[str, dict]) -> tuple[np.ndarray, np.ndarray
 def triplets_matrix(triplets: Iterable[tuple[str, str, bool]]) -> np.ndarray:
     """int8 (51, 75) from (anatomy, pathology, exists); present beats absent beats not mentioned (-1).
 
-    >>> triplets_matrix([("left_pleural", "effusion", True)]).max()
+    >>> int(triplets_matrix([("left_pleural", "effusion", True)]).max())
     1
 
     Raises:
@@ -117,7 +122,7 @@ def _fill(matrix: np.ndarray, found: Iterable[tuple[str, str, bool]]) -> None:
 
 
 def study_id(key: str) -> str:
-    """"p10/p10000000/s50000000.txt" -> "50000000"; a key of another form is its own id."""
+    """ "p10/p10000000/s50000000.txt" -> "50000000"; a key of another form is its own id."""
     match = _STUDY_KEY.fullmatch(key)
     return match[1] if match else key
 
@@ -132,8 +137,8 @@ def study_triplets(entities: Mapping[str, Entity]) -> Iterator[Triplet]:
 def rows(entities: Mapping[str, Entity]) -> Iterator[Row]:
     """The observations of one study with their anatomy strings, sentence by sentence, each pair once.
 
-    An observation located only at something else than a root anatomy or its modifier, or with no relation but to
-    other observations, has no row of its own (SPEC 6).
+    An observation located only at something else than a root anatomy or its modifier, or with no relation
+    but to other observations, has no row of its own (SPEC 6).
     """
     by_sentence: dict[int, dict[str, Entity]] = {}
     for key, entity in entities.items():
@@ -160,7 +165,7 @@ def _sentence_rows(entities: Mapping[str, Entity], sentence: int) -> Iterator[Ro
 
 
 def _anatomy_strings(entities: Mapping[str, Entity]) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """(root id -> "root|modifier|...", id of a root or modifier -> the roots it belongs to) of one sentence."""
+    """Of one sentence: root id -> "root|modifier|..."; id of a root or modifier -> its roots."""
     anatomies = {key: entity for key, entity in entities.items() if entity.label == "ANAT-DP"}
     names = {key: entity.text for key, entity in anatomies.items() if not entity.relations}
     owners = {root: [root] for root in names}
@@ -238,7 +243,9 @@ def _entity(raw: Mapping[str, Mapping], name: str, sentences: list[int], *, wher
         raise InputError(f"{where}: field 'label' is {label!r}; expected one of {sorted(_LABELS)}")
     start = entity.get("start_ix")
     if type(start) is not int or not 0 <= start < len(sentences):
-        raise InputError(f"{where}: field 'start_ix' is {start!r}; expected a token number below {len(sentences)}")
+        raise InputError(
+            f"{where}: field 'start_ix' is {start!r}; expected a token number below {len(sentences)}"
+        )
     lemma = entity.get("lemma")
     if lemma is not None and not isinstance(lemma, str):
         raise InputError(f"{where}: field 'lemma' must be a string or left out")
@@ -256,7 +263,13 @@ def _relations(found: object, raw: Mapping, *, where: str) -> tuple[tuple[str, s
     if not isinstance(found, list):
         raise InputError(f"{where}: field 'relations' must be a list of [type, target id]")
     for relation in found:
-        pair = isinstance(relation, list | tuple) and len(relation) == 2 and all(isinstance(x, str) for x in relation)
+        pair = (
+            isinstance(relation, list | tuple)
+            and len(relation) == 2
+            and all(isinstance(x, str) for x in relation)
+        )
         if not pair or relation[1] not in raw:
-            raise InputError(f"{where}: field 'relations' has {relation!r}; expected [type, id of an entity here]")
+            raise InputError(
+                f"{where}: field 'relations' has {relation!r}; expected [type, id of an entity here]"
+            )
     return tuple((kind, target) for kind, target in found)

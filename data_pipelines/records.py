@@ -1,4 +1,4 @@
-"""The one record schema: what every data set is turned into, and the only place that knows its layout on disk.
+"""The one record schema: what every data set becomes; nothing else knows its layout on disk.
 
 A record is a plain dict:
 
@@ -6,14 +6,14 @@ A record is a plain dict:
     image_id     str, unique in its split
     patient_id   str, the unit of splits and of the bootstrap
     report       str, may be empty
-    matrix       int8 (51, 75) in {-1, 0, 1}: 1 present, 0 stated absent, -1 not mentioned; what training sees (SPEC 2)
-    labels       int8 (75,) in {-1, 0, 1}: the truth that evaluation uses; -1 = unknown, left out of every metric
-    annotations  list of {"pathology": index, "anatomy": index or -1, "box": float32 (4,), "mask": PNG bytes or b""}
-                 with box = (x0, y0, x1, y1) as fractions of width and height
+    matrix       int8 (51, 75) in {-1, 0, 1}: 1 present, 0 stated absent, -1 not mentioned; for training
+    labels       int8 (75,) in {-1, 0, 1}: the truth for evaluation; -1 = unknown, left out of every metric
+    annotations  list of {"pathology": index, "anatomy": index or -1, "box": float32 (4,), "mask": bytes} with
+                 box = (x0, y0, x1, y1) as fractions of width and height, mask = PNG file or b""
 
-On disk it is a tf.train.Example in ArrayRecord. TFDS stores an int8 tensor as varints, 10 bytes for each -1 (38 kB a
-matrix), and its own zlib encoding does not work without TensorFlow; so matrix and labels are bytes features: the
-matrix compressed (about 40 bytes), the labels raw (75 bytes).
+On disk it is a tf.train.Example in ArrayRecord. TFDS stores an int8 tensor as varints, 10 bytes for each -1
+(38 kB a matrix), and its own zlib encoding does not work without TensorFlow; so matrix and labels are bytes
+features: the matrix compressed (about 40 bytes), the labels raw (75 bytes).
 """
 
 import zlib
@@ -86,7 +86,10 @@ def validate(record: Mapping) -> None:
         _fail(image_id, "image is not the bytes of a JPEG or PNG file")
     for key in ("image_id", "patient_id", "report"):
         if not isinstance(record[key], str) or (key != "report" and not record[key].strip()):
-            _fail(image_id, f"{key} is {record[key]!r}, expected {'text' if key == 'report' else 'non-empty text'}")
+            _fail(
+                image_id,
+                f"{key} is {record[key]!r}, expected {'text' if key == 'report' else 'non-empty text'}",
+            )
     check_labels(record["matrix"], MATRIX_SHAPE, "matrix", image_id)
     check_labels(record["labels"], LABELS_SHAPE, "labels", image_id)
     for number, annotation in enumerate(record["annotations"]):
@@ -113,7 +116,10 @@ def _check_annotation(annotation: Mapping, name: str, image_id: str) -> None:
         _fail(image_id, f"{name} has anatomy {anatomy}, expected -1 .. {len(ANATOMIES) - 1}")
     box = np.asarray(annotation["box"], np.float32)
     if box.shape != (4,) or not (np.all(box >= 0) and np.all(box <= 1) and np.all(box[:2] < box[2:])):
-        _fail(image_id, f"{name} has box {box.tolist()}, expected fractions 0 <= x0 < x1 <= 1, 0 <= y0 < y1 <= 1")
+        _fail(
+            image_id,
+            f"{name} has box {box.tolist()}, expected fractions 0 <= x0 < x1 <= 1, 0 <= y0 < y1 <= 1",
+        )
     if not isinstance(mask, bytes) or (mask and not mask.startswith(_MAGIC[1])):
         _fail(image_id, f"{name} has a mask that is not the bytes of a PNG file (b'' for none)")
 
@@ -122,12 +128,17 @@ def _decompress(data: bytes, image_id: str) -> bytes:
     try:
         return zlib.decompress(data)
     except zlib.error as error:
-        raise InputError(f"record image_id={image_id}: matrix cannot be read ({error}); build the data again") from error
+        raise InputError(
+            f"record image_id={image_id}: matrix cannot be read ({error}); build the data again"
+        ) from error
 
 
 def _int8(data: bytes, shape: tuple[int, ...], key: str, image_id: str) -> np.ndarray:
     if len(data) != np.prod(shape):
-        _fail(image_id, f"{key} has {len(data)} entries, expected {np.prod(shape)} {shape}; build the data again")
+        _fail(
+            image_id,
+            f"{key} has {len(data)} entries, expected {np.prod(shape)} {shape}; build the data again",
+        )
     return np.frombuffer(data, np.int8).reshape(shape)
 
 

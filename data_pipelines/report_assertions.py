@@ -1,17 +1,21 @@
 """Which observations of a sentence are present, absent or uncertain.
 
-A sentence is cut into clauses; in each, cues set a state that runs forward ("no", "possible") or look back ("is not
-seen", "cannot be excluded"). The idea is NegEx (Chapman et al., J. Biomed. Inform. 2001) with list-aware scopes.
+A sentence is cut into clauses; in each, cues set a state that runs forward ("no", "possible") or look back
+("is not seen", "cannot be excluded"). The idea is NegEx (Chapman et al., J. Biomed. Inform. 2001) with
+list-aware scopes.
 
 Decisions:
-  - "likely", "probably", "consistent with" commit the reader: present. "possible", "may represent", "suspicious for",
-    "versus", "cannot exclude", "history of", "if", "recommend": uncertain (OBS-U, sets no label).
+  - "likely", "probably", "consistent with" commit the reader: present. "possible", "may represent",
+    "suspicious for", "versus", "cannot exclude", "history of", "if", "recommend": uncertain (OBS-U, sets no
+    label).
   - "atelectasis or scar" without a negation: both uncertain, the reader did not choose.
-  - "no change in the effusion", "not increased": says that it is there. "no longer seen", "has resolved": absent.
-  - A negated list runs over commas, "or", "and" until a verb with a new subject, "but", "with", or a comma or "and"
-    followed by a word of size or course ("no effusion, mild cardiomegaly").
+  - "no change in the effusion", "not increased": says that it is there. "no longer seen", "has resolved":
+    absent.
+  - A negated list runs over commas, "or", "and" until a verb with a new subject, "but", "with", or a comma
+    or "and" followed by a word of size or course ("no effusion, mild cardiomegaly").
 """
 
+import itertools
 from collections.abc import Sequence
 
 from data_pipelines.report_tokens import Item
@@ -32,16 +36,19 @@ def clauses(items: Sequence[Item]) -> list[list[Item]]:
         if item.tag == "STOP" or (item.tag == "THERE" and _predicated(items[start:i])):
             start = i
             cuts.add(i)
-        elif item.tag == "NEG" and link == i - 1 and item.phrase not in ("nor", "not"):
-            start = link
-            cuts.add(link)
-        elif item.tag == "VERB" and link is not None and link > start and _new_subject(items, start, link, i):
+        elif link is not None and _begins_at_link(items, start, link, i):
             start = link
             cuts.add(link)
         if item.tag in _LINKS:
             link = i
     edges = sorted(cuts)
-    return [list(items[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    return [list(items[a:b]) for a, b in itertools.pairwise(edges)]
+
+
+def _begins_at_link(items: Sequence[Item], start: int, link: int, i: int) -> bool:
+    if items[i].tag == "NEG":
+        return link == i - 1 and items[i].phrase not in ("nor", "not")
+    return items[i].tag == "VERB" and link > start and _new_subject(items, start, link, i)
 
 
 def _predicated(items: Sequence[Item]) -> bool:
@@ -117,8 +124,8 @@ def _after_doubt(items: Sequence[Item], i: int, state: str) -> str:
         if before:
             before[-1].status = UNCERTAIN
         return UNCERTAIN
-    denied = state == ABSENT and not _named_since(items, i, "NEG")
-    if denied:
+    pointing = items[i].phrase.startswith(("suggest", "suspicio", "concern", "worrisome"))
+    if state == ABSENT and (pointing or not _named_since(items, i, "NEG")):
         return ABSENT
     predicative = i > 0 and items[i - 1].tag in ("VERB", "WORD") and _next_observation(items, i) is None
     if predicative:
@@ -140,7 +147,9 @@ def _named_since(items: Sequence[Item], i: int, tag: str) -> bool:
 
 
 def _look_back(items: Sequence[Item], i: int, status: str) -> str:
-    """Give `status` to every observation before item i; the state after it is then "present" ("" if there was none)."""
+    """Give `status` to every observation before item i; the state after it is then "present" ("" if there
+    was none).
+    """
     found = [item for item in items[:i] if item.tag in OBSERVATIONS]
     for item in found:
         item.status = status
@@ -150,7 +159,11 @@ def _look_back(items: Sequence[Item], i: int, status: str) -> str:
 def _scope_ends(items: Sequence[Item], i: int, state: str) -> bool:
     item = items[i]
     if item.tag in ("WITH", "BECAUSE"):
-        return state == ABSENT and item.phrase in ("with", "due to", "secondary to") and _named_since(items, i, "NEG")
+        return (
+            state == ABSENT
+            and item.phrase in ("with", "due to", "secondary to")
+            and _named_since(items, i, "NEG")
+        )
     if item.tag not in _LINKS or not _named_since(items, i, "NEG" if state == ABSENT else "MAYBE"):
         return False
     if any(later.tag == "OR" or later.phrase == "nor" for later in items[i:]):
@@ -159,11 +172,18 @@ def _scope_ends(items: Sequence[Item], i: int, state: str) -> bool:
 
 
 def _alternatives(items: Sequence[Item]) -> None:
-    """"A or B" that nothing denies: the reader left it open."""
+    """ "A or B" that nothing denies: the reader left it open."""
+    if any(item.tag == "NEG" for item in items):
+        return
     for i, item in enumerate(items):
         if item.tag != "OR":
             continue
         before = next((x for x in reversed(items[:i]) if x.tag in OBSERVATIONS), None)
         after = next((x for x in items[i + 1 :] if x.tag in OBSERVATIONS), None)
-        if before and after and before.tag == after.tag == "FINDING" and before.status == after.status == PRESENT:
+        if (
+            before
+            and after
+            and before.tag == after.tag == "FINDING"
+            and before.status == after.status == PRESENT
+        ):
             before.status = after.status = UNCERTAIN

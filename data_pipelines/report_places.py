@@ -1,9 +1,10 @@
 """Anatomies of a clause, and which of them an observation belongs to.
 
-A mention is a run of side, zone and root words ("right middle lobe"); runs joined by "and", "or" or a comma form a
-chain and share what they leave out ("right middle and lower lobes"). An observation takes, in this order: the chain
-right before it, the chain that a quality describes ("enlarged heart"), the chain behind a preposition, the subject of
-the clause. Words for both sides give one place a side where the vocabulary has both, else the unsided landmark.
+A mention is a run of side, zone and root words ("right middle lobe"); runs joined by "and", "or" or a comma
+form a chain and share what they leave out ("right middle and lower lobes"). An observation takes, in this
+order: the chain right before it, the chain that a quality describes ("enlarged heart"), the chain behind a
+preposition, the subject of the clause. Words for both sides give one place a side where the vocabulary has
+both, else the unsided landmark.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,8 +17,8 @@ from data_pipelines.report_tokens import Item
 _SIDED = frozenset({"lung", "lobe", "pleural", "hilar", "hemidiaphragm", "costophrenic"})
 _LINKS = frozenset({"AND", "OR", "COMMA"})
 _VAGUE = frozenset({"pulmonary", "parenchymal"})
-_BEFORE = frozenset({"WORD", "SIZE", *OBSERVATIONS, *PLACES})
-_BETWEEN = frozenset({"WORD", "SIZE", "VERB", "SEEN", "THE", *_LINKS, *OBSERVATIONS})
+_BEFORE = frozenset({"WORD", "FILL", "SIZE", *OBSERVATIONS, *PLACES})
+_BETWEEN = frozenset({"WORD", "FILL", "SIZE", "VERB", "SEEN", "THE", *_LINKS, *OBSERVATIONS})
 
 
 @dataclass(frozen=True)
@@ -72,38 +73,42 @@ def mentions(items: Sequence[Item]) -> list[Mention]:
 def _runs(items: Sequence[Item]) -> Iterator[Mention]:
     run = None
     for i, item in enumerate(items):
-        if item.tag in PLACES:
-            field = item.tag.lower()
-            if run is None or run.last != i - 1:
-                if run:
-                    yield run
-                run = Mention(i, i, -1)
-            elif field == "root" and run.root and (run.root.value in _VAGUE or run.zone is None) is False:
-                if item.value not in _VAGUE:
-                    yield run
-                    run = Mention(i, i, -1, side=run.side)
-            elif (field == "root" and run.root and run.root.value not in _VAGUE and item.value not in _VAGUE) or (
-                field == "side" and run.side
-            ):
+        if item.tag == "FILL" and run and run.last == i - 1:
+            run = replace(run, last=i)
+        if item.tag not in PLACES:
+            continue
+        field = item.tag.lower()
+        if run is None or run.last != i - 1 or _begins_another(run, field, item):
+            if run:
                 yield run
-                run = Mention(i, i, -1, side=run.side if field == "root" else None)
-            run = _with(run, field, item, i)
+            inherited = run.side if run and run.last == i - 1 and field == "root" else None
+            run = Mention(i, i, -1, side=inherited)
+        run = _with(run, field, item, i)
     if run:
         yield run
 
 
+def _begins_another(run: Mention, field: str, item: Item) -> bool:
+    """Whether a word right behind a run names a new anatomy: a second side, or another root."""
+    if field == "side":
+        return run.side is not None
+    if field != "root" or run.root is None:
+        return False
+    return item.value != run.root.value and not {item.value, run.root.value} & _VAGUE
+
+
 def _with(run: Mention, field: str, item: Item, i: int) -> Mention:
     old = getattr(run, field)
-    if old and ((field == "root" and item.value in _VAGUE) or (field == "zone" and item.value not in ("base", "apical"))):
+    finer = field != "zone" or item.value in ("base", "apical")
+    if old and (not finer or (field == "root" and item.value in {old.value, *_VAGUE})):
         return replace(run, last=i)
     run = replace(run, last=i, **{field: item})
-    if run.root and run.root.value in _VAGUE and (run.side or run.zone):
-        return replace(run, root=None)
-    return run
+    vague = run.root is not None and run.root.value in _VAGUE
+    return replace(run, root=None) if vague and (run.side or run.zone) else run
 
 
 def _linked(items: Sequence[Item], left: Mention, right: Mention) -> bool:
-    between = [item for item in items[left.last + 1 : right.first] if item.tag != "THE"]
+    between = [item for item in items[left.last + 1 : right.first] if item.tag not in ("THE", "FILL")]
     if not between:
         return True
     to = between[0].phrase == "to" and left.root is None
@@ -111,16 +116,22 @@ def _linked(items: Sequence[Item], left: Mention, right: Mention) -> bool:
 
 
 def _is_part_of(items: Sequence[Item], left: Mention, right: Mention) -> bool:
-    """"the base of the left lung", "lower lobe of the right lung" name one place."""
-    between = [item for item in items[left.last + 1 : right.first] if item.tag not in ("THE", "WORD")]
+    """ "the base of the left lung", "lower lobe of the right lung" name one place."""
+    between = [item for item in items[left.last + 1 : right.first] if item.tag not in ("THE", "WORD", "FILL")]
     joined = len(between) == 1 and between[0].phrase in ("of", "in")
-    return joined and left.side is None and left.kind in ("lung", "lobe") and right.kind == "lung" and not right.zone
+    return (
+        joined
+        and left.side is None
+        and left.kind in ("lung", "lobe")
+        and right.kind == "lung"
+        and not right.zone
+    )
 
 
 def _shared(chain: list[Mention]) -> list[Mention]:
     for i in range(len(chain) - 2, -1, -1):
         mention, following = chain[i], chain[i + 1]
-        if mention.chain == following.chain and mention.root is None and following.root:
+        if mention.chain == following.chain and mention.root is None and (following.root or following.zone):
             zone = mention.zone or following.zone
             if mention.zone is None or mention.zone.value not in ("base", "apical"):
                 chain[i] = replace(mention, root=following.root, zone=zone)
@@ -133,7 +144,9 @@ def places_of(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[M
     """The mentions that observation `items[k]` belongs to; empty if the clause names none for it."""
     own = FINDING_PLACES.get(items[k].phrase)
     if own:
-        return [Mention(k, k, -1, root=replace(items[k], tag="ROOT", value=own))]
+        here = Mention(k, k, -1, root=replace(items[k], tag="ROOT", value=own))
+        sides = [m for m in (*_before(items, k, found), *_after(items, k, found)) if m.side_only]
+        return [replace(here, side=mention.side) for mention in sides] or [here]
     before = _before(items, k, found)
     if not before and items[k].tag == "QUALITY":
         described = _described(items, k, found)
@@ -158,9 +171,9 @@ def _before(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[Men
 
 
 def _described(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[Mention]:
-    """The chain right behind a quality, unless a finding follows, which the quality then describes instead."""
+    """The chain right behind a quality, unless a finding follows: then the quality describes that."""
     i = k + 1
-    while i < len(items) and items[i].tag in ("WORD", "SIZE", "AND", "QUALITY"):
+    while i < len(items) and items[i].tag in ("WORD", "FILL", "SIZE", "AND", "QUALITY"):
         i += 1
     start = next((mention for mention in found if mention.first == i), None)
     if start is None:
@@ -180,7 +193,7 @@ def _after(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[Ment
         return []
     if items[i].tag == "PREP":
         i += 1
-        while i < len(items) and items[i].tag in ("THE", "WORD", "SIZE", "PREP"):
+        while i < len(items) and items[i].tag in ("THE", "WORD", "FILL", "SIZE", "PREP"):
             i += 1
     elif crossed or items[k].tag == "QUALITY":
         return []
@@ -194,7 +207,12 @@ def _after(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[Ment
 
 def _merged(before: list[Mention], after: list[Mention]) -> list[Mention]:
     """A side named apart from its place ("pleural effusion on the left") joins it; otherwise both count."""
-    if before and after and all(mention.side_only for mention in after) and not any(mention.side for mention in before):
+    if (
+        before
+        and after
+        and all(mention.side_only for mention in after)
+        and not any(mention.side for mention in before)
+    ):
         return [replace(mention, side=side.side) for mention in before for side in after]
     if before and after and all(mention.side_only for mention in before):
         return [replace(mention, side=mention.side or before[0].side) for mention in after]
@@ -212,18 +230,14 @@ def _subject(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[Me
     return [mention for mention in subject if mention.kind == "lung"] if aside else subject
 
 
-def resolve(mention: Mention | None, *, home: str | None, item: Item) -> Iterator[Place]:
-    """The places of a mention; with `home`, a bare side or "lung" (or no mention) means that root (report_terms.HOMES).
+def resolve(mention: Mention, *, home: str | None, item: Item) -> Iterator[Place]:
+    """The places of a mention; with `home`, a bare side or "lung" means that root (report_terms.HOMES).
 
     Args:
-      mention: None if the report names no place.
+      mention: one of `places_of`.
       home: root word to use where no more is said; None if the observation has none.
       item: the observation, whose tokens stand for a place that is understood.
     """
-    if mention is None:
-        if home:
-            yield Place((home, item), ())
-        return
     kind = home if home and mention.kind == "lung" and mention.zone is None else mention.kind
     if kind == "volumes" and mention.side:
         kind = "lung"

@@ -7,20 +7,26 @@ from dataclasses import dataclass
 from data_pipelines import report_terms as terms
 from data_pipelines.lemmas import without_plural
 
-_READ = "findings?|impressions?|conclusions?|interpretation|wet read|opinion|results?|addendum|summary|observations?"
+_READ = (
+    "findings?|impressions?|conclusions?|interpretation|wet read|opinion|results?|addendum|summary"
+    "|observations?"
+)
 _SKIPPED = (
-    "comparisons?|indications?|(?:clinical |past |medical |brief )*history|technique|exam(?:ination)?(?: date)?|procedure"
-    "|reason for (?:the )?(?:exam(?:ination)?|study)|clinical (?:information|data|indication|question)|views?|study"
-    "|recommendations?|notifications?|date|signed by|dictated by|attending|patient|referring physician"
+    "comparisons?|indications?|(?:clinical |past |medical |brief )*history|technique|procedure"
+    "|exam(?:ination)?(?: date)?|reason for (?:the )?(?:exam(?:ination)?|study)|views?|study"
+    "|clinical (?:information|data|indication|question)|recommendations?|notifications?|date"
+    "|signed by|dictated by|attending|patient|referring physician"
 )
 _HEADER = re.compile(
-    rf"(?:^|(?<=[\n.;!?]))[ \t]*(?:(?P<read>(?:final report )?(?:{_READ}))|(?P<skipped>{_SKIPPED}))\s*:", re.IGNORECASE
+    rf"(?:^|(?<=[\n.;!?]))[ \t]*(?:(?P<read>(?:final report )?(?:{_READ}))|(?P<skipped>{_SKIPPED}))\s*:",
+    re.IGNORECASE,
 )
 _BLANK_LINE = re.compile(r"\S[ \t]*\n[ \t]*\n")
 _ITEM_BREAK = re.compile(r"(?<![.?!:,;\s])[ \t]*\n(?=[ \t]*(?:\n|\d+[.)][ \t]|[-*•][ \t]))")
 _LIST_NUMBER = re.compile(r"(?:^|(?<=[\n.?!:]))[ \t]*(?:\d{1,2}[.)]|[-*•])(?=[ \t]+[A-Za-z])")
-_TOKEN = re.compile(r"\d+(?:[.,:/]\d+)*|[^\W\d_]+(?:['’-][^\W\d_]+)*|_+|[^\w\s]")
+_TOKEN = re.compile(r"\d+(?:st|nd|rd|th)\b|\d+(?:[.,:/]\d+)*|[^\W\d_]+(?:['’-][^\W\d_]+)*|_+|[^\w\s]")
 _END = frozenset(".?!")
+_LONGEST = 200
 
 
 @dataclass(slots=True)
@@ -38,8 +44,8 @@ class Item:
 def read_sections(text: str) -> list[str]:
     """The parts of a report that describe this image, in order.
 
-    Text under COMPARISON, INDICATION, HISTORY, TECHNIQUE, EXAMINATION, RECOMMENDATION and their like is left out, up
-    to the next header or blank line. Text without a header is kept.
+    Text under COMPARISON, INDICATION, HISTORY, TECHNIQUE, EXAMINATION, RECOMMENDATION and their like is
+    left out, up to the next header or blank line. Text without a header is kept.
 
     >>> read_sections("INDICATION: effusion? FINDINGS: Clear lungs.")
     [' Clear lungs.']
@@ -58,14 +64,18 @@ def read_sections(text: str) -> list[str]:
 
 
 def sentences(text: str) -> list[list[str]]:
-    """Tokens of each sentence; each but the last of a part ends in ".", "?" or "!", which is how RadGraph text is cut."""
+    """Tokens of each sentence; each ends in ".", "?" or "!", where RadGraph text is cut as well.
+
+    A run of `_LONGEST` tokens without one of these is cut there: no reader wrote it, and the time a report
+    takes stays linear in its length.
+    """
     found: list[list[str]] = []
     for part in read_sections(text):
         current: list[str] = []
         for token in _TOKEN.findall(_LIST_NUMBER.sub(" ", _ITEM_BREAK.sub(" .\n", part))):
             current.extend(_split_hyphens(token))
-            if token in _END:
-                found.append(current)
+            if token in _END or len(current) >= _LONGEST:
+                found.append(current if token in _END else [*current, "."])
                 current = []
         if current:
             found.append([*current, "."])

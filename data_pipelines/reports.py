@@ -1,28 +1,42 @@
 """Raw English chest X-ray report text -> RadGraph-style entities, by dictionary and rules.
 
 What is read, and how, is decided in four small places: `report_terms` (the words), `report_tokens` (sections,
-sentences), `report_assertions` (present, absent, uncertain), `report_places` (which anatomy). No model, no download;
-a few thousand reports a second on one core.
+sentences), `report_assertions` (present, absent, uncertain), `report_places` (which anatomy). No model, no
+download; a few thousand reports a second on one core.
 
 Choices that a user of the labels should know:
-  - An effusion, a pneumothorax lives in the pleura and cardiomegaly in the heart if the report gives no more than a
-    side ("left effusion" -> left_pleural). A zone that is named wins ("left apical pneumothorax" -> left_apical_lung).
+  - As in RadGraph, what stands without a place is "unspecified", a bare "pneumothorax" or "cardiomegaly"
+    too. With no more than a side or "lung", an effusion or pneumothorax is in the pleura ("left effusion"
+    -> left_pleural). A zone that is named wins ("left apical pneumothorax" -> left_apical_lung).
   - "The heart is enlarged", "enlarged heart", "cardiac enlargement" are cardiomegaly at heart_size.
-  - "bilateral" gives a left and a right place where the vocabulary has both; "bibasilar" and "both lower lobes" are
-    lung_bases, "biapical" lung_apices, as the landmark rules have them.
+  - "bilateral" gives a left and a right place where the vocabulary has both; "bibasilar" and "both lower
+    lobes" are lung_bases, "biapical" lung_apices, as the landmark rules have them.
   - Words of size, course and position ("small", "unchanged") are no findings and give no entity.
 """
 
 from data_pipelines import report_terms as terms
-from data_pipelines.report_assertions import OBSERVATIONS, assert_clause, clauses
+from data_pipelines.report_assertions import OBSERVATIONS, PLACES, assert_clause, clauses
 from data_pipelines.report_places import Mention, Place, mentions, places_of, resolve
 from data_pipelines.report_tokens import Item, sentences, tag
 
-_COARSE = frozenset("accentuated coarse coarsened increased abnormal chronic diffuse reticular heavy crowded thickened".split())
+_COARSE = frozenset(
+    {
+        "accentuated",
+        "coarse",
+        "coarsened",
+        "increased",
+        "abnormal",
+        "chronic",
+        "diffuse",
+        "reticular",
+        "heavy",
+    }
+)
 
 
 def extract(text: str) -> dict:
-    """Entities and relations of a report, as `radgraph.label_matrices({"any key": extract(text)})` reads them.
+    """Entities and relations of a report, as `radgraph.label_matrices({"any key": extract(text)})` reads
+    them.
 
     >>> found = extract("Small left pleural effusion. No pneumothorax.")
     >>> [(e["tokens"], e["label"]) for e in found["entities"].values()]
@@ -32,9 +46,10 @@ def extract(text: str) -> dict:
       text: a whole report or a part of one, with or without section headers; any string is accepted.
 
     Returns:
-      {"text": tokens joined by spaces, sentences ended by ".", "?" or "!"; "entities": {"1": {"tokens", "label"
-      (ANAT-DP, OBS-DP, OBS-DA, OBS-U), "start_ix", "end_ix" (inclusive token numbers), "relations": [[type, id]],
-      "lemma": the word that SPEC 6 shall read in place of the tokens}}}. Only anatomies of some observation appear.
+      {"text": tokens joined by spaces, sentences ended by ".", "?" or "!"; "entities": {"1": {"tokens",
+      "label" (ANAT-DP, OBS-DP, OBS-DA, OBS-U), "start_ix", "end_ix" (inclusive token numbers), "relations":
+      [[type, id]], "lemma": the word that SPEC 6 shall read in place of the tokens}}}. Only anatomies of
+      some observation appear.
     """
     entities = _Entities()
     tokens: list[str] = []
@@ -94,7 +109,7 @@ def _read(clause: list[Item], entities: _Entities) -> None:
         for kind in dict.fromkeys(_kinds(places)):
             lemma = terms.RENAMED.get((item.value, kind), item.value)
             home = terms.HOMES.get(lemma)
-            group = [mention for mention in places if mention.kind == kind] or [None]
+            group = [mention for mention in places if mention.kind == kind]
             numbers = [
                 entities.place(place) for mention in group for place in resolve(mention, home=home, item=item)
             ]
@@ -107,8 +122,12 @@ def _kinds(places: list[Mention]) -> list[str]:
 
 
 def _is_observation(clause: list[Item], k: int, places: list[Mention]) -> bool:
-    """Whether a known word is an observation here: "increased" is one at the heart, "markings" if they are coarse."""
+    """Whether a known word is an observation here: "increased" is one at the heart, "markings" if they are
+    coarse.
+    """
     item = clause[k]
+    if item.phrase in terms.DESCRIBING and _describes_next(clause, k):
+        return False
     allowed = terms.ONLY_AT.get(item.value)
     if allowed is not None and allowed.isdisjoint(_kinds(places)):
         return False
@@ -116,5 +135,15 @@ def _is_observation(clause: list[Item], k: int, places: list[Mention]) -> bool:
         follower = clause[k + 1].tag if k + 1 < len(clause) else ""
         return follower not in ("FINDING", "QUALITY", "ROOT", "ZONE", "SIDE") and k > 0
     if item.value == "marking":
-        return any(other.value in ("prominence", "large", "thicken", "crowd") or other.phrase in _COARSE for other in clause)
+        return any(
+            other.value in ("prominence", "large", "thicken", "crowd") or other.phrase in _COARSE
+            for other in clause
+        )
     return True
+
+
+def _describes_next(clause: list[Item], k: int) -> bool:
+    follower = next(
+        (item for item in clause[k + 1 :] if item.tag not in (*PLACES, "WORD", "SIZE", "FILL")), None
+    )
+    return follower is not None and follower.tag == "FINDING"

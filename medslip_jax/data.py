@@ -1,14 +1,12 @@
 """`medslip data build NAME --out DIR`: makes a data set that `pretrain` and `evaluate` read."""
 
 import argparse
-import collections
 import dataclasses
 from pathlib import Path
 
 from data_pipelines.datasets import BUILDERS
 from data_pipelines.datasets.build import DROPS_FILE, build
-from data_pipelines.datasets.folder import POLICIES
-from data_pipelines.datasets.folder_options import FolderOptions, read_options
+from data_pipelines.datasets.folder_options import POLICIES, FolderOptions, read_options
 from data_pipelines.datasets.phantom import PhantomOptions
 from medslip_jax.errors import InputError
 
@@ -17,7 +15,9 @@ def main(argv: list[str]) -> int:
     """Runs the verb; returns the exit code 0. Bad input raises `InputError`."""
     flags = _parser().parse_args(argv)
     arguments = {"phantom": _phantom, "folder": _folder}[flags.name](flags)
-    report = build(flags.name, out=flags.out, existing="overwrite" if flags.overwrite else "refuse", **arguments)
+    report = build(
+        flags.name, out=flags.out, existing="overwrite" if flags.overwrite else "refuse", **arguments
+    )
     counts = ", ".join(f"{split} {count}" for split, count in report["splits"].items())
     print(f"{report['directory']}: {counts}")
     for line in drop_summary(report["drops"], directory=report["directory"]):
@@ -37,13 +37,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="medslip data", description=__doc__, allow_abbrev=False)
     parser.add_argument("action", choices=["build"])
     parser.add_argument("name", choices=list(BUILDERS))
-    parser.add_argument("--out", required=True, type=Path, help="data directory; the data set goes to OUT/NAME")
+    parser.add_argument(
+        "--out", required=True, type=Path, help="data directory; the data set goes to OUT/NAME"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace OUT/NAME if it exists")
     parser.add_argument("--options", type=Path, help="JSON file of the data set's options")
     parser.add_argument("--size", type=int, help="short side of the stored images in pixels (256)")
     parser.add_argument("--workers", type=int, default=2, help="processes (2)")
     parser.add_argument("--root", type=Path, help="folder: directory of the CSV file and the images")
-    parser.add_argument("--policy", choices=POLICIES, help="folder: what to do with an unreadable image (fail)")
+    parser.add_argument(
+        "--policy", choices=POLICIES, help="folder: what to do with an unreadable image (fail)"
+    )
     for split in ("train", "validation", "test"):
         parser.add_argument(f"--{split}", type=int, help=f"phantom: how many {split} examples")
     return parser
@@ -60,7 +64,12 @@ def _folder(flags: argparse.Namespace) -> dict:
     if flags.root is None:
         raise InputError("--root: the folder data set needs the directory of the CSV file and the images")
     options = _options(FolderOptions, flags, {"size": flags.size})
-    return {"root": flags.root, "options": options, "policy": flags.policy or "fail", "workers": flags.workers}
+    return {
+        "root": flags.root,
+        "options": options,
+        "policy": flags.policy or "fail",
+        "workers": flags.workers,
+    }
 
 
 def _options(cls: type, flags: argparse.Namespace, given: dict):

@@ -36,6 +36,7 @@ def default_config() -> ConfigDict:
       log_every, eval_every, save_every: in steps; 0 = at the end only. keep: checkpoints kept.
       eval.batch_size: of validation. eval.images: validation images at most; 0 = all.
       eval.classes: pathologies of the validation AUROC; () = all that have labels.
+      eval.focal: pathologies whose pointing game `medslip evaluate` also averages, the small ones.
     """
     config = ConfigDict()
     config.seed = 0
@@ -51,7 +52,7 @@ def default_config() -> ConfigDict:
     config.books = ConfigDict({"path": "", "tables": "as_is"})
     config.mesh = ConfigDict({"fsdp": 1})
     config.log_every, config.eval_every, config.save_every, config.keep = 50, 1000, 1000, 2
-    config.eval = ConfigDict({"batch_size": 64, "images": 0, "classes": ()})
+    config.eval = ConfigDict({"batch_size": 64, "images": 0, "classes": (), "focal": ()})
     return config
 
 

@@ -152,6 +152,7 @@ def medslip_loss(
     """
     if (rng is None) == (negatives is None):
         raise ValueError("medslip_loss: give exactly one of rng= and negatives=")
+    matrix = jnp.asarray(matrix)
     exists = {"pathology": existence_labels(matrix, axis=1), "anatomy": existence_labels(matrix, axis=2)}
     if config.exclude_classes:
         excluded = jnp.array(config.exclude_classes)

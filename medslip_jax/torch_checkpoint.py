@@ -123,12 +123,14 @@ def rules(config: MeDSLIPConfig) -> list[Rule]:
     """Every tensor of the PyTorch model that `config` describes.
 
     Options that the released model lacks keep its naming scheme: a second projection is
-    `anatomy_embedding_layer`, and a single-stream model has the pathology names only.
+    `anatomy_embedding_layer`, patch norms are `patch_norm_*`, and a single-stream model has the pathology names only.
     """
     table = list(_trunk(config))
     for stream in config.stream_names:
         table += _linear(f"res_l1_{stream}", f"patch_hidden_{stream}")
         table += _linear(f"res_l2_{stream}", f"patch_out_{stream}")
+        if config.patch_norm == "layer_norm":
+            table += _norm(f"patch_norm_{stream}", f"patch_norm_{stream}")
         table += _decoder(stream, config)
         table += _linear(f"classifier_{stream}", f"classifier_{stream}")
         table += _linear(f"cl_fc_{stream}", f"projection_{stream}")

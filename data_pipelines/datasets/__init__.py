@@ -1,7 +1,7 @@
 """The data sets that `medslip data build` can make, and the one way to open a built split.
 
-    BUILDERS["phantom"]()                        -> the TFDS builder class (imported when asked for)
-    open_split("data", "phantom", "train")       -> random access to the records of data/phantom/<version>
+BUILDERS["phantom"]()                        -> the TFDS builder class (imported when asked for)
+open_split("data", "phantom", "train")       -> random access to the records of data/phantom/<version>
 """
 
 import importlib
@@ -28,7 +28,7 @@ def builder_class(name: str) -> type[tfds.core.GeneratorBasedBuilder]:
 
 
 class RecordSource:
-    """Random access to the records of one built split: `source[i]` is a record (see `data_pipelines.records`).
+    """Random access to one built split: `source[i]` is a record (see `data_pipelines.records`).
 
     Pickled as (directory, split) and opened again, as grain sends sources to its worker processes.
     """
@@ -36,6 +36,8 @@ class RecordSource:
     def __init__(self, directory: str | Path, split: str):
         self._directory, self._split = str(directory), split
         builder = tfds.builder_from_directory(self._directory)
+        if set(builder.info.features) != set(records.KEYS):
+            raise InputError(f"{directory}: not made by `medslip data build`; its features are no record's")
         if split not in builder.info.splits:
             found = ", ".join(builder.info.splits) or "none"
             raise InputError(f"{directory}: no split {split!r}; it has: {found}")
@@ -69,5 +71,7 @@ def open_split(data_dir: str | Path, name: str, split: str) -> RecordSource:
     found = sorted(directory.glob("dataset_info.json")) or sorted(directory.glob("*/dataset_info.json"))
     if not found:
         known = name if name in BUILDERS else "NAME"
-        raise InputError(f"{directory}: no built data set; make it with: medslip data build {known} --out {data_dir}")
+        raise InputError(
+            f"{directory}: no built data set; make it with: medslip data build {known} --out {data_dir}"
+        )
     return RecordSource(found[-1].parent, split)

@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow_datasets as tfds
@@ -18,8 +19,9 @@ DROPS_FILE = "drops.json"
 def build(name: str, *, out: str | Path, existing: str = "refuse", **arguments) -> dict:
     """Builds data set `name` as out/name/version.
 
-    The files are written to a hidden directory in `out` and renamed at the end, so that a build that stops half-way
-    leaves nothing which looks like data. What was left out is in drops.json next to dataset_info.json.
+    The files are written to a hidden directory in `out` and renamed at the end, so that a build that stops
+    half-way leaves nothing which looks like data. What was left out is in drops.json next to
+    dataset_info.json.
 
     Args:
       name: a key of `datasets.BUILDERS`.
@@ -31,36 +33,44 @@ def build(name: str, *, out: str | Path, existing: str = "refuse", **arguments) 
       {"directory": str, "splits": {split: examples}, "drops": [{"row", "file", "reason"}]}.
 
     Raises:
-      InputError: out/name exists and is not to be overwritten, cannot be written, or whatever the builder complains of.
+      InputError: out/name exists and is not to be overwritten, cannot be written, or whatever the builder
+        complains of.
     """
-    out, final = Path(out), Path(out) / name
+    final = Path(out) / name
     cls = builder_class(name)
     if final.exists() and existing != "overwrite":
         raise InputError(f"{final} exists; choose another --out or add --overwrite")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{name}-building-", dir=out))
-    except OSError as error:
-        raise InputError(f"{out}: cannot write there ({error.strerror})") from error
-    try:
+    with _work_directory(final) as work:
         builder = cls(data_dir=work, **arguments)
         _prepare(builder)
         drops = sorted(getattr(builder, "drops", []), key=lambda drop: drop["row"])
         splits = {split: info.num_examples for split, info in builder.info.splits.items()}
         if not sum(splits.values()):
-            raise InputError(f"{name}: nothing left to write; all {len(drops)} rows were dropped, first: {drops[0]['reason']}")
+            raise InputError(f"{name}: all {len(drops)} rows were dropped, the first: {drops[0]['reason']}")
         target = Path(builder.data_dir)
         (target / DROPS_FILE).write_text(json.dumps(drops, indent=1) + "\n", encoding="utf-8")
         if final.exists():
             shutil.rmtree(final)
         (work / name).rename(final)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return {"directory": str(final / target.name), "splits": splits, "drops": drops}
 
 
+@contextlib.contextmanager
+def _work_directory(final: Path) -> Iterator[Path]:
+    """A hidden directory beside `final`, on the same disk so that it can be renamed; gone afterwards."""
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{final.name}-building-", dir=final.parent))
+    except OSError as error:
+        raise InputError(f"{final.parent}: cannot write there ({error.strerror})") from error
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
 def _prepare(builder: tfds.core.DatasetBuilder) -> None:
-    """TFDS speaks of downloads and of directories that are gone afterwards; our builders show their own bars."""
+    """TFDS speaks of downloads and of directories gone afterwards; our builders show their own bars."""
     tfds.disable_progress_bar()
     try:
         with contextlib.redirect_stdout(io.StringIO()):

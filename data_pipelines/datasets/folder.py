@@ -1,4 +1,4 @@
-"""TFDS builder of a CSV file and a folder of images (see `folder_options.FolderOptions` for what may be said)."""
+"""TFDS builder of a CSV file and a folder of images; `folder_options.FolderOptions` says what may vary."""
 
 import collections
 import concurrent.futures
@@ -13,12 +13,10 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from data_pipelines import images, radgraph, records, reports
-from data_pipelines.datasets.folder_options import SPLITS, FolderOptions
+from data_pipelines.datasets.folder_options import POLICIES, SPLITS, FolderOptions
 from data_pipelines.datasets.folder_rows import Row, read_rows
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import anatomy_index
-
-POLICIES = ("skip", "fail")
 
 
 class Folder(tfds.core.GeneratorBasedBuilder):
@@ -37,10 +35,18 @@ class Folder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
 
     def __init__(
-        self, *, root: str | Path, options: FolderOptions | None = None, policy: str = "fail", workers: int = 2, **kwargs
+        self,
+        *,
+        root: str | Path,
+        options: FolderOptions | None = None,
+        policy: str = "fail",
+        workers: int = 2,
+        **kwargs,
     ):
         if policy not in POLICIES:
             raise InputError(f"policy={policy!r}: one of {', '.join(POLICIES)}")
+        if workers < 1:
+            raise InputError(f"folder workers={workers}: expected at least 1")
         self._root, self._options = Path(root), options or FolderOptions()
         self._policy, self._workers = policy, workers
         self.drops: list[dict] = []
@@ -68,8 +74,12 @@ class Folder(tfds.core.GeneratorBasedBuilder):
         # "spawn": a forked child would inherit the locks of grain's and OpenCV's threads.
         context = multiprocessing.get_context("spawn")
         with concurrent.futures.ProcessPoolExecutor(self._workers, mp_context=context) as pool:
-            read = pool.map(_read_row, rows, [self._root] * len(rows), [self._options] * len(rows), chunksize=8)
-            for row, found in zip(rows, tqdm(read, total=len(rows), desc=f"folder {split}", disable=None), strict=True):
+            read = pool.map(
+                _read_row, rows, [self._root] * len(rows), [self._options] * len(rows), chunksize=8
+            )
+            for row, found in zip(
+                rows, tqdm(read, total=len(rows), desc=f"folder {split}", disable=None), strict=True
+            ):
                 if "reason" not in found:
                     yield row.number, found
                 elif self._policy == "fail":
@@ -86,7 +96,8 @@ def row_record(row: Row, *, root: Path, options: FolderOptions) -> dict:
     """One row as a record (see `data_pipelines.records`).
 
     Raises:
-      InputError: the image or a mask cannot be read, a mask has another size than the image, a box lies outside it.
+      InputError: the image or a mask cannot be read, a mask has another size than the image, a box lies
+        outside it.
     """
     image = images.read_grey(root / row.image, sixteen_bit=options.sixteen_bit)
     small = images.resize_short_side(image, options.size)
@@ -96,17 +107,17 @@ def row_record(row: Row, *, root: Path, options: FolderOptions) -> dict:
         "image_id": row.image,
         "patient_id": row.patient,
         "report": row.report,
-        "matrix": matrix_of(row),
+        "matrix": matrix_of(row, annotations),
         "labels": labels_of(row, annotations),
         "annotations": annotations,
     }
 
 
-def matrix_of(row: Row) -> np.ndarray:
-    """Int8 (51, 75) for training: what the report says; then, for every class that it does not mention at any anatomy,
-    what the labels say, at anatomy "unspecified"."""
+def matrix_of(row: Row, annotations: list[dict]) -> np.ndarray:
+    """Int8 (51, 75) for training: what the report says; then, for every class that it does not mention at any
+    anatomy, what labels, boxes and masks say, at anatomy "unspecified"."""
     matrix = report_matrix(row.report)
-    stated = _stated(row)
+    stated = _stated(row, annotations)
     unmentioned = (matrix == -1).all(axis=0)
     unspecified = anatomy_index("unspecified")
     matrix[unspecified] = np.where(unmentioned, stated, matrix[unspecified])
@@ -114,14 +125,11 @@ def matrix_of(row: Row) -> np.ndarray:
 
 
 def labels_of(row: Row, annotations: list[dict]) -> np.ndarray:
-    """Int8 (75,) for evaluation: the labels where the row has any, else what the report says; a class with a box or a
-    mask is present. Report and labels are not mixed, so that a truth of labels stays free of extraction errors."""
-    if row.has_labels:
-        labels = _stated(row)
-    else:
-        labels = report_matrix(row.report).max(axis=0)
-    labels[[annotation["pathology"] for annotation in annotations]] = 1
-    return labels
+    """Int8 (75,) for evaluation: the labels where the row has any, else what the report says; a class with a
+    box or a mask is present. Report and labels are not mixed, so that a truth of labels stays free of
+    extraction errors."""
+    stated = _stated(row, annotations)
+    return stated if row.has_labels else np.where(stated == 1, stated, report_matrix(row.report).max(axis=0))
 
 
 def report_matrix(report: str) -> np.ndarray:
@@ -130,10 +138,11 @@ def report_matrix(report: str) -> np.ndarray:
     return matrices[0].copy() if len(matrices) else np.full(records.MATRIX_SHAPE, -1, np.int8)
 
 
-def _stated(row: Row) -> np.ndarray:
+def _stated(row: Row, annotations: list[dict]) -> np.ndarray:
+    """Int8 (75,): what labels, boxes and masks say; presence beats absence."""
     stated = np.full(records.LABELS_SHAPE, -1, np.int8)
     stated[list(row.annotated)] = 0
-    stated[list(row.present)] = 1
+    stated[[*row.present, *(annotation["pathology"] for annotation in annotations)]] = 1
     return stated
 
 
@@ -157,7 +166,9 @@ def _masks(
         rows, columns = (np.flatnonzero((mask > 0).any(axis=axis)) for axis in (1, 0))
         if not rows.size:  # an organ or finding that the annotator looked for and did not see
             continue
-        edges = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) / np.array([shape[1], shape[0]] * 2)
+        edges = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) / np.array(
+            [shape[1], shape[0]] * 2
+        )
         small = cv2.resize(mask, stored[::-1], interpolation=cv2.INTER_NEAREST)
         png = images.encode_grey(np.where(small > 0, 255, 0).astype(np.uint8), kind="png")
         yield from _annotations(entry["label"], edges.astype(np.float32), png, options)

@@ -1,4 +1,4 @@
-"""What the user of the `folder` data set says about a CSV file: columns, label names, what is annotated, splits."""
+"""What the user says about a CSV file: its columns, label names, what is annotated, splits."""
 
 import dataclasses
 import json
@@ -10,6 +10,8 @@ from medslip_jax.vocabulary import PATHOLOGIES
 
 COLUMNS = ("image", "report", "labels", "split", "patient", "boxes", "masks", "view")
 SPLITS = ("train", "validation", "test")
+# What the builder does with a row whose image or mask cannot be read.
+POLICIES = ("skip", "fail")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,16 +20,18 @@ class FolderOptions:
 
     Attributes:
       csv: the CSV file (UTF-8, one header line), relative to the root directory.
-      columns: meaning -> column name. "image" (path relative to the root) is required; "report", "labels", "split",
-        "patient", "boxes", "masks" and "view" are used where given. Without "patient" each image is its own patient.
+      columns: meaning -> column name. "image" (path relative to the root) is required; "report", "labels",
+        "split", "patient", "boxes", "masks" and "view" are used where given. Without "patient" each image is
+        its own patient.
       label_separator: between the labels of one cell.
-      label_map: CSV label -> pathology or list of pathologies; a label that is a pathology's name (in any case) needs
-        no entry. Holds for the labels of boxes and masks too.
+      label_map: CSV label -> pathology or list of pathologies; a label that is a pathology's name (in any
+        case) needs no entry. Holds for the labels of boxes and masks too.
       ignored_labels: labels that have no class here, such as the organs of a segmentation.
       no_finding: the label that says that nothing was found.
-      annotated_everywhere: list of {"where": {column: value}, "classes": [label or pathology]}: rows with those values
-        (all rows without "where") state every one of those classes, so that one which is not listed is absent (0).
-        Elsewhere what is not listed is unknown (-1), and only `no_finding` makes the mapped classes absent.
+      annotated_everywhere: list of {"where": {column: value}, "classes": [label or pathology]}: rows with
+        those values (all rows without "where") state every one of those classes, so that one which is not
+        listed is absent (0). Elsewhere what is not listed is unknown (-1), and only `no_finding` makes the
+        mapped classes absent.
       split_names: value in the split column -> "train", "validation" or "test".
       split_fractions: shares of the patients, by a hash of the patient id, where there is no split column.
       views: keep only rows whose "view" is one of these (all if empty); others are listed as drops.
@@ -62,7 +66,10 @@ class FolderOptions:
             if not isinstance(value, _KINDS.get(field.name, str)):
                 _fail(field.name, f"has the wrong type, {type(value).__name__}")
         if "image" not in self.columns or set(self.columns) - set(COLUMNS):
-            _fail("columns", f"names {sorted(self.columns)}; expected 'image' and any of {', '.join(COLUMNS[1:])}")
+            _fail(
+                "columns",
+                f"names {sorted(self.columns)}; expected 'image' and any of {', '.join(COLUMNS[1:])}",
+            )
         if self.image_format not in ("jpeg", "png") or self.sixteen_bit not in ("full", "stretch"):
             _fail("image_format / sixteen_bit", "expected jpeg or png / full or stretch")
         if self.size < 32:
@@ -73,14 +80,16 @@ class FolderOptions:
             _fail("split_fractions", f"are {dict(self.split_fractions)}; expected shares that add up to 1")
         for rule in self.annotated_everywhere:
             if not isinstance(rule, dict) or "classes" not in rule or set(rule) - {"where", "classes"}:
-                _fail("annotated_everywhere", f"has {rule!r}; expected {{'where': {{...}}, 'classes': [...]}}")
+                _fail(
+                    "annotated_everywhere", f"has {rule!r}; expected {{'where': {{...}}, 'classes': [...]}}"
+                )
             for name in rule["classes"]:
                 self.classes_of(name)
         for name in self.label_map:
             self.classes_of(name)
 
     def classes_of(self, label: str) -> tuple[int, ...]:
-        """Indices of the pathologies that a label stands for; () for one that is ignored or means "no finding".
+        """Indices of the pathologies that a label stands for; () for an ignored or "no finding" label.
 
         Raises:
           InputError: a label that is in no list and is no pathology's name.
@@ -91,7 +100,9 @@ class FolderOptions:
         names = [names] if isinstance(names, str) else names
         unknown = [name for name in names if name not in PATHOLOGIES]
         if unknown:
-            raise InputError(f"label {label!r} has no class ({unknown[0]!r}); add it to label_map or ignored_labels")
+            raise InputError(
+                f"label {label!r} has no class ({unknown[0]!r}); add it to label_map or ignored_labels"
+            )
         return tuple(PATHOLOGIES.index(name) for name in names)
 
     def mapped_classes(self) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""CSV file -> checked rows with a split each. Nothing is read but the CSV; every complaint names file and row."""
+"""CSV file -> checked rows with a split each; reads only the CSV. Every complaint names file and row."""
 
 import collections
 import csv
@@ -18,8 +18,8 @@ from medslip_jax.errors import InputError
 class Row:
     """One row; `number` counts lines of a spreadsheet, the header being row 1.
 
-    `annotated` holds the pathology indices that the row states whether present or not, `present` those it names;
-    boxes are {"label", "x", "y", "w", "h"} in pixels of the image file, masks {"label", "file"}.
+    `annotated` holds the pathology indices that the row states whether present or not, `present` those it
+    names; boxes are {"label", "x", "y", "w", "h"} in pixels of the image file, masks {"label", "file"}.
     """
 
     number: int
@@ -39,9 +39,9 @@ def read_rows(path: Path, options: FolderOptions) -> list[Row]:
     """All rows of the CSV file.
 
     Raises:
-      InputError: an unreadable file, a missing column, an empty row or one with too few or too many cells, no image,
-        neither report nor labels nor annotations, an unknown label or split, malformed boxes or masks, an image that
-        comes twice, a patient in two splits.
+      InputError: an unreadable file, a missing column, an empty row or one with too few or too many cells, no
+        image, neither report nor labels nor annotations, an unknown label or split, malformed boxes or masks,
+        an image that comes twice, a patient in two splits.
     """
     rows = []
     for number, cells in _cells(path, options):
@@ -56,9 +56,10 @@ def read_rows(path: Path, options: FolderOptions) -> list[Row]:
 
 
 def split_of(patient: str, fractions: dict[str, float]) -> str:
-    """The split of a patient, from a hash of the id: the same on every machine and for every image of the patient.
+    """The split of a patient from a hash of the id: the same on every machine and for all their images.
 
-    The first 8 bytes of SHA-256 as a fraction in [0, 1): below the train share -> train, then validation, then test.
+    The first 8 bytes of SHA-256 as a fraction in [0, 1): below the train share -> train, then validation,
+    then test.
     """
     point = int.from_bytes(hashlib.sha256(patient.encode()).digest()[:8], "big") / 2**64
     for split in SPLITS:
@@ -74,12 +75,17 @@ def _cells(path: Path, options: FolderOptions) -> Iterator[tuple[int, dict[str, 
     except OSError as error:
         raise InputError(f"{path}: cannot read the CSV file ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
+        raise InputError(
+            f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from error
     reader = csv.reader(io.StringIO(text.rstrip("\r\n"), newline=""), strict=True)
     number = 1
     try:
         header = next(reader, [])
-        wanted = [*options.columns.values(), *(key for rule in options.annotated_everywhere for key in rule.get("where", {}))]
+        wanted = [
+            *options.columns.values(),
+            *(key for rule in options.annotated_everywhere for key in rule.get("where", {})),
+        ]
         missing = [name for name in wanted if name not in header]
         if missing:
             raise InputError(f"{path}: no column {missing[0]!r}; the header has: {', '.join(header)}")
@@ -98,7 +104,9 @@ def _row(number: int, cells: dict[str, str], options: FolderOptions) -> Row:
     value = {key: cells[column] for key, column in options.columns.items()}
     if not value["image"]:
         raise InputError(f"no image in column {options.columns['image']!r}")
-    labels = [label.strip() for label in value.get("labels", "").split(options.label_separator) if label.strip()]
+    labels = [
+        label.strip() for label in value.get("labels", "").split(options.label_separator) if label.strip()
+    ]
     if options.no_finding in labels and len(labels) > 1:
         raise InputError(f"{options.no_finding!r} together with other labels: {value['labels']!r}")
     row = Row(
@@ -129,7 +137,9 @@ def _annotated(cells: dict[str, str], labels: list[str], options: FolderOptions)
         if all(cells[key] == wanted for key, wanted in rule.get("where", {}).items())
     ]
     if rules:
-        return tuple(sorted({i for rule in rules for name in rule["classes"] for i in options.classes_of(name)}))
+        return tuple(
+            sorted({i for rule in rules for name in rule["classes"] for i in options.classes_of(name)})
+        )
     return options.mapped_classes() if options.no_finding in labels else ()
 
 
@@ -144,7 +154,9 @@ def _split(value: dict[str, str], options: FolderOptions) -> str:
     if "split" not in value:
         return split_of(_patient(value, options), dict(options.split_fractions))
     if value["split"] not in options.split_names:
-        raise InputError(f"split {value['split']!r} is none of {', '.join(options.split_names)}; see split_names")
+        raise InputError(
+            f"split {value['split']!r} is none of {', '.join(options.split_names)}; see split_names"
+        )
     return options.split_names[value["split"]]
 
 
@@ -180,7 +192,9 @@ def _check_unique(path: Path, rows: list[Row]) -> None:
     splits: dict[str, dict[str, int]] = collections.defaultdict(dict)
     for row in rows:
         if row.image in first:
-            raise InputError(f"{path}: row {row.number}: image {row.image!r} is in row {first[row.image]} already")
+            raise InputError(
+                f"{path}: row {row.number}: image {row.image!r} is in row {first[row.image]} already"
+            )
         first[row.image] = row.number
         splits[row.patient].setdefault(row.split, row.number)
     for patient, found in splits.items():

@@ -14,7 +14,7 @@ from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import anatomy_index, pathology_index
 
 SPLITS = ("train", "validation", "test")
-# Seeds of split s, number i: (s * SEED_STRIDE) + i, so that no two splits share a phantom whatever their sizes.
+# Phantom i of split s has seed s * SEED_STRIDE + i, so no two splits share one whatever their sizes.
 SEED_STRIDE = 10_000_000
 
 
@@ -49,7 +49,7 @@ class PhantomOptions:
 
 
 class Phantom(tfds.core.GeneratorBasedBuilder):
-    """Phantoms with the triplets of their reports as training matrix and what is drawn as evaluation truth."""
+    """Phantoms: the triplets of the report are the training matrix, what is drawn is the evaluation truth."""
 
     name = "phantom"
     VERSION = tfds.core.Version("1.0.0")
@@ -82,7 +82,9 @@ class Phantom(tfds.core.GeneratorBasedBuilder):
         # "spawn": a forked child would inherit the locks of grain's and OpenCV's threads.
         context = multiprocessing.get_context("spawn")
         with concurrent.futures.ProcessPoolExecutor(self._options.workers, mp_context=context) as pool:
-            drawn = pool.map(_encoded, seeds, [split] * len(seeds), [self._options] * len(seeds), chunksize=16)
+            drawn = pool.map(
+                _encoded, seeds, [split] * len(seeds), [self._options] * len(seeds), chunksize=16
+            )
             yield from enumerate(tqdm(drawn, total=len(seeds), desc=f"phantom {split}", disable=None))
 
 
@@ -95,8 +97,8 @@ def split_seeds(split: str, count: int) -> range:
 def phantom_record(seed: int, *, split: str, options: PhantomOptions) -> dict:
     """One phantom as a record (see `data_pipelines.records`); a pure function of its arguments.
 
-    The matrix holds what the report says; labels hold what is drawn, mentioned or not: 1 drawn, 0 one of the other
-    pathologies that phantoms can show, -1 a pathology that they never show.
+    The matrix holds what the report says; labels hold what is drawn, mentioned or not: 1 drawn, 0 one of the
+    other pathologies that phantoms can show, -1 a pathology that they never show.
     """
     drawn = phantom.draw(seed, size=options.size)
     labels = np.full(records.LABELS_SHAPE, -1, np.int8)

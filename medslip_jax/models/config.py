@@ -9,6 +9,7 @@ Backbone = Literal["resnet50", "resnet18"]
 MaskActivation = Literal["none", "sigmoid", "off"]
 Streams = Literal["dual", "pathology"]
 LinearInit = Literal["released", "xavier"]
+PatchNorm = Literal["none", "layer_norm"]
 DType = Literal["float32", "bfloat16"]
 
 
@@ -30,6 +31,9 @@ class MeDSLIPConfig:
       share_query_projection: one Linear(T, D) for both text tables (released), or one for each.
       streams: "dual", or "pathology" for the single-stream ablation, which has neither mask nor anatomy stream.
       linear_init: N(0, 0.02) as released, or Xavier uniform, for every linear layer.
+      patch_norm: "layer_norm" normalises each stream's patches before its decoder reads them. The released mask
+        makes the pathology patches of a fresh model some hundred times smaller than the queries, and a short run
+        spends its first epochs on growing them.
       dtype: computations of the trunk and decoders; parameters, statistics, norms and softmax stay float32.
     """
 
@@ -45,6 +49,7 @@ class MeDSLIPConfig:
     share_query_projection: bool = True
     streams: Streams = "dual"
     linear_init: LinearInit = "released"
+    patch_norm: PatchNorm = "none"
     dtype: DType = "float32"
 
     def __post_init__(self):

@@ -56,6 +56,8 @@ class MeDSLIP(nn.Module):
         for name, x in streams.items():
             hidden = nn.relu(Linear(x.shape[-1], c.linear_init, dtype=c.dtype, name=f"patch_hidden_{name}")(x))
             patches = Linear(c.embed_dim, c.linear_init, dtype=c.dtype, name=f"patch_out_{name}")(hidden)
+            if c.patch_norm == "layer_norm":
+                patches = LayerNorm(name=f"patch_norm_{name}")(patches)
             if c.share_query_projection:
                 queries = shared(books[name])
             else:

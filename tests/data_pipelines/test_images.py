@@ -26,7 +26,9 @@ def test_png_is_read_exactly_and_jpeg_closely(tmp_path):
     np.testing.assert_array_equal(images.read_grey(tmp_path / "a.png"), RAMP)
     jpeg = images.encode_grey(RAMP)
     assert np.abs(images.read_grey(jpeg).astype(int) - RAMP).max() <= 2
-    np.testing.assert_array_equal(images.decode_grey(jpeg, name="a"), cv2.imdecode(np.frombuffer(jpeg, np.uint8), 0))
+    np.testing.assert_array_equal(
+        images.decode_grey(jpeg, name="a"), cv2.imdecode(np.frombuffer(jpeg, np.uint8), 0)
+    )
 
 
 def test_sixteen_bits_are_scaled_not_clipped():
@@ -95,14 +97,19 @@ def test_missing_and_foreign_files_are_named(tmp_path):
 
 
 def test_corrupt_middle_of_a_png_is_refused():
-    data = bytearray(images.encode_grey(np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8), kind="png"))
+    data = bytearray(
+        images.encode_grey(np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8), kind="png")
+    )
     data[len(data) // 2] ^= 0xFF
     with pytest.raises(InputError):
         images.read_grey(bytes(data))
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.binary(max_size=200), st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", bytes(128) + b"DICM"]))
+@given(
+    st.binary(max_size=200),
+    st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", bytes(128) + b"DICM"]),
+)
 def test_any_bytes_give_an_input_error(data, start):
     with pytest.raises(InputError):
         images.read_grey(start + data)
@@ -114,18 +121,22 @@ def test_short_side_and_aspect(height, width, size):
     resized = images.resize_short_side(np.zeros((height, width), np.uint8), size)
     assert min(resized.shape) == size
     long, short = max(height, width), min(height, width)
-    assert abs(max(resized.shape) - long / short * size) <= 0.5
+    assert 2 * abs(max(resized.shape) * short - long * size) <= short  # half a pixel, in whole numbers
 
 
 def test_resize_examples():
     assert images.resize_short_side(np.zeros((512, 640), np.uint8), 256).shape == (256, 320)
     assert images.squash(np.zeros((512, 640), np.uint8), 224).shape == (224, 224)
     assert images.squash(RAMP, 64).dtype == np.uint8
-    checks = np.indices((64, 64)).sum(0) % 2 * 255  # finer than the target can hold: must turn grey, not alias
+    checks = (
+        np.indices((64, 64)).sum(0) % 2 * 255
+    )  # finer than the target can hold: must turn grey, not alias
     assert np.ptp(images.squash(checks.astype(np.uint8), 16).astype(int)) < 30
 
 
-@pytest.mark.parametrize("image", [np.zeros((2, 2), np.float32), np.zeros((2, 2, 3), np.uint8), np.zeros((0, 2), np.uint8)])
+@pytest.mark.parametrize(
+    "image", [np.zeros((2, 2), np.float32), np.zeros((2, 2, 3), np.uint8), np.zeros((0, 2), np.uint8)]
+)
 def test_only_grey_uint8_is_encoded(image):
     with pytest.raises(InputError, match="expected uint8"):
         images.encode_grey(image)

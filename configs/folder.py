@@ -1,0 +1,39 @@
+"""Your own images: a data set built by the `folder` builder from a CSV and an image folder.
+
+  medslip data build folder --root DIR --options configs/folder_cxr_sample.json --out data
+  medslip pretrain --config configs/folder.py --workdir runs/folder
+
+A small model at 160 pixels for a few hundred to a few thousand images on a small machine; `folder.py:resnet50` is the
+paper's model at 224 pixels with its augmentation, for an accelerator.
+"""
+
+from ml_collections import ConfigDict
+
+from medslip_jax.experiment import default_config, parse_arg
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+    """Arguments: resnet50 for the paper's model; runlocal shrinks all to a smoke test."""
+    arg = parse_arg(arg, resnet50=False, runlocal=False)
+    config = default_config()
+    config.data.name = "folder"
+    config.data.batch_size = 32
+    config.model.text_dim = 384
+    config.books.tables = "centred"
+    config.optim.schedule = "warmup_cosine"
+    config.optim.learning_rate = 1e-3
+    config.optim.warmup_steps = 50
+    config.optim.clip_norm = 1.0
+    config.num_epochs = 30
+    config.log_every, config.eval_every, config.save_every = 20, 100, 200
+    if not arg.resnet50:
+        config.data.image_size = 160
+        config.data.augment.scale = (0.6, 1.0)
+        config.data.augment.randaugment_magnitude = 4.0
+        config.model.backbone, config.model.trunk_width = "resnet18", 32
+        config.model.embed_dim, config.model.decoder_ffn_dim, config.model.decoder_layers = 128, 256, 2
+    if arg.runlocal:
+        config.num_steps, config.data.batch_size, config.data.image_size = 6, 8, 64
+        config.log_every, config.eval_every, config.save_every = 2, 3, 3
+        config.eval.images, config.eval.batch_size = 16, 8
+    return config

@@ -1,0 +1,33 @@
+"""The released recipe (SPEC 5): ResNet-50 on MIMIC-CXR, batch 64, fp32, 100 epochs, Bio_ClinicalBERT text tables.
+
+  medslip books --encoder emilyalsentzer/Bio_ClinicalBERT --out data/books_clinicalbert.npz
+  medslip pretrain --config configs/pretrain_mimic.py --workdir runs/mimic
+  medslip pretrain --config configs/pretrain_mimic.py:bf16,batch_size=256 --workdir runs/mimic_bf16
+
+The data set is any one built under the name `mimic_cxr`; until its own builder is there, the `folder` builder with
+--config.data.name takes a CSV of MIMIC-CXR-JPG files and report texts.
+"""
+
+from ml_collections import ConfigDict
+
+from medslip_jax.experiment import default_config, parse_arg
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+    """Arguments: bf16 computes in bfloat16; batch_size is over all devices; runlocal shrinks all to a smoke test."""
+    arg = parse_arg(arg, bf16=False, batch_size=64, runlocal=False)
+    config = default_config()
+    config.data.name = "mimic_cxr"
+    config.data.batch_size = arg.batch_size
+    config.data.workers = 8
+    config.books.path = "data/books_clinicalbert.npz"
+    config.model.dtype = "bfloat16" if arg.bf16 else "float32"
+    if arg.runlocal:
+        config.data.name = "phantom"
+        config.data.batch_size, config.data.image_size, config.data.workers = 8, 64, 0
+        config.model.backbone, config.model.trunk_width, config.model.text_dim = "resnet18", 8, 384
+        config.books.path = ""
+        config.num_steps = 6
+        config.log_every, config.eval_every, config.save_every = 2, 3, 3
+        config.eval.images, config.eval.batch_size = 16, 8
+    return config

@@ -1,0 +1,137 @@
+import json
+import pickle
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+from data_pipelines import images, phantom, records
+from data_pipelines.datasets import builder_class, open_split
+from data_pipelines.datasets.build import build
+from data_pipelines.datasets.phantom import SEED_STRIDE, PhantomOptions, phantom_record, split_seeds
+from data_pipelines.loader import Loader
+from medslip_jax.errors import InputError
+from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES, pathology_index
+
+OPTIONS = PhantomOptions(train=6, validation=2, test=3, size=64, workers=2)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    out = tmp_path_factory.mktemp("phantom")
+    return {"out": out, "report": build("phantom", out=out, options=OPTIONS)}
+
+
+def test_counts_and_files(built):
+    assert built["report"]["splits"] == {"train": 6, "validation": 2, "test": 3}
+    assert built["report"]["drops"] == []
+    directory = built["out"] / "phantom" / "1.0.0"
+    assert built["report"]["directory"] == str(directory)
+    assert [path.name for path in built["out"].iterdir()] == ["phantom"]
+    assert json.loads((directory / "metadata.json").read_text())["size"] == 64
+
+
+def test_records_are_the_phantoms_in_order(built):
+    source = open_split(built["out"], "phantom", "test")
+    assert len(source) == 3
+    for number, seed in enumerate(split_seeds("test", 3)):
+        found, wanted = source[number], phantom_record(seed, split="test", options=OPTIONS)
+        records.validate(found)
+        assert found["image"] == wanted["image"] and found["report"] == wanted["report"]
+        np.testing.assert_array_equal(found["matrix"], wanted["matrix"])
+        np.testing.assert_array_equal(found["labels"], wanted["labels"])
+        assert [entry["mask"] for entry in found["annotations"]] == [
+            entry["mask"] for entry in wanted["annotations"]
+        ]
+
+
+def test_bytes_do_not_depend_on_workers(built, tmp_path):
+    one = PhantomOptions(train=6, validation=2, test=3, size=64, workers=1)
+    build("phantom", out=tmp_path, options=one)
+    names = sorted(path.name for path in (tmp_path / "phantom" / "1.0.0").iterdir())
+    assert names == sorted(path.name for path in (built["out"] / "phantom" / "1.0.0").iterdir())
+    for name in names:
+        if "array_record" in name or name == "metadata.json":
+            parts = [out / "phantom" / "1.0.0" / name for out in (tmp_path, built["out"])]
+            assert parts[0].read_bytes() == parts[1].read_bytes(), name
+
+
+def test_record_says_what_is_drawn_and_what_is_reported():
+    drawn = phantom.draw(5, size=96)
+    record = phantom_record(5, split="train", options=PhantomOptions(size=96))
+    truth = {PATHOLOGIES[i]: int(record["labels"][i]) for i in np.flatnonzero(record["labels"] >= 0)}
+    present = {finding.pathology for finding in drawn.findings}
+    assert truth == {name: int(name in present) for name in phantom.PATHOLOGIES_DRAWN}
+    reported = {
+        (ANATOMIES[a], PATHOLOGIES[p]) for a, p in zip(*np.nonzero(record["matrix"] == 1), strict=True)
+    }
+    assert reported == {(anatomy, pathology) for anatomy, pathology, exists in drawn.triplets if exists}
+    assert len(record["annotations"]) == len(drawn.findings) > 0
+    for entry, finding in zip(record["annotations"], drawn.findings, strict=True):
+        assert entry["pathology"] == pathology_index(finding.pathology)
+        assert ANATOMIES[entry["anatomy"]] == finding.anatomy
+        np.testing.assert_array_equal(images.decode_grey(entry["mask"], name="mask") > 0, finding.mask)
+
+
+def test_png_option_is_lossless():
+    record = phantom_record(1, split="train", options=PhantomOptions(size=64, image_format="png"))
+    np.testing.assert_array_equal(images.read_grey(record["image"]), phantom.draw(1, size=64).image)
+
+
+def test_splits_share_no_seed():
+    seeds = [set(split_seeds(split, 1000)) for split in ("train", "validation", "test")]
+    assert len(set.union(*seeds)) == 3000
+    assert split_seeds("train", SEED_STRIDE)[-1] < split_seeds("validation", 1)[0]
+
+
+def test_source_feeds_the_loader_and_survives_pickling(built):
+    source = pickle.loads(pickle.dumps(open_split(built["out"], "phantom", "train")))
+    batches = list(Loader(source, batch_size=4, image_size=32, train=False))
+    np.testing.assert_array_equal(np.concatenate([batch["index"] for batch in batches]), [*range(6), -1, -1])
+    np.testing.assert_array_equal(batches[0]["labels"][2], source[2]["labels"])
+
+
+def test_tensorflow_is_not_imported(built):
+    open_split(built["out"], "phantom", "train")[0]
+    assert "tensorflow" not in sys.modules
+
+
+def test_split_can_be_opened_by_path(built):
+    assert len(open_split(".", str(built["out"] / "phantom" / "1.0.0"), "validation")) == 2
+
+
+def test_missing_data_name_the_command(built, tmp_path):
+    with pytest.raises(InputError, match=f"medslip data build phantom --out {tmp_path}"):
+        open_split(tmp_path, "phantom", "train")
+    with pytest.raises(InputError, match="no split 'val'; it has: train, validation, test"):
+        open_split(built["out"], "phantom", "val")
+    with pytest.raises(InputError, match="unknown data set 'mimic'; one of: phantom, folder"):
+        builder_class("mimic")
+
+
+def test_existing_data_are_not_touched(built, tmp_path):
+    with pytest.raises(InputError, match="exists; choose another --out or add --overwrite"):
+        build("phantom", out=built["out"], options=OPTIONS)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write there"):
+        build("phantom", out=tmp_path / "file", options=OPTIONS)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"train": 0}, {"test": SEED_STRIDE + 1}, {"size": 16}, {"workers": 0}, {"image_format": "gif"}],
+)
+def test_options_are_checked(changes):
+    with pytest.raises(InputError, match=f"phantom {next(iter(changes))}="):
+        PhantomOptions(**changes)
+
+
+def test_foreign_data_set_is_refused(built, tmp_path):
+    directory = tmp_path / "phantom" / "1.0.0"
+    shutil.copytree(built["out"] / "phantom" / "1.0.0", directory)
+    features = json.loads((directory / "features.json").read_text())
+    features["featuresDict"]["features"]["picture"] = features["featuresDict"]["features"].pop("image")
+    (directory / "features.json").write_text(json.dumps(features))
+    with pytest.raises(InputError, match=r"1.0.0: not made by `medslip data build`"):
+        open_split(tmp_path, "phantom", "train")

@@ -1,0 +1,219 @@
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_pipelines import radgraph
+from data_pipelines.report_tokens import read_sections
+from data_pipelines.reports import extract
+
+# (text, "anatomy pathology sign" ...): + present, - absent, ? uncertain; nothing else may be found.
+TABLE = [
+    ("Small left pleural effusion.", "left_pleural effusion +"),
+    ("Left effusion.", "left_pleural effusion +"),
+    ("Pleural effusion on the left.", "left_pleural effusion +"),
+    ("The left lung shows an effusion.", "left_pleural effusion +"),
+    ("Small effusion at the right base.", "right_lower_lung effusion +"),
+    ("Pleural fluid is seen on the right.", "right_pleural effusion +"),
+    ("Bilateral pleural effusions.", "left_pleural effusion +, right_pleural effusion +"),
+    ("Left and right pleural effusions.", "left_pleural effusion +, right_pleural effusion +"),
+    ("A moderate left hydropneumothorax.", "left_pleural pneumothorax +"),
+    ("No pleural effusion or pneumothorax.", "pleural_unspec effusion -, unspecified pneumothorax -"),
+    (
+        "No focal consolidation, effusion, or pneumothorax.",
+        "unspecified consolidation -, unspecified effusion -, unspecified pneumothorax -",
+    ),
+    ("Neither effusion nor edema is present.", "unspecified effusion -, unspecified edema -"),
+    ("Lungs are free of consolidation or mass.", "lung_volumes consolidation -, lung_volumes mass -"),
+    ("Negative for pneumothorax.", "unspecified pneumothorax -"),
+    ("Pneumothorax is not seen.", "unspecified pneumothorax -"),
+    ("Pneumothorax has been ruled out.", "unspecified pneumothorax -"),
+    ("The right pneumothorax has resolved.", "right_pleural pneumothorax -"),
+    ("Interval resolution of the left pneumothorax.", "left_pleural pneumothorax -"),
+    ("The effusion is no longer present.", "unspecified effusion -"),
+    ("No displaced rib fractures are demonstrated.", "rib fracture -"),
+    ("No opacity to suggest pneumonia.", "unspecified opacity -, unspecified pneumonia -"),
+    ("The mediastinum is not widened.", "mediastinal widen -"),
+    ("No change in the right effusion.", "right_pleural effusion +"),
+    ("No significant interval change in the left lower lobe opacity.", "lower_left_lobe opacity +"),
+    ("The left effusion is not increased.", "left_pleural effusion +"),
+    ("No effusion, the heart is enlarged.", "unspecified effusion -, heart_size cardiomegaly +"),
+    ("No effusion but mild cardiomegaly.", "unspecified effusion -, unspecified cardiomegaly +"),
+    ("No effusion, mild cardiomegaly.", "unspecified effusion -, unspecified cardiomegaly +"),
+    ("No pneumothorax with small left effusion.", "unspecified pneumothorax -, left_pleural effusion +"),
+    (
+        "There is no left effusion, however a right effusion is present.",
+        "left_pleural effusion -, right_pleural effusion +",
+    ),
+    ("Possible left lower lobe pneumonia.", "lower_left_lobe pneumonia ?"),
+    ("Pneumonia cannot be excluded.", "unspecified pneumonia ?"),
+    ("Cannot exclude pneumonia.", "unspecified pneumonia ?"),
+    (
+        "Opacity may represent atelectasis versus pneumonia.",
+        "unspecified opacity +, unspecified atelectasis ?, unspecified pneumonia ?",
+    ),
+    ("Consolidation concerning for pneumonia.", "unspecified consolidation +, unspecified pneumonia ?"),
+    ("Recommend CT to exclude a mass.", "unspecified mass ?"),
+    ("Likely left basilar atelectasis.", "left_lower_lung atelectasis +"),
+    ("Atelectasis or pneumonia.", "unspecified atelectasis ?, unspecified pneumonia ?"),
+    ("Opacity in the right lower lobe.", "lower_right_lobe opacity +"),
+    ("In the left upper lobe there is a nodule.", "upper_left_lobe nodule +"),
+    ("Right basilar atelectasis.", "right_lower_lung atelectasis +"),
+    ("Bibasilar atelectasis.", "lung_bases atelectasis +"),
+    ("Left apical pneumothorax.", "left_apical_lung pneumothorax +"),
+    ("A mass in the left mid lung zone.", "left_mid_lung mass +"),
+    ("Hazy opacity at the base of the left lung.", "left_lower_lung opacity +"),
+    (
+        "Opacities in the right middle and lower lobes.",
+        "middle_right_lobe opacity +, lower_right_lobe opacity +",
+    ),
+    ("Bilateral opacities.", "left_lung_unspec opacity +, right_lung_unspec opacity +"),
+    ("Consolidation in the lingula.", "upper_left_lobe consolidation +"),
+    ("Middle lobe collapse.", "middle_right_lobe collapse +"),
+    ("Bilateral perihilar opacities.", "left_hilar opacity +, right_hilar opacity +"),
+    ("Retrocardiac opacity.", "retrocardiac opacity +"),
+    ("Elevation of the right hemidiaphragm.", "right_diaphragm elevation +"),
+    ("The left hemidiaphragm is elevated.", "left_diaphragm elevation +"),
+    ("Blunting of the left costophrenic angle.", "left_costophrenic blunt +"),
+    ("The heart is enlarged.", "heart_size cardiomegaly +"),
+    ("Cardiac enlargement.", "heart_size cardiomegaly +"),
+    ("Enlarged cardiac silhouette with clear lungs.", "heart_size cardiomegaly +, lung_volumes clear +"),
+    ("The aorta is tortuous and calcified.", "aorta tortuous +, aorta calcification +"),
+    ("Heart size and mediastinal contours are normal.", "heart_size normal +, mediastinal normal +"),
+    ("The cardiomediastinal silhouette is unremarkable.", "mediastinal unremarkable +"),
+    ("Heart size within normal limits.", "heart_size normal +"),
+    ("The lungs are clear.", "lung_volumes clear +"),
+    ("Lungs: Clear.", "lung_volumes clear +"),
+    ("Low lung volumes.", "lung_volumes low +"),
+    ("Pulmonary vascular congestion.", "pulmonary congestion +"),
+    ("Mild interstitial edema.", "interstitium edema +"),
+    ("Fracture of the left fifth rib.", "rib fracture +"),
+    ("Healed fracture of the right clavicle.", "clavicle fracture +"),
+    ("Degenerative changes of the thoracic spine.", "spine degenerative +"),
+    ("No acute cardiopulmonary process.", "cardiopulmonary process -"),
+    ("Patchy airspace disease in the right upper lobe.", "upper_right_lobe opacity +"),
+    ("Patchy infiltrates and ground-glass opacification.", "unspecified infiltrate +, unspecified opacity +"),
+    ("Calcified granuloma.", "unspecified calcification +, unspecified tail_abnorm_obs +"),
+    ("Leads in the right atrium and right ventricle.", "right_atrium lead +, right_ventricle lead +"),
+    ("An endotracheal tube ends in the trachea.", "trachea tube +"),
+    ("Normal lung markings.", "unspecified normal +"),
+    ("Chest tube has been removed.", "unspecified tube -"),
+    ("Unchanged since the prior examination.", ""),
+    ("The patient has increased work of breathing.", ""),
+]
+SIGNS = {"OBS-DP": "+", "OBS-DA": "-", "OBS-U": "?"}
+
+
+def found(text):
+    entities = radgraph.read_entities(extract(text), key="report")
+    return {
+        f"{radgraph.landmark(row.anatomy)} {radgraph.observation_class(row.lemma)} {SIGNS[row.label]}"
+        for row in radgraph.rows(entities)
+    }
+
+
+@pytest.mark.parametrize(("text", "expected"), TABLE)
+def test_sentences(text, expected):
+    assert found(text) == set(filter(None, expected.split(", ")))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("INDICATION: Pneumonia? COMPARISON: Effusion in 2010. FINDINGS: No mass.", {"unspecified mass -"}),
+        ("HISTORY: fracture.\n\nThere is edema.", {"unspecified edema +"}),
+        ("Findings:\nClear lungs\n\nImpression:\n1. No edema\n2. Right effusion", None),
+        ("TECHNIQUE: tube voltage 120 kV.", set()),
+    ],
+)
+def test_sections(text, expected):
+    expected = (
+        expected
+        if expected is not None
+        else {
+            "lung_volumes clear +",
+            "unspecified edema -",
+            "right_pleural effusion +",
+        }
+    )
+    assert found(text) == expected
+
+
+def test_text_before_any_header_is_read():
+    assert read_sections("Chest film. IMPRESSION: Edema.") == ["Chest film.", " Edema."]
+
+
+def test_structure_by_hand():
+    assert extract("Small left pleural effusion. No edema.") == {
+        "text": "Small left pleural effusion . No edema .",
+        "entities": {
+            "1": {
+                "tokens": "pleural",
+                "label": "ANAT-DP",
+                "start_ix": 2,
+                "end_ix": 2,
+                "relations": [],
+                "lemma": "pleural",
+            },
+            "2": {
+                "tokens": "left",
+                "label": "ANAT-DP",
+                "start_ix": 1,
+                "end_ix": 1,
+                "relations": [["modify", "1"]],
+                "lemma": "left",
+            },
+            "3": {
+                "tokens": "effusion",
+                "label": "OBS-DP",
+                "start_ix": 3,
+                "end_ix": 3,
+                "relations": [["located_at", "1"]],
+                "lemma": "effusion",
+            },
+            "4": {
+                "tokens": "edema",
+                "label": "OBS-DA",
+                "start_ix": 6,
+                "end_ix": 6,
+                "relations": [],
+                "lemma": "edema",
+            },
+        },
+    }
+
+
+WORDS = sorted(
+    {word for text, _ in TABLE for word in text.split()} | {"FINDINGS:", "\n\n", "?", "-", "1.", "and/or"}
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.one_of(st.text(), st.lists(st.sampled_from(WORDS), max_size=60).map(" ".join)))
+def test_any_text_gives_a_valid_graph(text):
+    graph = extract(text)
+    tokens = graph["text"].split(" ") if graph["text"] else []
+    for one in graph["entities"].values():
+        assert 0 <= one["start_ix"] <= one["end_ix"] < len(tokens)
+        assert one["tokens"] == " ".join(tokens[one["start_ix"] : one["end_ix"] + 1])
+        assert one["label"] in ("ANAT-DP", "OBS-DP", "OBS-DA", "OBS-U")
+        for kind, target in one["relations"]:
+            assert kind in ("located_at", "modify")
+            assert graph["entities"][target]["label"] == "ANAT-DP"
+    _, matrices = radgraph.label_matrices({"report": graph})
+    assert len(matrices) == bool(graph["entities"])
+
+
+@pytest.mark.parametrize(
+    "phrase", ["No effusion, or consolidation in both lower lobes. ", "opacity or edema and "]
+)
+def test_long_text_takes_linear_time(phrase):
+    def seconds(repeats):
+        text = phrase * repeats
+        start = time.process_time()
+        extract(text)
+        return time.process_time() - start
+
+    short = min(seconds(200) for _ in range(3))
+    assert min(seconds(2000) for _ in range(3)) < 40 * short

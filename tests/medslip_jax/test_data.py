@@ -1,0 +1,94 @@
+import json
+
+import numpy as np
+import pytest
+
+from data_pipelines import images
+from data_pipelines.datasets import open_split
+from medslip_jax import cli
+
+PHANTOM = ["data", "build", "phantom", "--size", "64", "--train", "3", "--validation", "1", "--test", "1"]
+
+
+def folder(root) -> list[str]:
+    (root / "labels.csv").write_text("image,findings\na.png,Effusion\nb.png,Effusion|Mass\nc.png,Mass\n")
+    for name in ("a", "b"):
+        (root / f"{name}.png").write_bytes(images.encode_grey(np.full((80, 90), 100, np.uint8), kind="png"))
+    options = {
+        "columns": {"image": "image", "labels": "findings"},
+        "split_fractions": {"train": 1.0},
+        "notes": "made by a test",
+    }
+    (root / "options.json").write_text(json.dumps(options))
+    return [
+        "data",
+        "build",
+        "folder",
+        "--root",
+        str(root),
+        "--options",
+        str(root / "options.json"),
+        "--workers",
+        "1",
+    ]
+
+
+def test_phantom_is_built_once_and_rebuilt_on_request(tmp_path, capsys):
+    out = ["--out", str(tmp_path / "data")]
+    assert cli.main(PHANTOM + out) == 0
+    assert capsys.readouterr().out.endswith("phantom/1.0.0: train 3, validation 1, test 1\n")
+    assert len(open_split(tmp_path / "data", "phantom", "train")) == 3
+    assert cli.main(PHANTOM + out) == 2
+    assert (
+        capsys.readouterr().err
+        == f"medslip: {tmp_path}/data/phantom exists; choose another --out or add --overwrite\n"
+    )
+    assert cli.main([*PHANTOM, *out, "--overwrite", "--train", "2"]) == 0
+    assert len(open_split(tmp_path / "data", "phantom", "train")) == 2
+
+
+def test_folder_skips_and_says_so(tmp_path, capsys):
+    assert (
+        cli.main([*folder(tmp_path), "--out", str(tmp_path / "data"), "--size", "64", "--policy", "skip"])
+        == 0
+    )
+    lines = capsys.readouterr().out.splitlines()
+    directory = tmp_path / "data" / "folder" / "1.0.0"
+    assert lines[0] == f"{directory}: train 2"
+    assert lines[1] == f"left out 1 rows, all listed in {directory}/drops.json"
+    assert lines[2].startswith("  row 4 c.png: ") and "No such file" in lines[2]
+    assert images.decode_grey(
+        open_split(tmp_path / "data", "folder", "train")[0]["image"], name="a"
+    ).shape == (64, 72)
+
+
+def test_folder_fails_by_default(tmp_path, capsys):
+    assert cli.main([*folder(tmp_path), "--out", str(tmp_path / "data")]) == 2
+    error = capsys.readouterr().err
+    assert "labels.csv: row 4: " in error and "policy skip" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["phantom", "--root", "."], "--root: not a flag of the phantom data set"),
+        (["folder", "--root", ".", "--train", "3"], "--train: not a flag of the folder data set"),
+        (["folder"], "--root: the folder data set needs"),
+        (["phantom", "--train", "0"], "phantom train=0: expected 1 .."),
+        (["folder", "--root", ".", "--workers", "0"], "folder workers=0: expected at least 1"),
+        (["phantom", "--options", "gone.json"], "gone.json: cannot read the options"),
+        (["folder", "--root", "gone"], "gone/labels.csv: cannot read the CSV file"),
+    ],
+)
+def test_bad_flags_end_with_one_line(tmp_path, capsys, monkeypatch, flags, message):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["data", "build", *flags, "--out", str(tmp_path / "data")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("medslip: " + message) and error.count("\n") == 1
+
+
+def test_unknown_option_is_named(tmp_path, capsys):
+    (tmp_path / "o.json").write_text('{"sizes": 3}')
+    flags = ["data", "build", "phantom", "--out", str(tmp_path / "d"), "--options", str(tmp_path / "o.json")]
+    assert cli.main(flags) == 2
+    assert "o.json: unknown option 'sizes' of phantom" in capsys.readouterr().err
