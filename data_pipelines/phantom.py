@@ -15,6 +15,7 @@ from data_pipelines.phantom_anatomy import make_body, paint_bones, paint_soft_ti
 from data_pipelines.phantom_canvas import Dice, Frame
 from data_pipelines.phantom_findings import PLACES, ZONES, Mark, Scene
 from data_pipelines.phantom_report import write_report
+from medslip_jax.errors import InputError
 
 PATHOLOGIES_DRAWN: tuple[str, ...] = tuple(PLACES)
 
@@ -66,7 +67,17 @@ class Phantom:
 
 
 def draw(seed: int, *, size: int = 256) -> Phantom:
-    """Draws study number `seed`: the same picture, findings and report at any `size` (64 or more pixels)."""
+    """Draws study number `seed`: the same picture, findings and report at any `size`.
+
+    Args:
+      seed: 0 or more.
+      size: pixels of the square image, 64 or more; findings are meant to be seen from 128 upwards.
+
+    Raises:
+      InputError: a negative seed or a smaller size.
+    """
+    if seed < 0 or size < 64:
+        raise InputError(f"phantom seed {seed}, size {size}: give a seed of 0 or more and 64 pixels or more")
     streams = [Dice(stream) for stream in np.random.SeedSequence(seed).spawn(6)]
     plan = _plan(streams[0])
     body = make_body(

@@ -222,6 +222,8 @@ def _effusion(scene: Scene, anatomy: str) -> list[Mark]:
     dice, body, frame = scene.dice, scene.body, scene.body.frame
     side = anatomy.split("_")[0]
     depth, angle = dice.uniform(46, 100), body.sulcus - 0.75 * body.raised[side]
+    if body.heart_scale > 1.2:  # less lung is left beside a large heart to show the fluid
+        depth += 25
     wall, middle = angle - depth, angle - 0.55 * depth
     edge = [
         (160, wall - 10),

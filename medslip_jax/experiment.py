@@ -88,6 +88,8 @@ def load_config(argv: list[str]) -> ConfigDict:
     try:
         values(["medslip", *argv])
         config = values.config
+        # A file that cannot be read comes back as an object that fails when it is used.
+        config = config if config is None else config.copy_and_resolve_references()
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         raise InputError(" ".join(str(error).split())) from error
     if config is None:

@@ -39,3 +39,26 @@ def cxr_sample() -> Path:
     if not (directory / "labels.csv").exists():
         pytest.skip(f"{directory} is not here: real X-rays are not part of the repository (licences)")
     return directory
+
+
+@pytest.fixture(scope="session")
+def phantom_data(tmp_path_factory) -> Path:
+    """A data directory with a small phantom set: 24 / 8 / 16 images of 64 pixels."""
+    from data_pipelines.datasets.build import build
+    from data_pipelines.datasets.phantom import PhantomOptions
+
+    out = tmp_path_factory.mktemp("phantom_data")
+    build("phantom", out=out, options=PhantomOptions(train=24, validation=8, test=16, size=64, workers=1))
+    return out
+
+
+@pytest.fixture
+def tiny_run(phantom_data):
+    """A config that trains in seconds on `phantom_data`."""
+    from medslip_jax import experiment
+
+    config = experiment.load_config([f"--config={HERE.parent / 'configs' / 'phantom.py'}:tiny"])
+    config.data.dir = str(phantom_data)
+    config.data.image_size = 32
+    config.model.trunk_width, config.model.embed_dim, config.model.decoder_ffn_dim = 8, 16, 32
+    return config

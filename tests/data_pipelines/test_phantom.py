@@ -1,4 +1,4 @@
-"""The phantom: same bytes everywhere, radiological convention, honest boxes, masks, reports and difficulty."""
+"""The phantom: same bytes everywhere, radiological convention, honest boxes and reports, difficulty."""
 
 import re
 import zlib
@@ -14,6 +14,7 @@ from data_pipelines.phantom import FOCAL, PATHOLOGIES_DRAWN, Phantom, draw
 from data_pipelines.phantom_baseline import thumbnail_baseline
 from data_pipelines.phantom_canvas import bent, ramp, ribbon, rounded
 from data_pipelines.phantom_findings import PLACES
+from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES
 
 # How a report may word each drawn pathology.
@@ -36,13 +37,23 @@ def _present(study: Phantom) -> set[str]:
 
 @pytest.mark.parametrize(
     ("seed", "size", "image", "report", "masks"),
-    [],
+    [
+        (0, 256, 2883849738, 311673564, 3943301034),
+        (8, 128, 3746371170, 631123839, 3895172762),
+        (14, 97, 3371934497, 1219846535, 1165386842),
+    ],
 )
 def test_bytes_are_pinned(seed, size, image, report, masks):
     study = draw(seed, size=size)
     assert zlib.crc32(study.image.tobytes()) == image
     assert zlib.crc32(study.report.encode()) == report
     assert zlib.crc32(b"".join(np.packbits(finding.mask).tobytes() for finding in study.findings)) == masks
+
+
+@pytest.mark.parametrize(("seed", "size"), [(-1, 128), (0, 63)])
+def test_bad_input_is_named(seed, size):
+    with pytest.raises(InputError, match=f"seed {seed}, size {size}"):
+        draw(seed, size=size)
 
 
 def test_names_are_in_the_vocabulary():
@@ -134,7 +145,7 @@ def test_similar_findings_occur_on_both_sides():
 
 
 def test_left_of_the_patient_is_right_of_the_image():
-    """Averaged over studies: lungs dark, heart bright, its bulk and apex to the image's right of the midline."""
+    """Averaged over studies: lungs dark, heart bright, its apex to the image's right."""
     average = np.mean([study.image for study in studies()], 0)
     lungs, heart = average[24:36, [*range(14, 22), *range(43, 51)]], average[34:42, 28:40]
     assert lungs.mean() < heart.mean() - 40
@@ -219,7 +230,7 @@ def test_thumbnail_baseline_sees_what_is_plain_and_names_what_has_no_auroc():
 
 @pytest.mark.slow
 def test_thumbnails_do_not_solve_the_phantom():
-    drawn = [draw(seed, size=64) for seed in range(1000)]
+    drawn = [*studies(), *(draw(seed, size=64) for seed in range(400, 900))]
     images = np.stack([study.image for study in drawn])
     labels = np.array([[name in _present(study) for name in PATHOLOGIES_DRAWN] for study in drawn], int)
-    assert thumbnail_baseline(images[:700], labels[:700], images[700:], labels[700:])["macro"] <= 0.80
+    assert 0.55 <= thumbnail_baseline(images[:650], labels[:650], images[650:], labels[650:])["macro"] <= 0.80

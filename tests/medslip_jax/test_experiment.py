@@ -1,0 +1,112 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from medslip_jax import experiment
+from medslip_jax.errors import InputError
+from medslip_jax.losses import LossConfig
+from medslip_jax.models import MeDSLIPConfig
+from medslip_jax.optim import OptimConfig
+from medslip_jax.vocabulary import pathology_index
+
+CONFIGS = sorted((Path(__file__).parent.parent.parent / "configs").glob("*.py"))
+
+
+def test_default_is_the_released_recipe():
+    config = experiment.default_config()
+    assert experiment.model_config(config) == MeDSLIPConfig()
+    assert experiment.loss_config(config) == LossConfig()
+    assert experiment.optim_config(config) == OptimConfig()
+    assert (config.data.batch_size, config.data.image_size, config.num_epochs) == (64, 224, 100)
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda f: f.stem)
+def test_every_config_file_describes_an_experiment(file):
+    config = experiment.load_config([f"--config={file}"])
+    assert experiment.model_config(config)
+    assert experiment.loss_config(config)
+    assert experiment.optim_config(config)
+    assert experiment.augment_config(config)
+    back = experiment.from_json(experiment.to_json(config))
+    assert experiment.differences(back, config) == []
+
+
+def test_mimic_config_is_the_released_recipe():
+    file = next(f for f in CONFIGS if f.stem == "pretrain_mimic")
+    config = experiment.load_config([f"--config={file}"])
+    changed = experiment.differences(experiment.default_config(), config)
+    assert {line.split(":")[0] for line in changed} == {"data.name", "data.workers", "books.path"}
+
+
+def test_overrides_and_arguments():
+    config = experiment.load_config(
+        [f"--config={CONFIGS[0].parent / 'pretrain_mimic.py'}:bf16,batch_size=256", "--config.loss.alpha=0.5"]
+    )
+    assert config.model.dtype == "bfloat16"
+    assert config.data.batch_size == 256
+    assert config.loss.alpha == 0.5
+
+
+@pytest.mark.parametrize(
+    ("arg", "want"),
+    [
+        (None, {"full": False, "size": 64, "name": "a"}),
+        ("full", {"full": True, "size": 64, "name": "a"}),
+        ("size=3,full=false,name=b", {"full": False, "size": 3, "name": "b"}),
+    ],
+)
+def test_parse_arg(arg, want):
+    assert experiment.parse_arg(arg, full=False, size=64, name="a").to_dict() == want
+
+
+@pytest.mark.parametrize(
+    ("arg", "message"),
+    [("fulll", "'fulll' is unknown"), ("size=x", "not a int"), ("full=yes", "full=true or full=false")],
+)
+def test_parse_arg_errors(arg, message):
+    with pytest.raises(InputError, match=message):
+        experiment.parse_arg(arg, full=False, size=64)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "--config FILE is missing"),
+        (["--config=nowhere.py"], "nowhere.py"),
+        ([f"--config={CONFIGS[0].parent / 'phantom.py'}", "--config.optim.learning_rat=1"], "learning_rat"),
+        ([f"--config={CONFIGS[0].parent / 'phantom.py'}", "--config.num_steps=many"], "num_steps|many"),
+        ([f"--config={CONFIGS[0].parent / 'phantom.py'}", "--wrong=1"], "wrong"),
+    ],
+)
+def test_load_config_errors_are_one_line(argv, message):
+    with pytest.raises(InputError, match=message) as error:
+        experiment.load_config(argv)
+    assert "\n" not in str(error.value)
+
+
+def test_sections_refuse_wrong_values():
+    config = experiment.default_config()
+    config.model.backbone = "resnet101"
+    with pytest.raises(InputError, match=r"model\.backbone='resnet101': must be one of resnet50, resnet18"):
+        experiment.model_config(config)
+
+
+def test_excluded_classes_are_names_in_a_config():
+    config = experiment.default_config()
+    config.loss.exclude_classes = ("mass", "hernia")
+    want = (pathology_index("mass"), pathology_index("hernia"))
+    assert experiment.loss_config(config) == dataclasses.replace(LossConfig(), exclude_classes=want)
+
+
+def test_books_of_another_width_are_refused():
+    config = experiment.default_config()
+    with pytest.raises(InputError, match=r"set --config\.model\.text_dim=384"):
+        experiment.books(config)
+
+
+def test_differences_name_the_keys():
+    a, b = experiment.default_config(), experiment.default_config()
+    b.model.embed_dim = 128
+    b.seed = 3
+    assert sorted(experiment.differences(a, b)) == ["model.embed_dim: 256 -> 128", "seed: 0 -> 3"]

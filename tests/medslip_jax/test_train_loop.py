@@ -1,0 +1,138 @@
+"""Real runs of seconds: exact resume, what is logged, and how a run refuses to go on."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from medslip_jax import experiment
+from medslip_jax.checkpoint import find_checkpoint, read_config, read_variables
+from medslip_jax.errors import InputError
+from medslip_jax.pretrain import pretrain
+from medslip_jax.train_step import eval_variables
+
+TERMS = {"loss", "exist_pathology", "proto_pathology", "exist_anatomy", "proto_anatomy", "icl"}
+
+
+def lines(workdir) -> list[dict]:
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses(workdir) -> dict[int, float]:
+    return {row["step"]: row["loss"] for row in lines(workdir) if "loss" in row}
+
+
+@pytest.fixture
+def config(tiny_run):
+    tiny_run.log_every, tiny_run.eval_every, tiny_run.save_every = 1, 0, 0
+    tiny_run.data.augment.randaugment_ops = 2
+    tiny_run.optim.ema_decay = 0.9
+    return tiny_run
+
+
+@pytest.fixture
+def whole(config, tmp_path):
+    return pretrain(config, workdir=tmp_path / "whole")
+
+
+def test_stop_and_resume_is_the_uninterrupted_run(config, whole, tmp_path):
+    # 24 images in batches of 8: step 4 is in the second epoch, so shuffling has to resume too.
+    pretrain(config, workdir=tmp_path / "parts", stop_after=4)
+    assert set(losses(tmp_path / "parts")) == {1, 2, 3, 4}
+    resumed = pretrain(config, workdir=tmp_path / "parts")
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    same = jax.tree.map(np.array_equal, jax.device_get(resumed), jax.device_get(whole))
+    assert all(jax.tree.leaves(same))
+
+
+def test_log_has_every_term_and_the_validation(config, tmp_path):
+    config.eval_every = 3
+    pretrain(config, workdir=tmp_path)
+    rows = lines(tmp_path)
+    trained = [row for row in rows if "loss" in row]
+    assert [row["step"] for row in trained] == [1, 2, 3, 4, 5, 6]
+    assert all(set(row) >= TERMS | {"learning_rate", "gradient_norm", "images_per_second"} for row in trained)
+    validated = [row for row in rows if "val_auroc" in row]
+    assert [row["step"] for row in validated] == [3, 6]
+    assert all(0 <= row["val_auroc"] <= 1 and row["val_classes"] > 0 for row in validated)
+    assert list(tmp_path.glob("events.out.tfevents.*"))
+
+
+def test_checkpoint_holds_config_and_averaged_parameters(config, whole, tmp_path):
+    directory = find_checkpoint(tmp_path / "whole")
+    assert directory.name == "6"
+    assert experiment.differences(read_config(directory), config) == []
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    got, want = read_variables(directory, sharding=sharding), eval_variables(whole)
+    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, got, want)))
+    assert not all(jax.tree.leaves(jax.tree.map(np.array_equal, got["params"], whole.params)))
+
+
+def test_another_config_is_refused(config, whole, tmp_path):
+    config.model.embed_dim = 32
+    with pytest.raises(InputError, match=r"made with another config \(model\.embed_dim: 16 -> 32\)"):
+        pretrain(config, workdir=tmp_path / "whole")
+
+
+def test_logging_may_change_between_parts(config, whole, tmp_path):
+    config.log_every, config.eval_every, config.data.threads = 5, 2, 1
+    again = pretrain(config, workdir=tmp_path / "whole")
+    assert int(again.step) == 6
+
+
+def test_nan_loss_names_step_and_term_and_saves_nothing(config, tmp_path):
+    config.optim.learning_rate = 1e30
+    config.optim.warmup_steps = 1
+    config.save_every = 1
+    with pytest.raises(InputError, match=r"step \d: the loss is not finite \(.*nan.*\)"):
+        pretrain(config, workdir=tmp_path)
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    kept = read_variables(find_checkpoint(tmp_path), sharding=sharding)
+    assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])["loss"] > 0
+    assert kept["params"]
+
+
+def test_corrupt_image_names_the_record(config, tmp_path, monkeypatch):
+    from data_pipelines.datasets import RecordSource
+
+    read = RecordSource.__getitem__
+    monkeypatch.setattr(RecordSource, "__getitem__", lambda self, i: read(self, i) | {"image": b"\xff\xd8\xff oops"})
+    with pytest.raises(InputError, match="image_id=phantom-train-"):
+        pretrain(config, workdir=tmp_path)
+
+
+def test_missing_data_names_the_command(config, tmp_path):
+    config.data.dir = str(tmp_path / "nothing")
+    with pytest.raises(InputError, match="medslip data build phantom --out"):
+        pretrain(config, workdir=tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{"])
+def test_damaged_checkpoint_config_is_named(whole, tmp_path, text):
+    directory = find_checkpoint(tmp_path / "whole")
+    (directory / "config" / "metadata").write_text(text)
+    with pytest.raises(InputError, match="cannot read the checkpoint's config"):
+        read_config(directory)
+
+
+@pytest.mark.slow
+def test_killed_process_resumes_exactly(config, whole, tmp_path):
+    """A real process, killed without warning after its second checkpoint, goes on from that checkpoint."""
+    config.save_every = 2
+    file = tmp_path / "config.py"
+    file.write_text(
+        f"from medslip_jax import experiment\ndef get_config(arg=None):\n    return experiment.from_json({experiment.to_json(config)!r})\n"
+    )
+    command = [sys.executable, "-m", "medslip_jax.cli", "pretrain", f"--config={file}", f"--workdir={tmp_path / 'killed'}"]
+    process = subprocess.Popen(command, env=os.environ | {"JAX_PLATFORMS": "cpu"}, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (tmp_path / "killed" / "checkpoints" / "4").exists():
+        pass
+    process.kill()
+    process.wait()
+    config_again = config.copy_and_resolve_references()
+    pretrain(config_again, workdir=tmp_path / "killed")
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")

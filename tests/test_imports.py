@@ -1,0 +1,104 @@
+"""The import rules of the layout (README): one direction, no device in the data, no TensorFlow, torch only inside."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FILES = sorted([*(ROOT / "medslip_jax").rglob("*.py"), *(ROOT / "data_pipelines").rglob("*.py")])
+
+# Lower rooms may not import higher ones.
+ROOMS = {
+    "vocabulary": 0,
+    "errors": 0,
+    "version": 0,
+    "metrics": 1,
+    "models": 1,
+    "optim": 1,
+    "losses": 1,
+    "sharding": 1,
+    "text_books": 2,
+    "text_encoder": 2,
+    "torch_checkpoint": 2,
+    "writers": 2,
+    "report": 2,
+    "train_step": 2,
+    "scoring": 3,
+    "experiment": 3,
+    "zero_shot": 3,
+    "checkpoint": 4,
+    "testing": 4,
+    "train_loop": 5,
+    "pretrain": 6,
+    "data": 6,
+    "books": 6,
+    "evaluate": 7,
+    "cli": 8,
+    "__init__": 9,
+}
+
+
+def imported(file: Path) -> list[tuple[str, bool]]:
+    """(module, is at the top level of the file) of every import."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    inside = {
+        id(node)
+        for scope in ast.walk(tree)
+        if isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for node in ast.walk(scope)
+    }
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, id(node) not in inside) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found.append((node.module or "", id(node) not in inside))
+            found += [(f"{node.module}.{alias.name}", id(node) not in inside) for alias in node.names]
+    return found
+
+
+def room(module: str) -> int | None:
+    parts = module.split(".")
+    return ROOMS.get(parts[1]) if parts[0] == "medslip_jax" and len(parts) > 1 else None
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
+def test_rules(file):
+    names = imported(file)
+    for module, top in names:
+        first = module.split(".")[0]
+        assert first != "tensorflow", "TensorFlow is imported nowhere"
+        assert not (first == "torch" and top), "torch only inside functions"
+        if first == "torch":
+            assert file.name in ("torch_checkpoint.py", "bert_weights.py")
+    relative = file.relative_to(ROOT)
+    if relative.parts[0] == "data_pipelines":
+        for module, _ in names:
+            assert module.split(".")[0] not in ("jax", "flax", "optax", "orbax"), "data_pipelines never knows a device"
+            if module.startswith("medslip_jax."):
+                assert module.split(".")[1] in ("vocabulary", "errors")
+        return
+    own = room("medslip_jax." + (relative.parts[1].removesuffix(".py")))
+    assert own is not None, f"{relative}: give it a room in ROOMS and in README's layout"
+    for module, _ in names:
+        other = room(module)
+        assert other is None or other <= own, f"{relative} imports {module}: imports point one way"
+
+
+def test_only_its_own_file_knows_a_library():
+    owners = {"orbax": {"checkpoint.py"}, "tensorboardX": {"writers.py"}, "pydicom": {"images.py"}}
+    for library, files in owners.items():
+        users = {f.name for f in FILES if any(m.split(".")[0] == library for m, _ in imported(f))}
+        assert users <= files, library
+
+
+def test_importing_the_package_needs_no_extra_and_no_jax():
+    code = (
+        "import sys, medslip_jax, medslip_jax.vocabulary; "
+        "bad = {'jax', 'torch', 'tensorflow', 'apache_beam', 'gradio'} & set(sys.modules); "
+        "sys.exit(f'imported {bad}' if bad else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
