@@ -117,36 +117,36 @@ def _consolidation(scene: Scene, anatomy: str) -> list[Mark]:
     shape[:, 1] = clip(shape[:, 1], edge + (shape[:, 0] - x) * dice.uniform(-0.2, 0.2))
     alpha = scene.in_air(frame.soften(frame.fill(shape), 2), side)
     scene.layers.vessels = cv2.subtract(scene.layers.vessels, alpha)
-    scene.layers.add(alpha, dice.integer(70, 90))
+    scene.layers.add(alpha, dice.integer(84, 104))
     root = np.array([x - SIGN[side] * 0.7 * radius, y])
     reach = SIGN[side] * radius * dice.uniform(1.0, 1.5)
     tips = [root + np.array([reach, radius * t]) for t in (-0.5, -0.1, 0.35)]
     branches = frame.fill(*[ribbon(np.array([root, tip]), 5, end_width=2.5) for tip in tips])
-    scene.layers.add(cv2.min(branches, alpha), -44)
+    scene.layers.add(cv2.min(branches, alpha), -54)
     return [Mark("consolidation", anatomy, _visible(alpha))]
 
 
 def _opacity(scene: Scene, anatomy: str) -> list[Mark]:
     """A faint haze without an edge; vessels stay visible."""
     dice, frame, side = scene.dice, scene.body.frame, ZONES[anatomy][0]
-    radius = dice.uniform(20, 34)
+    radius = dice.uniform(24, 38)
     shape = blob(dice, scene.room(anatomy, radius), radius)
     alpha = scene.in_air(frame.soften(frame.fill(shape), 8), side)
-    scene.layers.add(alpha, dice.integer(50, 66))
+    scene.layers.add(alpha, dice.integer(60, 78))
     return [Mark("opacity", anatomy, _visible(alpha, 90))]
 
 
 def _pneumonia(scene: Scene, anatomy: str) -> list[Mark]:
     """Several small patches close together."""
     dice, frame, side = scene.dice, scene.body.frame, ZONES[anatomy][0]
-    radius = dice.uniform(24, 36)
+    radius = dice.uniform(28, 40)
     x, y = scene.room(anatomy, radius)
     patches = []
     for _ in range(dice.integer(6, 9)):
         centre = (x + radius * dice.uniform(-0.8, 0.8), y + radius * dice.uniform(-0.8, 0.8))
-        patches.append(blob(dice, centre, dice.uniform(6, 11), roughness=0.35))
+        patches.append(blob(dice, centre, dice.uniform(7, 12), roughness=0.35))
     alpha = scene.in_air(frame.soften(frame.fill(*patches), 2.5), side)
-    scene.layers.add(alpha, dice.integer(56, 72))
+    scene.layers.add(alpha, dice.integer(70, 88))
     return [Mark("pneumonia", anatomy, _visible(alpha))]
 
 
@@ -160,12 +160,12 @@ def _lump(scene: Scene, anatomy: str, pathology: str, radius: float, amount: int
 
 def _nodule(scene: Scene, anatomy: str) -> list[Mark]:
     """Round, 20 - 26 mm across on average."""
-    return _lump(scene, anatomy, "nodule", scene.dice.uniform(10, 13), scene.dice.integer(70, 90))
+    return _lump(scene, anatomy, "nodule", scene.dice.uniform(10, 13), scene.dice.integer(92, 112))
 
 
 def _mass(scene: Scene, anatomy: str) -> list[Mark]:
     """Round, 36 - 56 mm across on average."""
-    return _lump(scene, anatomy, "mass", scene.dice.uniform(18, 28), scene.dice.integer(66, 86))
+    return _lump(scene, anatomy, "mass", scene.dice.uniform(19, 28), scene.dice.integer(84, 104))
 
 
 def _atelectasis(scene: Scene, anatomy: str) -> list[Mark]:
@@ -183,7 +183,7 @@ def _atelectasis(scene: Scene, anatomy: str) -> list[Mark]:
     sides = {ZONES[part][0] for part in parts}
     drawn = frame.soften(frame.fill(*bands), 1)
     alpha = np.maximum.reduce([scene.in_air(drawn, side) for side in sides])
-    scene.layers.add(alpha, dice.integer(52, 70))
+    scene.layers.add(alpha, dice.integer(66, 84))
     return [Mark("atelectasis", anatomy, _visible(alpha))]
 
 
@@ -280,11 +280,11 @@ def _fracture(scene: Scene, anatomy: str) -> list[Mark]:
     rib = dice.pick(ribs if anatomy == "rib" else clavicles)
     line = rib.pieces[0]
     cut = int(len(line) * dice.uniform(0.45, 0.75))
-    offset = np.array([0.0, dice.pick((-1, 1)) * dice.uniform(7, 10)])
+    offset = np.array([0.0, dice.pick((-1, 1)) * dice.uniform(9, 12)])
     x, y = (line[cut] + offset / 2).tolist()
     rib.pieces = [line[:cut], line[cut:] + offset + np.array([SIGN[rib.side] * 3.0, 0.0])]
-    alpha = frame.fill(blob(dice, (x, y), dice.uniform(13, 16), roughness=0.15))
-    scene.layers.add(frame.soften(alpha, 2), dice.integer(28, 40))
+    alpha = frame.fill(blob(dice, (x, y), dice.uniform(15, 18), roughness=0.15))
+    scene.layers.add(frame.soften(alpha, 2), dice.integer(40, 54))
     ends = [ribbon(line[max(0, cut - 3) : cut], rib.width), ribbon(rib.pieces[1][:3], rib.width)]
     scene.layers.add(frame.fill(*ends), 30)
     scene.taken.append((x, y, 14))
