@@ -6,7 +6,7 @@ RUN ?= runs/demo
 DATA ?= data
 # Empty for the demo, `tiny` for a run of seconds that shows the plumbing (CI uses it).
 SIZE ?=
-TRAIN_IMAGES := $(if $(filter tiny,$(SIZE)),48,6000)
+TRAIN_IMAGES := $(if $(filter tiny,$(SIZE)),48,8000)
 TEST_IMAGES := $(if $(filter tiny,$(SIZE)),24,1000)
 CONFIG := configs/phantom.py$(if $(SIZE),:$(SIZE))
 

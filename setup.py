@@ -49,7 +49,14 @@ setup(
         "cuda": ["jax[cuda12]"],
         "torch": ["torch>=2.13"],
         "beam": ["apache-beam>=2.60"],
-        "dev": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.14", "nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29"],
+        "dev": [
+            "pytest>=8",
+            "hypothesis>=6.100",
+            "ruff>=0.14",
+            "nbclient>=0.10",
+            "nbformat>=5.10",
+            "ipykernel>=6.29",
+        ],
     },
     entry_points={"console_scripts": ["medslip = medslip_jax.cli:main"]},
     classifiers=[

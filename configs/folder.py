@@ -4,7 +4,8 @@
   medslip pretrain --config configs/folder.py --workdir runs/folder
 
 A small model at 160 pixels for a few hundred to a few thousand images on a small machine; `folder.py:resnet50` is the
-paper's model at 224 pixels with its augmentation, for an accelerator.
+paper's model at 224 pixels with its augmentation, for an accelerator. Initial values and similarities are those that
+short runs from scratch need (configs/phantom.py says why).
 """
 
 from ml_collections import ConfigDict
@@ -19,6 +20,9 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.data.name = "folder"
     config.data.batch_size = 32
     config.model.text_dim = 384
+    config.model.linear_init, config.model.patch_norm, config.model.dropout = "xavier", "layer_norm", 0.0
+    config.loss.similarity = "cosine"
+    config.loss.alpha = config.loss.beta = 0.3
     config.books.tables = "centred"
     config.optim.schedule = "warmup_cosine"
     config.optim.learning_rate = 1e-3

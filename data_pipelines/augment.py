@@ -71,9 +71,7 @@ class AugmentConfig:
         for name, holds in checks.items():
             if not holds:
                 value = getattr(self, name)
-                raise InputError(
-                    f"augment.{name}={value!r} is out of range; see data_pipelines.augment.AugmentConfig"
-                )
+                raise InputError(f"augment.{name}={value!r} is out of range; see data_pipelines.augment.AugmentConfig")
 
 
 def augment(sample: dict, *, rng: np.random.Generator, size: int, config: AugmentConfig) -> dict:
@@ -142,9 +140,7 @@ def flip(sample: dict, *, mode: str = "swap_sides") -> dict:
     A finding of `left_pleural` at box (.1, .2, .3, .4) is one of `right_pleural` at (.7, .2, .9, .4)
     afterwards.
     """
-    mirrored = _moved(
-        sample, np.ascontiguousarray(sample["image"][:, ::-1]), np.array([[-1.0, 0, 1], [0, 1, 0]])
-    )
+    mirrored = _moved(sample, np.ascontiguousarray(sample["image"][:, ::-1]), np.array([[-1.0, 0, 1], [0, 1, 0]]))
     if mode == "swap_sides":
         mirrored["matrix"] = sample["matrix"][side_swap()]
     return mirrored
@@ -225,9 +221,7 @@ def _auto_contrast(image: np.ndarray, amount: float) -> np.ndarray:
     low, high = int(image.min()), int(image.max())
     if low == high:
         return image
-    return cv2.LUT(
-        image, np.rint((np.arange(256) - low) * (255 / (high - low))).clip(0, 255).astype(np.uint8)
-    )
+    return cv2.LUT(image, np.rint((np.arange(256) - low) * (255 / (high - low))).clip(0, 255).astype(np.uint8))
 
 
 _TONES = {

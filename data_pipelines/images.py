@@ -137,9 +137,7 @@ def _read_dicom(data: bytes, name: str) -> np.ndarray:
         dicom = pydicom.dcmread(io.BytesIO(data))
         pixels = apply_voi_lut(apply_modality_lut(dicom.pixel_array, dicom), dicom)
         inverted = dicom.PhotometricInterpretation == "MONOCHROME1"
-    except (
-        Exception
-    ) as error:  # pydicom and its decoders raise any class, NotImplementedError and KeyError included
+    except Exception as error:  # pydicom and its decoders raise any class, NotImplementedError and KeyError included
         raise InputError(f"{name}: not a readable DICOM image ({_first_line(error)})") from error
     if pixels.ndim != 2:
         raise InputError(f"{name}: DICOM pixels of shape {pixels.shape}; expected one grey frame (H, W)")

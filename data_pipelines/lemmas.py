@@ -14,9 +14,7 @@ from medslip_jax.vocabulary import (
     NORMAL_OBSERVATIONS,
 )
 
-_KNOWN = frozenset(
-    ABNORMAL_OBSERVATIONS | EXCLUDED_OBSERVATIONS | NORMAL_OBSERVATIONS | set(LEMMA_CORRECTIONS)
-)
+_KNOWN = frozenset(ABNORMAL_OBSERVATIONS | EXCLUDED_OBSERVATIONS | NORMAL_OBSERVATIONS | set(LEMMA_CORRECTIONS))
 
 # Irregular forms, and regular-looking ones that `LEMMA_CORRECTIONS` expects in the wrong but customary form.
 EXCEPTIONS = {
@@ -112,11 +110,7 @@ def without_plural(word: str) -> str:
         return word
     if word.endswith("ies"):
         return word[:-3] + "y"
-    if (
-        word.endswith(_SIBILANTS)
-        and (word[:-2] in _KNOWN or word[:-1] not in _KNOWN)
-        and not word.endswith("ases")
-    ):
+    if word.endswith(_SIBILANTS) and (word[:-2] in _KNOWN or word[:-1] not in _KNOWN) and not word.endswith("ases"):
         return word[:-2]
     return word[:-1]
 

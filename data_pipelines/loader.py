@@ -68,9 +68,7 @@ class Loader:
         threads: int = 2,
     ):
         if batch_size < 1 or batch_size % host_count:
-            raise InputError(
-                f"batch_size={batch_size}: expected a positive multiple of the {host_count} host(s)"
-            )
+            raise InputError(f"batch_size={batch_size}: expected a positive multiple of the {host_count} host(s)")
         if not 0 <= host_index < host_count:
             raise InputError(f"host_index={host_index}: expected 0 .. {host_count - 1}")
         if len(source) == 0:
@@ -133,9 +131,7 @@ class Loader:
         # grain reads absl flags when it starts workers; under pytest or in a notebook nobody has parsed them.
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
-        return stream.mp_prefetch(
-            grain.MultiprocessingOptions(num_workers=self._workers), worker_init_fn=_init_worker
-        )
+        return stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=self._workers), worker_init_fn=_init_worker)
 
 
 def _close(running: dict[str, grain.DatasetIterator]) -> None:

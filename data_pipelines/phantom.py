@@ -99,9 +99,7 @@ def draw(seed: int, *, size: int = 256) -> Phantom:
     image = _expose(scene.layers.level, body.frame, streams[4])
     written = write_report(marks, streams[5])
     findings = tuple(
-        Finding(
-            mark.pathology, mark.anatomy, _bounds(mark.mask), mark.mask, mark.pathology in written.mentioned
-        )
+        Finding(mark.pathology, mark.anatomy, _bounds(mark.mask), mark.mask, mark.pathology in written.mentioned)
         for mark in marks
     )
     return Phantom(image, written.text, written.triplets, findings)

@@ -204,9 +204,7 @@ def paint_soft_tissue(body: Body, dice: Dice) -> Layers:
 def _abdomen(body: Body) -> np.ndarray:
     y = min(body.dome.values()) - 20
     return body.frame.fill(
-        np.array(
-            [(-170 * body.wide, y), (170 * body.wide, y), (170 * body.wide, 300), (-170 * body.wide, 300)]
-        )
+        np.array([(-170 * body.wide, y), (170 * body.wide, y), (170 * body.wide, 300), (-170 * body.wide, 300)])
     )
 
 
@@ -215,10 +213,7 @@ def _paint_midline(body: Body, layers: Layers, dice: Dice) -> None:
     column = bent([(0, -300), (lean, -60), (-lean, 60), (0, 300)])
     layers.add(frame.soften(frame.fill(ribbon(column, 36)), 3), dice.integer(6, 24))
     step = dice.uniform(21, 25)
-    discs = [
-        np.array([(-17, y), (17, y), (17, y + 4), (-17, y + 4)])
-        for y in (np.arange(22) * step - 250).tolist()
-    ]
+    discs = [np.array([(-17, y), (17, y), (17, y + 4), (-17, y + 4)]) for y in (np.arange(22) * step - 250).tolist()]
     layers.add(frame.fill(*discs), -9)
     windpipe = bent([(0, -300), (lean * 0.5, -120), (3, -62 * body.tall)])
     layers.add(frame.soften(frame.fill(ribbon(windpipe, 17)), 2), -dice.integer(18, 44))
@@ -262,6 +257,4 @@ def paint_bones(body: Body, layers: Layers, dice: Dice) -> None:
         outlines = [ribbon(line, rib.width) for rib in body.ribs if rib.bone == bone for line in rib.pieces]
         core = [ribbon(line, rib.width - 5) for rib in body.ribs if rib.bone == bone for line in rib.pieces]
         layers.add(cv2.min(layers.skin, frame.soften(frame.fill(*outlines), 1)), amount)
-        layers.add(
-            cv2.min(layers.skin, frame.fill(*core)), -amount // 3
-        )  # the cortex is denser than the marrow
+        layers.add(cv2.min(layers.skin, frame.fill(*core)), -amount // 3)  # the cortex is denser than the marrow

@@ -63,9 +63,7 @@ class Frame:
         """Fixed-point pixel coordinates, int32 (n, 2) in 1/16 pixel."""
         cosine = float(np.sqrt(1.0 - self.sine * self.sine))
         x, y = points[:, 0] * self.zoom, points[:, 1] * self.zoom
-        turned = np.stack(
-            [cosine * x - self.sine * y + self.shift[0], self.sine * x + cosine * y + self.shift[1]], 1
-        )
+        turned = np.stack([cosine * x - self.sine * y + self.shift[0], self.sine * x + cosine * y + self.shift[1]], 1)
         return np.rint(((turned / FIELD_MM + 0.5) * self.size - 0.5) * (1 << _SHIFT)).astype(np.int32)
 
     def length(self, millimetres: float) -> int:
@@ -87,10 +85,7 @@ class Frame:
         side, area = (2 * reach + 1,) * 2, (2 * reach + 1) ** 2
         fine = alpha.astype(np.int32) << 6
         for _ in range(2):
-            fine = (
-                cv2.boxFilter(fine, cv2.CV_32S, side, normalize=False, borderType=cv2.BORDER_REPLICATE)
-                // area
-            )
+            fine = cv2.boxFilter(fine, cv2.CV_32S, side, normalize=False, borderType=cv2.BORDER_REPLICATE) // area
         return (fine >> 6).astype(np.uint8)
 
     def mottle(self, dice: Dice, cells: int) -> np.ndarray:

@@ -117,9 +117,7 @@ def paint_clutter(scene: Scene) -> None:
         for sign in SIGN.values():
             x, y = sign * body.wide * dice.uniform(70, 135), dice.uniform(-100, 90)
             scene.layers.add(frame.fill(np.array([x, y]) + CIRCLE * 5.5), 60)
-            cable = bent(
-                [(x, y), (x + sign * dice.uniform(-20, 30), y + 50), (sign * dice.uniform(60, 230), 300)]
-            )
+            cable = bent([(x, y), (x + sign * dice.uniform(-20, 30), y + 50), (sign * dice.uniform(60, 230), 300)])
             scene.layers.add(frame.fill(ribbon(cable, 1.8)), 34)
     if dice.chance(0.5):
         _paint_marker(scene)

@@ -89,9 +89,7 @@ class Scene:
         side, u, v = ZONES[anatomy]
         for _ in range(20):
             x, y = self.body.place(side, self.dice.uniform(*u), self.dice.uniform(*v), margin=0.75 * radius)
-            if all(
-                (x - a) * (x - a) + (y - b) * (y - b) > (radius + r) * (radius + r) for a, b, r in self.taken
-            ):
+            if all((x - a) * (x - a) + (y - b) * (y - b) > (radius + r) * (radius + r) for a, b, r in self.taken):
                 break
         self.taken.append((x, y, radius))
         return x, y
@@ -207,9 +205,7 @@ def _edema(scene: Scene, anatomy: str) -> list[Mark]:
             for _ in range(46):
                 x, y = body.place(side, dice.uniform(0, 1), dice.uniform(0.2, 1), margin=5)
                 reach = (dice.uniform(-8, 8), dice.uniform(-7, 7))
-                lines.append(
-                    ribbon(np.array([(x - reach[0], y - reach[1]), (x + reach[0], y + reach[1])]), 2.6)
-                )
+                lines.append(ribbon(np.array([(x - reach[0], y - reach[1]), (x + reach[0], y + reach[1])]), 2.6))
         alpha, amount = frame.soften(frame.fill(*lines), 0.8), dice.integer(34, 46)
     alpha = cv2.min(alpha, scene.layers.air)
     scene.layers.add(alpha, amount)

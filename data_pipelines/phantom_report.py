@@ -89,18 +89,14 @@ def _sentence(mark: Mark, dice: Dice) -> str:
         return _capital(dice.pick(wording.FRAMES_BARE).format(phrase=phrase))
     phrase = f"{lead} {head}".strip()
     frame = dice.pick(wording.FRAMES)
-    return _capital(
-        frame.format(phrase=phrase, Phrase=_capital(phrase), noun=dice.pick(wording.NOUNS[anatomy]))
-    )
+    return _capital(frame.format(phrase=phrase, Phrase=_capital(phrase), noun=dice.pick(wording.NOUNS[anatomy])))
 
 
 def _deny(absent: Sequence[str], dice: Dice) -> list[Sentence]:
     """Sentences of the kind "No ...", one to three pathologies each."""
     sentences = []
     for section, names in wording.DENIED.items():
-        chosen = [
-            name for name in dice.shuffled(names) if name in absent and dice.chance(wording.DENIAL_RATE[name])
-        ]
+        chosen = [name for name in dice.shuffled(names) if name in absent and dice.chance(wording.DENIAL_RATE[name])]
         while chosen:
             count = dice.integer(1, 3)
             some, chosen = chosen[:count], chosen[count:]

@@ -243,9 +243,7 @@ def _entity(raw: Mapping[str, Mapping], name: str, sentences: list[int], *, wher
         raise InputError(f"{where}: field 'label' is {label!r}; expected one of {sorted(_LABELS)}")
     start = entity.get("start_ix")
     if type(start) is not int or not 0 <= start < len(sentences):
-        raise InputError(
-            f"{where}: field 'start_ix' is {start!r}; expected a token number below {len(sentences)}"
-        )
+        raise InputError(f"{where}: field 'start_ix' is {start!r}; expected a token number below {len(sentences)}")
     lemma = entity.get("lemma")
     if lemma is not None and not isinstance(lemma, str):
         raise InputError(f"{where}: field 'lemma' must be a string or left out")
@@ -263,13 +261,7 @@ def _relations(found: object, raw: Mapping, *, where: str) -> tuple[tuple[str, s
     if not isinstance(found, list):
         raise InputError(f"{where}: field 'relations' must be a list of [type, target id]")
     for relation in found:
-        pair = (
-            isinstance(relation, list | tuple)
-            and len(relation) == 2
-            and all(isinstance(x, str) for x in relation)
-        )
+        pair = isinstance(relation, list | tuple) and len(relation) == 2 and all(isinstance(x, str) for x in relation)
         if not pair or relation[1] not in raw:
-            raise InputError(
-                f"{where}: field 'relations' has {relation!r}; expected [type, id of an entity here]"
-            )
+            raise InputError(f"{where}: field 'relations' has {relation!r}; expected [type, id of an entity here]")
     return tuple((kind, target) for kind, target in found)

@@ -159,11 +159,7 @@ def _look_back(items: Sequence[Item], i: int, status: str) -> str:
 def _scope_ends(items: Sequence[Item], i: int, state: str) -> bool:
     item = items[i]
     if item.tag in ("WITH", "BECAUSE"):
-        return (
-            state == ABSENT
-            and item.phrase in ("with", "due to", "secondary to")
-            and _named_since(items, i, "NEG")
-        )
+        return state == ABSENT and item.phrase in ("with", "due to", "secondary to") and _named_since(items, i, "NEG")
     if item.tag not in _LINKS or not _named_since(items, i, "NEG" if state == ABSENT else "MAYBE"):
         return False
     if any(later.tag == "OR" or later.phrase == "nor" for later in items[i:]):
@@ -180,10 +176,5 @@ def _alternatives(items: Sequence[Item]) -> None:
             continue
         before = next((x for x in reversed(items[:i]) if x.tag in OBSERVATIONS), None)
         after = next((x for x in items[i + 1 :] if x.tag in OBSERVATIONS), None)
-        if (
-            before
-            and after
-            and before.tag == after.tag == "FINDING"
-            and before.status == after.status == PRESENT
-        ):
+        if before and after and before.tag == after.tag == "FINDING" and before.status == after.status == PRESENT:
             before.status = after.status = UNCERTAIN

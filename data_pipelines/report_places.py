@@ -119,13 +119,7 @@ def _is_part_of(items: Sequence[Item], left: Mention, right: Mention) -> bool:
     """ "the base of the left lung", "lower lobe of the right lung" name one place."""
     between = [item for item in items[left.last + 1 : right.first] if item.tag not in ("THE", "WORD", "FILL")]
     joined = len(between) == 1 and between[0].phrase in ("of", "in")
-    return (
-        joined
-        and left.side is None
-        and left.kind in ("lung", "lobe")
-        and right.kind == "lung"
-        and not right.zone
-    )
+    return joined and left.side is None and left.kind in ("lung", "lobe") and right.kind == "lung" and not right.zone
 
 
 def _shared(chain: list[Mention]) -> list[Mention]:
@@ -207,12 +201,7 @@ def _after(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[Ment
 
 def _merged(before: list[Mention], after: list[Mention]) -> list[Mention]:
     """A side named apart from its place ("pleural effusion on the left") joins it; otherwise both count."""
-    if (
-        before
-        and after
-        and all(mention.side_only for mention in after)
-        and not any(mention.side for mention in before)
-    ):
+    if before and after and all(mention.side_only for mention in after) and not any(mention.side for mention in before):
         return [replace(mention, side=side.side) for mention in before for side in after]
     if before and after and all(mention.side_only for mention in before):
         return [replace(mention, side=mention.side or before[0].side) for mention in after]

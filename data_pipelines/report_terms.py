@@ -19,8 +19,7 @@ FINDINGS = {
     "|air space opacification|shadowing|whiteout|white-out|ggo|patchiness",
     "pneumothorax": "pneumothorax|pneumothoraces|hydropneumothorax|hydropneumothoraces|ptx",
     "edema": "edema|oedema|edematous",
-    "atelectasis": "atelectasis|atelectatic|atelectases|atelectatic change|platelike atelectasis"
-    "|subsegmental collapse",
+    "atelectasis": "atelectasis|atelectatic|atelectases|atelectatic change|platelike atelectasis|subsegmental collapse",
     "tube": "tube|ett|endotracheal tube|et tube|nasogastric tube|ng tube|feeding tube|enteric tube"
     "|chest tube|ngt|ogt|thoracostomy tube|tracheostomy tube|tracheostomy|dobbhoff|tracheal tube"
     "|orogastric tube|dobbhoff tube|gastric tube",
@@ -59,8 +58,7 @@ FINDINGS = {
     "pacemaker": "pacemaker|pacer|aicd|icd|cardioverter-defibrillator|defibrillator|pacing device"
     "|pacemaker device|cardiac pacemaker|cardiac pacer|pacemaker generator"
     "|implantable cardioverter defibrillator|pulse generator",
-    "marking": "marking|bronchovascular marking|interstitial marking|lung marking|vascular marking"
-    "|reticular marking",
+    "marking": "marking|bronchovascular marking|interstitial marking|lung marking|vascular marking|reticular marking",
     "scar": "scar|scarring|scarred|cicatrix|scarlike|cicatricial",
     "loss": "volume loss|loss of volume|height loss|loss of height",
     "emphysema": "emphysema|emphysematous|bullous disease|bullous emphysema|bulla|bullae|bullous|bleb"
@@ -69,8 +67,7 @@ FINDINGS = {
     "infiltrate": "infiltrate|infiltration|infiltrative|airspace infiltrate|air space infiltrate",
     "deformity": "deformity|compression deformity|deformed",
     "hernia": "hernia|hiatal hernia|hiatus hernia|herniation|diaphragmatic hernia|paraesophageal hernia",
-    "drainage": "drain|drainage|pleural drain|pigtail|drainage catheter|pigtail catheter|pleural catheter"
-    "|chest drain",
+    "drainage": "drain|drainage|pleural drain|pigtail|drainage catheter|pigtail catheter|pleural catheter|chest drain",
     "stent": "stent|endograft|stent graft",
     "pressure": "hypertension|venous hypertension|pulmonary hypertension",
     "lesion": "lesion",
@@ -105,8 +102,7 @@ QUALITIES = {
     "intact": "intact",
     "stable": "stable",
     "enlarge": "enlarged|enlargement|enlarging|enlarge",
-    "low": "low|hypoinflated|hypoinflation|hypoventilatory|decreased|diminished|reduced|hypoaerated"
-    "|hypoexpanded",
+    "low": "low|hypoinflated|hypoinflation|hypoventilatory|decreased|diminished|reduced|hypoaerated|hypoexpanded",
     "tortuous": "tortuous|tortuosity|ectatic|ectasia|unfolded|uncoiled|unfolding",
     "calcification": "calcified|calcification|calcific|atherosclerotic calcification"
     "|atherosclerotic calcified|calcinosis",
@@ -119,8 +115,7 @@ QUALITIES = {
     "widen": "widened|widening",
     "collapse": "collapse|collapsed",
     "aerate": "aerated|well-aerated",
-    "obscure": "obscured|obscuration|obscuring|obscure|silhouetted|silhouetting|indistinct|effaced"
-    "|effacement",
+    "obscure": "obscured|obscuration|obscuring|obscure|silhouetted|silhouetting|indistinct|effaced|effacement",
     "distention": "distended|distention|distension",
     "dilation": "dilated|dilation|dilatation",
     "borderline": "borderline|upper limit of normal|upper limit normal|upper normal|upper normal limit"
@@ -195,8 +190,7 @@ ROOTS = {
     "|cardiac mediastinal contour|cardio mediastinal silhouette|cardiac mediastinal silhouette",
     "mediastinal": "mediastinal|mediastinum|mediastinal contour|mediastinal silhouette"
     "|superior mediastinum|paramediastinal|paratracheal",
-    "hemidiaphragm": "hemidiaphragm|diaphragm|diaphragmatic|hemi-diaphragm|diaphragmatic contour"
-    "|subdiaphragmatic",
+    "hemidiaphragm": "hemidiaphragm|diaphragm|diaphragmatic|hemi-diaphragm|diaphragmatic contour|subdiaphragmatic",
     "retrocardiac": "retrocardiac|retrocardiac region|retrocardiac area",
     "costophrenic": "costophrenic|costophrenic angle|costophrenic sulcus|cp angle|costophrenic recess"
     "|costophrenic sulci|lateral sulcus|posterior sulcus|costo-phrenic angle|costodiaphragmatic recess",
@@ -250,8 +244,7 @@ GRAMMAR = {
     "|no evidence for|no sign of|denies|devoid of|no longer|absence of any|resolution of|resolved"
     "|removal of|no radiographic evidence of|interval removal of|lack of|rather than"
     "|interval resolution of|not|isn't|aren't|instead of|non|w/o|has been no|never|never had|negative",
-    "CANNOT": "cannot|can not|can't|difficult to|could not|hard to|not entirely|not completely"
-    "|not definitely",
+    "CANNOT": "cannot|can not|can't|difficult to|could not|hard to|not entirely|not completely|not definitely",
     "GONE": "absent|has resolved|have resolved|removed|has cleared|have cleared|no longer seen|extubated"
     "|no longer present|is resolved|are resolved|unlikely to be present|no longer visualized"
     "|no longer identified|no longer visible|negative|not visualized|is now resolved|completely resolved"
@@ -283,8 +276,7 @@ GRAMMAR = {
     "|below|beneath|affecting|above|inside|adjacent to|projecting over|through|across|underneath"
     "|superimposed on|predominantly in|between|into|particularly in|greatest in|worst in|including"
     "|especially in|behind|overlie",
-    "AND": "and|and/or|/|&|greater than|more than|worse than|larger than|less than|>|as well as|plus"
-    "|smaller than",
+    "AND": "and|and/or|/|&|greater than|more than|worse than|larger than|less than|>|as well as|plus|smaller than",
     "OR": "or",
     "COMMA": ",",
     "WITH": "with",

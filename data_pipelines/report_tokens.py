@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from data_pipelines import report_terms as terms
 from data_pipelines.lemmas import without_plural
 
-_READ = (
-    "findings?|impressions?|conclusions?|interpretation|wet read|opinion|results?|addendum|summary"
-    "|observations?"
-)
+_READ = "findings?|impressions?|conclusions?|interpretation|wet read|opinion|results?|addendum|summary|observations?"
 _SKIPPED = (
     "comparisons?|indications?|(?:clinical |past |medical |brief )*history|technique|procedure"
     "|exam(?:ination)?(?: date)?|reason for (?:the )?(?:exam(?:ination)?|study)|views?|study"

@@ -110,9 +110,7 @@ def _read(clause: list[Item], entities: _Entities) -> None:
             lemma = terms.RENAMED.get((item.value, kind), item.value)
             home = terms.HOMES.get(lemma)
             group = [mention for mention in places if mention.kind == kind]
-            numbers = [
-                entities.place(place) for mention in group for place in resolve(mention, home=home, item=item)
-            ]
+            numbers = [entities.place(place) for mention in group for place in resolve(mention, home=home, item=item)]
             relations = [["located_at", number] for number in dict.fromkeys(numbers)]
             entities.add(item, label=item.status, lemma=lemma, relations=relations)
 
@@ -136,14 +134,11 @@ def _is_observation(clause: list[Item], k: int, places: list[Mention]) -> bool:
         return follower not in ("FINDING", "QUALITY", "ROOT", "ZONE", "SIDE") and k > 0
     if item.value == "marking":
         return any(
-            other.value in ("prominence", "large", "thicken", "crowd") or other.phrase in _COARSE
-            for other in clause
+            other.value in ("prominence", "large", "thicken", "crowd") or other.phrase in _COARSE for other in clause
         )
     return True
 
 
 def _describes_next(clause: list[Item], k: int) -> bool:
-    follower = next(
-        (item for item in clause[k + 1 :] if item.tag not in (*PLACES, "WORD", "SIZE", "FILL")), None
-    )
+    follower = next((item for item in clause[k + 1 :] if item.tag not in (*PLACES, "WORD", "SIZE", "FILL")), None)
     return follower is not None and follower.tag == "FINDING"

@@ -15,9 +15,7 @@ from medslip_jax.text_encoder import MAX_LENGTH, load_encoder
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="medslip books", description="Write the text tables of a BERT encoder."
-    )
+    parser = argparse.ArgumentParser(prog="medslip books", description="Write the text tables of a BERT encoder.")
     parser.add_argument(
         "--encoder",
         required=True,
@@ -26,9 +24,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", required=True, metavar="FILE.npz", help="where to write the two tables")
     parser.add_argument("--prompts", metavar="FILE.json", help="{class: sentence} for the 75 pathologies")
-    parser.add_argument(
-        "--max_length", type=int, default=MAX_LENGTH, help="word pieces (default %(default)s)"
-    )
+    parser.add_argument("--max_length", type=int, default=MAX_LENGTH, help="word pieces (default %(default)s)")
     return parser
 
 

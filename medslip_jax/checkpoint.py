@@ -17,7 +17,17 @@ from medslip_jax.errors import InputError
 from medslip_jax.train_step import TrainState
 
 # What may change between the parts of one run, as it does not change the losses.
-_FREE = ("log_every", "eval_every", "save_every", "keep", "data.dir", "data.workers", "data.threads", "mesh.", "eval.")
+_FREE = (
+    "log_every",
+    "eval_every",
+    "save_every",
+    "keep",
+    "data.dir",
+    "data.workers",
+    "data.threads",
+    "mesh.",
+    "eval.",
+)
 
 
 class Checkpoints:
@@ -69,7 +79,9 @@ class Checkpoints:
         """
         step = self.latest()
         directory = self.directory / str(step)
-        changed = [line for line in experiment.differences(read_config(directory), config) if not line.startswith(_FREE)]
+        changed = [
+            line for line in experiment.differences(read_config(directory), config) if not line.startswith(_FREE)
+        ]
         if changed:
             raise InputError(
                 f"{directory} was made with another config ({'; '.join(changed[:6])}); "

@@ -15,9 +15,7 @@ def main(argv: list[str]) -> int:
     """Runs the verb; returns the exit code 0. Bad input raises `InputError`."""
     flags = _parser().parse_args(argv)
     arguments = {"phantom": _phantom, "folder": _folder}[flags.name](flags)
-    report = build(
-        flags.name, out=flags.out, existing="overwrite" if flags.overwrite else "refuse", **arguments
-    )
+    report = build(flags.name, out=flags.out, existing="overwrite" if flags.overwrite else "refuse", **arguments)
     counts = ", ".join(f"{split} {count}" for split, count in report["splits"].items())
     print(f"{report['directory']}: {counts}")
     for line in drop_summary(report["drops"], directory=report["directory"]):
@@ -37,17 +35,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="medslip data", description=__doc__, allow_abbrev=False)
     parser.add_argument("action", choices=["build"])
     parser.add_argument("name", choices=list(BUILDERS))
-    parser.add_argument(
-        "--out", required=True, type=Path, help="data directory; the data set goes to OUT/NAME"
-    )
+    parser.add_argument("--out", required=True, type=Path, help="data directory; the data set goes to OUT/NAME")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT/NAME if it exists")
     parser.add_argument("--options", type=Path, help="JSON file of the data set's options")
     parser.add_argument("--size", type=int, help="short side of the stored images in pixels (256)")
     parser.add_argument("--workers", type=int, default=2, help="processes (2)")
     parser.add_argument("--root", type=Path, help="folder: directory of the CSV file and the images")
-    parser.add_argument(
-        "--policy", choices=POLICIES, help="folder: what to do with an unreadable image (fail)"
-    )
+    parser.add_argument("--policy", choices=POLICIES, help="folder: what to do with an unreadable image (fail)")
     for split in ("train", "validation", "test"):
         parser.add_argument(f"--{split}", type=int, help=f"phantom: how many {split} examples")
     return parser

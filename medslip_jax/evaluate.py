@@ -10,7 +10,6 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -19,7 +18,6 @@ from data_pipelines.images import decode_grey
 from data_pipelines.loader import Loader
 from medslip_jax import experiment, sharding, zero_shot
 from medslip_jax.checkpoint import find_checkpoint, read_config, read_variables
-from medslip_jax.errors import InputError
 from medslip_jax.pretrain import loader_options, make_trainer
 from medslip_jax.report.overlays import OverlayRow, overlay_grid
 from medslip_jax.report.tables import classification_table, grounding_table
@@ -103,8 +101,17 @@ def evaluate(
     validation = scored(open_split(data_dir, config.data.name, threshold_split)) if threshold_split else None
     result = {
         "checkpoint": {"path": str(directory), "sha256": tree_hash(directory / "model")},
-        "data": {"name": config.data.name, "split": split, "images": len(source), "ids_sha256": ids_hash(test)},
-        "preprocessing": {"image_size": config.data.image_size, "resize": "squash", "channels": "grey x 3, ImageNet"},
+        "data": {
+            "name": config.data.name,
+            "split": split,
+            "images": len(source),
+            "ids_sha256": ids_hash(test),
+        },
+        "preprocessing": {
+            "image_size": config.data.image_size,
+            "resize": "squash",
+            "channels": "grey x 3, ImageNet",
+        },
         "books": dict(experiment.books(config).provenance) | {"tables": config.books.tables},
         "threshold_split": threshold_split,
         "medslip_jax": __version__,
@@ -132,7 +139,9 @@ def annotated_classes(source: Sequence[Mapping]) -> list[str]:
 
 def overlay_rows(test: Mapping, source: Sequence[Mapping], *, classes: Sequence[str], count: int) -> list[OverlayRow]:
     """`count` cases taken in turn from the classes, the first marked images of each: chosen by order, not by result."""
-    queues = [(name, column, list(zero_shot.grounding_cases(test, name)["index"])) for column, name in enumerate(classes)]
+    queues = [
+        (name, column, list(zero_shot.grounding_cases(test, name)["index"])) for column, name in enumerate(classes)
+    ]
     rows: list[OverlayRow] = []
     while len(rows) < count and any(queue for _, _, queue in queues):
         for name, column, queue in queues:

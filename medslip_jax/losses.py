@@ -164,9 +164,7 @@ def medslip_loss(
         if stream not in out:
             continue
         drawn = (
-            negatives[stream]
-            if negatives is not None
-            else draw_negatives(jax.random.fold_in(rng, i), positive[stream])
+            negatives[stream] if negatives is not None else draw_negatives(jax.random.fold_in(rng, i), positive[stream])
         )
         terms[f"exist_{stream}"] = existence(out[stream]["logits"], exists[stream])
         terms[f"proto_{stream}"] = proto_cl(

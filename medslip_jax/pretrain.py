@@ -100,7 +100,9 @@ def make_validation(config: ConfigDict, trainer: Trainer, source, mesh: Mesh) ->
         scores = score(step, eval_variables(state), loader, mesh=mesh)
         columns = [pathology_index(name) for name in config.eval.classes] or range(len(PATHOLOGIES))
         names = [PATHOLOGIES[i] for i in columns]
-        report = classification_report(scores["pathology"][:, columns], labels=scores["labels"][:, columns], names=names)
+        report = classification_report(
+            scores["pathology"][:, columns], labels=scores["labels"][:, columns], names=names
+        )
         macro = report["macro"]
         return {"val_auroc": macro["auroc"], "val_classes": macro["n_defined"]}
 

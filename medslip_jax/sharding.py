@@ -25,9 +25,7 @@ def make_mesh(*, fsdp: int = 1, devices: list[jax.Device] | None = None) -> Mesh
     if fsdp < 1 or len(devices) % fsdp:
         raise InputError(f"mesh.fsdp={fsdp} does not divide the {len(devices)} devices")
     # make_mesh defaults to Explicit axes, which linen code does not accept (DESIGN, traps).
-    return jax.make_mesh(
-        (len(devices) // fsdp, fsdp), AXES, axis_types=(AxisType.Auto,) * 2, devices=devices
-    )
+    return jax.make_mesh((len(devices) // fsdp, fsdp), AXES, axis_types=(AxisType.Auto,) * 2, devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

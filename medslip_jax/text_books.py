@@ -102,9 +102,7 @@ def save_books(books: TextBooks, *, path: str | Path) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise InputError(
-            f"{path}: cannot write the text books ({error.strerror}); check the folder"
-        ) from error
+        raise InputError(f"{path}: cannot write the text books ({error.strerror}); check the folder") from error
 
 
 def load_books(path: str | Path | None = None) -> TextBooks:

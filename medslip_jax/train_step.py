@@ -88,9 +88,7 @@ def init_state(trainer: Trainer, *, image_size: int) -> TrainState:
     )
 
 
-def train_step(
-    trainer: Trainer, state: TrainState, batch: Mapping[str, Array]
-) -> tuple[TrainState, dict[str, Array]]:
+def train_step(trainer: Trainer, state: TrainState, batch: Mapping[str, Array]) -> tuple[TrainState, dict[str, Array]]:
     """One update on {"image": uint8 b h w, "matrix": int8 b a p}; returns the new state and scalar metrics."""
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(trainer.seed), 1), state.step)
     keys = {"dropout": jax.random.fold_in(key, 0), "negatives": jax.random.fold_in(key, 1)}

@@ -44,7 +44,12 @@ class Writers:
         self._enabled = enabled
         self._since = (time.monotonic(), first_step)
         self._bar = tqdm(
-            total=num_steps, initial=first_step, unit="step", smoothing=0.1, disable=not enabled, dynamic_ncols=True
+            total=num_steps,
+            initial=first_step,
+            unit="step",
+            smoothing=0.1,
+            disable=not enabled,
+            dynamic_ncols=True,
         )
         if enabled:
             Path(workdir).mkdir(parents=True, exist_ok=True)

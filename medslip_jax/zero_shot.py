@@ -65,7 +65,11 @@ def classify(test: Mapping, *, validation: Mapping | None, resamples: int, seed:
         sections[stream] = {
             "report": classification_report(test[stream][:, columns], thresholds=thresholds, **chosen),
             "intervals": auroc_intervals(
-                test[stream][:, columns], patients=test["patient_id"], resamples=resamples, seed=seed, **chosen
+                test[stream][:, columns],
+                patients=test["patient_id"],
+                resamples=resamples,
+                seed=seed,
+                **chosen,
             ),
         }
     if "pathology" not in sections:
@@ -158,9 +162,7 @@ def _protocols(maps: np.ndarray, targets: np.ndarray, validation_threshold: floa
     reports.append(grounding_report(maps, targets=targets, protocol="best-dice-test-oracle"))
     if validation_threshold is not None:
         reports.append(
-            grounding_report(
-                maps, targets=targets, protocol="best-dice-validation", threshold=validation_threshold
-            )
+            grounding_report(maps, targets=targets, protocol="best-dice-validation", threshold=validation_threshold)
         )
     return reports
 

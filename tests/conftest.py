@@ -1,13 +1,18 @@
 """Settings of the whole suite: CPU, no silent rank promotion, and where golden files and real X-rays are."""
 
 import os
-
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
-
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+# Before JAX is imported, and inherited by the processes that tests start: a program that many tests need is compiled
+# once a session.
+_CACHE = tempfile.TemporaryDirectory(prefix="medslip_xla_")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 HERE = Path(__file__).parent
 SHARED = HERE.parent.parent / "shared"

@@ -71,7 +71,5 @@ def open_split(data_dir: str | Path, name: str, split: str) -> RecordSource:
     found = sorted(directory.glob("dataset_info.json")) or sorted(directory.glob("*/dataset_info.json"))
     if not found:
         known = name if name in BUILDERS else "NAME"
-        raise InputError(
-            f"{directory}: no built data set; make it with: medslip data build {known} --out {data_dir}"
-        )
+        raise InputError(f"{directory}: no built data set; make it with: medslip data build {known} --out {data_dir}")
     return RecordSource(found[-1].parent, split)

@@ -74,12 +74,8 @@ class Folder(tfds.core.GeneratorBasedBuilder):
         # "spawn": a forked child would inherit the locks of grain's and OpenCV's threads.
         context = multiprocessing.get_context("spawn")
         with concurrent.futures.ProcessPoolExecutor(self._workers, mp_context=context) as pool:
-            read = pool.map(
-                _read_row, rows, [self._root] * len(rows), [self._options] * len(rows), chunksize=8
-            )
-            for row, found in zip(
-                rows, tqdm(read, total=len(rows), desc=f"folder {split}", disable=None), strict=True
-            ):
+            read = pool.map(_read_row, rows, [self._root] * len(rows), [self._options] * len(rows), chunksize=8)
+            for row, found in zip(rows, tqdm(read, total=len(rows), desc=f"folder {split}", disable=None), strict=True):
                 if "reason" not in found:
                     yield row.number, found
                 elif self._policy == "fail":
@@ -166,9 +162,7 @@ def _masks(
         rows, columns = (np.flatnonzero((mask > 0).any(axis=axis)) for axis in (1, 0))
         if not rows.size:  # an organ or finding that the annotator looked for and did not see
             continue
-        edges = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) / np.array(
-            [shape[1], shape[0]] * 2
-        )
+        edges = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) / np.array([shape[1], shape[0]] * 2)
         small = cv2.resize(mask, stored[::-1], interpolation=cv2.INTER_NEAREST)
         png = images.encode_grey(np.where(small > 0, 255, 0).astype(np.uint8), kind="png")
         yield from _annotations(entry["label"], edges.astype(np.float32), png, options)

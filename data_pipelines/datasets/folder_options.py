@@ -80,9 +80,7 @@ class FolderOptions:
             _fail("split_fractions", f"are {dict(self.split_fractions)}; expected shares that add up to 1")
         for rule in self.annotated_everywhere:
             if not isinstance(rule, dict) or "classes" not in rule or set(rule) - {"where", "classes"}:
-                _fail(
-                    "annotated_everywhere", f"has {rule!r}; expected {{'where': {{...}}, 'classes': [...]}}"
-                )
+                _fail("annotated_everywhere", f"has {rule!r}; expected {{'where': {{...}}, 'classes': [...]}}")
             for name in rule["classes"]:
                 self.classes_of(name)
         for name in self.label_map:
@@ -100,9 +98,7 @@ class FolderOptions:
         names = [names] if isinstance(names, str) else names
         unknown = [name for name in names if name not in PATHOLOGIES]
         if unknown:
-            raise InputError(
-                f"label {label!r} has no class ({unknown[0]!r}); add it to label_map or ignored_labels"
-            )
+            raise InputError(f"label {label!r} has no class ({unknown[0]!r}); add it to label_map or ignored_labels")
         return tuple(PATHOLOGIES.index(name) for name in names)
 
     def mapped_classes(self) -> tuple[int, ...]:

@@ -75,9 +75,7 @@ def _cells(path: Path, options: FolderOptions) -> Iterator[tuple[int, dict[str, 
     except OSError as error:
         raise InputError(f"{path}: cannot read the CSV file ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
-        ) from error
+        raise InputError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
     reader = csv.reader(io.StringIO(text.rstrip("\r\n"), newline=""), strict=True)
     number = 1
     try:
@@ -104,9 +102,7 @@ def _row(number: int, cells: dict[str, str], options: FolderOptions) -> Row:
     value = {key: cells[column] for key, column in options.columns.items()}
     if not value["image"]:
         raise InputError(f"no image in column {options.columns['image']!r}")
-    labels = [
-        label.strip() for label in value.get("labels", "").split(options.label_separator) if label.strip()
-    ]
+    labels = [label.strip() for label in value.get("labels", "").split(options.label_separator) if label.strip()]
     if options.no_finding in labels and len(labels) > 1:
         raise InputError(f"{options.no_finding!r} together with other labels: {value['labels']!r}")
     row = Row(
@@ -137,9 +133,7 @@ def _annotated(cells: dict[str, str], labels: list[str], options: FolderOptions)
         if all(cells[key] == wanted for key, wanted in rule.get("where", {}).items())
     ]
     if rules:
-        return tuple(
-            sorted({i for rule in rules for name in rule["classes"] for i in options.classes_of(name)})
-        )
+        return tuple(sorted({i for rule in rules for name in rule["classes"] for i in options.classes_of(name)}))
     return options.mapped_classes() if options.no_finding in labels else ()
 
 
@@ -154,9 +148,7 @@ def _split(value: dict[str, str], options: FolderOptions) -> str:
     if "split" not in value:
         return split_of(_patient(value, options), dict(options.split_fractions))
     if value["split"] not in options.split_names:
-        raise InputError(
-            f"split {value['split']!r} is none of {', '.join(options.split_names)}; see split_names"
-        )
+        raise InputError(f"split {value['split']!r} is none of {', '.join(options.split_names)}; see split_names")
     return options.split_names[value["split"]]
 
 
@@ -192,9 +184,7 @@ def _check_unique(path: Path, rows: list[Row]) -> None:
     splits: dict[str, dict[str, int]] = collections.defaultdict(dict)
     for row in rows:
         if row.image in first:
-            raise InputError(
-                f"{path}: row {row.number}: image {row.image!r} is in row {first[row.image]} already"
-            )
+            raise InputError(f"{path}: row {row.number}: image {row.image!r} is in row {first[row.image]} already")
         first[row.image] = row.number
         splits[row.patient].setdefault(row.split, row.number)
     for patient, found in splits.items():

@@ -74,17 +74,14 @@ class Phantom(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager):
         return {
-            split: self._generate_examples(split, split_seeds(split, getattr(self._options, split)))
-            for split in SPLITS
+            split: self._generate_examples(split, split_seeds(split, getattr(self._options, split))) for split in SPLITS
         }
 
     def _generate_examples(self, split: str, seeds: Sequence[int]) -> Iterator[tuple[int, dict]]:
         # "spawn": a forked child would inherit the locks of grain's and OpenCV's threads.
         context = multiprocessing.get_context("spawn")
         with concurrent.futures.ProcessPoolExecutor(self._options.workers, mp_context=context) as pool:
-            drawn = pool.map(
-                _encoded, seeds, [split] * len(seeds), [self._options] * len(seeds), chunksize=16
-            )
+            drawn = pool.map(_encoded, seeds, [split] * len(seeds), [self._options] * len(seeds), chunksize=16)
             yield from enumerate(tqdm(drawn, total=len(seeds), desc=f"phantom {split}", disable=None))
 
 

@@ -63,9 +63,7 @@ def classification_report(
         reason = _undefined_reason(truth)
         if reason:
             undefined[name] = reason
-        classes[name] = _counts(labels[:, column]) | (
-            _nulls(at) if reason else _class_numbers(truth, score, at=at)
-        )
+        classes[name] = _counts(labels[:, column]) | (_nulls(at) if reason else _class_numbers(truth, score, at=at))
     return {
         "n_images": len(labels),
         "macro": _macro(list(classes.values()), n_undefined=len(undefined)),
@@ -104,9 +102,7 @@ def max_f1(truth: np.ndarray, *, score: np.ndarray) -> dict[str, float]:
     return {"max_f1": float(f1[best]), "threshold": float(thresholds[best])}
 
 
-def check_scores(
-    scores: np.ndarray, *, labels: np.ndarray, names: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:
+def check_scores(scores: np.ndarray, *, labels: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """(scores float64 N x C, labels int8 N x C); raises as `classification_report` does."""
     scores, labels = np.asarray(scores, np.float64), np.asarray(labels)
     if scores.ndim != 2 or scores.shape != labels.shape or scores.shape[1] != len(names):
@@ -131,24 +127,19 @@ def check_scores(
     if strange.any():
         row, column = np.argwhere(strange)[0]
         raise InputError(
-            f"class {names[column]!r}: the label of image {row} is {labels[row, column]}; "
-            "use 1, 0 or -1 (unknown)"
+            f"class {names[column]!r}: the label of image {row} is {labels[row, column]}; use 1, 0 or -1 (unknown)"
         )
     return scores, labels.astype(np.int8)
 
 
-def _given_thresholds(
-    thresholds: Mapping[str, np.ndarray | float], *, names: Sequence[str]
-) -> dict[str, np.ndarray]:
+def _given_thresholds(thresholds: Mapping[str, np.ndarray | float], *, names: Sequence[str]) -> dict[str, np.ndarray]:
     given = {}
     for source, values in thresholds.items():
         values = np.asarray(values, np.float64)
         if source not in GIVEN_SOURCES:
             raise InputError(f"unknown threshold source {source!r}; use one of {', '.join(GIVEN_SOURCES)}")
         if values.shape not in ((), (len(names),)):
-            raise InputError(
-                f"{source} thresholds have shape {values.shape}; give one or {len(names)} of them"
-            )
+            raise InputError(f"{source} thresholds have shape {values.shape}; give one or {len(names)} of them")
         given[source] = np.broadcast_to(values, (len(names),))
     return given
 

@@ -177,13 +177,10 @@ def _check_maps(maps: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.n
     shapes_fit = maps.ndim == targets.ndim == 3 and len(maps) == len(targets)
     if not shapes_fit or targets.shape[1] < maps.shape[1] or targets.shape[2] < maps.shape[2]:
         raise InputError(
-            f"maps {maps.shape} and targets {targets.shape} disagree; give B x h x w and B x H x W "
-            "with H >= h, W >= w"
+            f"maps {maps.shape} and targets {targets.shape} disagree; give B x h x w and B x H x W with H >= h, W >= w"
         )
     if targets.dtype != bool:
-        raise InputError(
-            f"targets are {targets.dtype}; give booleans (mask > 0, or metrics.regions.box_masks)"
-        )
+        raise InputError(f"targets are {targets.dtype}; give booleans (mask > 0, or metrics.regions.box_masks)")
     bad = ~(np.isfinite(maps) & (maps >= 0)).all(axis=(1, 2))
     if bad.any():
         raise InputError(
@@ -198,9 +195,7 @@ def _thresholds(protocol: str, *, given: float | None) -> np.ndarray:
     if protocol not in PROTOCOLS:
         raise InputError(f"unknown grounding protocol {protocol!r}; use one of {', '.join(PROTOCOLS)}")
     if given is not None and protocol not in _OWN_THRESHOLD:
-        raise InputError(
-            f"protocol {protocol!r} fixes its own threshold; leave threshold out or choose 'per-image'"
-        )
+        raise InputError(f"protocol {protocol!r} fixes its own threshold; leave threshold out or choose 'per-image'")
     if given is None and protocol == "best-dice-validation":
         raise InputError("protocol 'best-dice-validation' needs threshold=, found on the validation split")
     threshold = PROTOCOLS[protocol].threshold if given is None else given

@@ -46,9 +46,7 @@ def auroc_intervals(
     """
     scores, labels = check_scores(scores, labels=labels, names=names)
     draw = {"patients": patients, "resamples": resamples, "seed": seed}
-    replicates = bootstrap(
-        lambda weights: _auroc_table(scores, labels, weights), n_images=len(scores), **draw
-    )
+    replicates = bootstrap(lambda weights: _auroc_table(scores, labels, weights), n_images=len(scores), **draw)
     patient = np.unique(np.asarray(patients), return_inverse=True)[1]
     enough = np.array([_in_two_patients(column, patient) for column in labels.T], bool)
     existing = (labels == 0).any(axis=0) & (labels == 1).any(axis=0)
@@ -92,16 +90,13 @@ def mean_intervals(
         total = weights.T @ known
         return np.divide(weights.T @ filled, total, out=np.full(total.shape, np.nan), where=total > 0)
 
-    replicates = bootstrap(
-        weighted_means, n_images=len(table), patients=patients, resamples=resamples, seed=seed
-    )
+    replicates = bootstrap(weighted_means, n_images=len(table), patients=patients, resamples=resamples, seed=seed)
     patient = np.unique(np.asarray(patients), return_inverse=True)[1]
     usable = [len(np.unique(patient[column])) > 1 for column in known.T]
     return {
         **_header(patient, resamples=resamples, seed=seed, level=level),
         "means": {
-            name: percentile_interval(replicates[:, i], level=level, usable=usable[i])
-            for i, name in enumerate(values)
+            name: percentile_interval(replicates[:, i], level=level, usable=usable[i]) for i, name in enumerate(values)
         },
     }
 
@@ -122,9 +117,7 @@ def bootstrap(
     """
     patient = np.unique(np.asarray(patients), return_inverse=True)[1]
     if patient.shape != (n_images,):
-        raise InputError(
-            f"{len(patients)} patient identifiers for {n_images} images; give one for each image"
-        )
+        raise InputError(f"{len(patients)} patient identifiers for {n_images} images; give one for each image")
     if resamples < 1:
         raise InputError(f"resamples is {resamples}; give at least 1 (1000 is usual)")
     return np.concatenate([statistic(w) for w in _weights(patient, resamples=resamples, seed=seed)])

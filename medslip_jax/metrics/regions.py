@@ -39,9 +39,7 @@ def box_masks(boxes: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
     """
     boxes = np.asarray(boxes, np.float64)
     if boxes.ndim != 3 or boxes.shape[-1] != 4:
-        raise InputError(
-            f"boxes have shape {boxes.shape}; give images x boxes x 4 (metrics.regions.pad_boxes)"
-        )
+        raise InputError(f"boxes have shape {boxes.shape}; give images x boxes x 4 (metrics.regions.pad_boxes)")
     absent = np.isnan(boxes).all(axis=-1)
     low, high = boxes[..., :2], boxes[..., 2:]
     wrong = ~absent & ~((low >= 0) & (high <= 1) & (low < high)).all(axis=-1)

@@ -61,15 +61,12 @@ def _flat(probabilities: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.
     probabilities, masks = np.asarray(probabilities), np.asarray(masks)
     if probabilities.shape != masks.shape or probabilities.ndim < 2:
         raise InputError(
-            f"probabilities {probabilities.shape} and masks {masks.shape} disagree; "
-            "resize one to the other's pixels"
+            f"probabilities {probabilities.shape} and masks {masks.shape} disagree; resize one to the other's pixels"
         )
     if not len(masks):
         raise InputError("there are no images to evaluate; check the split's name and size")
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
-        raise InputError(
-            "segmentation probabilities must lie in [0, 1] (and not be NaN); apply the sigmoid first"
-        )
+        raise InputError("segmentation probabilities must lie in [0, 1] (and not be NaN); apply the sigmoid first")
     if not np.isin(masks, (0, 1)).all():
         raise InputError("segmentation masks must hold 0 and 1 only; binarise them (0/255 PNG: > 127) first")
     return probabilities.reshape(len(masks), -1), masks.reshape(len(masks), -1) == 1

@@ -49,16 +49,12 @@ class BertConfig:
             if field.type is int and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise InputError(f"BERT config: {field.name} is {value!r}; expected a positive integer")
         if not isinstance(self.layer_norm_eps, float) or self.layer_norm_eps <= 0:
-            raise InputError(
-                f"BERT config: layer_norm_eps is {self.layer_norm_eps!r}; expected a positive float"
-            )
+            raise InputError(f"BERT config: layer_norm_eps is {self.layer_norm_eps!r}; expected a positive float")
         if self.hidden_size % self.num_attention_heads:
             sizes = f"hidden_size {self.hidden_size}, num_attention_heads {self.num_attention_heads}"
             raise InputError(f"BERT config: {sizes}; heads must divide the width")
         if self.hidden_act not in ACTIVATIONS:
-            raise InputError(
-                f"BERT config: hidden_act is {self.hidden_act!r}; expected one of {[*ACTIVATIONS]}"
-            )
+            raise InputError(f"BERT config: hidden_act is {self.hidden_act!r}; expected one of {[*ACTIVATIONS]}")
 
     @classmethod
     def from_json(cls, path: str | Path) -> "BertConfig":

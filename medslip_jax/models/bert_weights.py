@@ -90,9 +90,7 @@ def from_state_dict(state: Mapping[str, np.ndarray], *, config: BertConfig, wher
     """
     given, state = state, {_plain_name(name): array for name, array in state.items()}
     if len(state) < len(given):
-        raise InputError(
-            f"{where}: a tensor is there both with and without the prefix {_PREFIX!r}; remove one"
-        )
+        raise InputError(f"{where}: a tensor is there both with and without the prefix {_PREFIX!r}; remove one")
     ids = jax.ShapeDtypeStruct((1, 1), jnp.int32)
     shapes = jax.eval_shape(Bert(config).init, jax.random.key(0), ids, ids)["params"]
     wanted = {path: leaf.shape for path, leaf in flatten_dict(shapes).items()}

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 
 def torch_uniform(fan_in: int):
-    """U(-1/sqrt(fan_in), 1/sqrt(fan_in)): PyTorch's default for biases and, as Kaiming with a = sqrt(5), for weights."""
+    """U(+-1/sqrt(fan_in)): PyTorch's default for biases and, as Kaiming uniform with a = sqrt(5), for weights."""
     bound = 1 / math.sqrt(fan_in)
 
     def init(key, shape, dtype=jnp.float32):
@@ -69,9 +69,7 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         fan_in = self.size**2 * x.shape[-1]
-        kernel = self.param(
-            "kernel", torch_uniform(fan_in), (self.size, self.size, x.shape[-1], self.features)
-        )
+        kernel = self.param("kernel", torch_uniform(fan_in), (self.size, self.size, x.shape[-1], self.features))
         pad = self.size // 2
         return jax.lax.conv_general_dilated(
             jnp.asarray(x, self.dtype),

@@ -28,9 +28,7 @@ class Attention(nn.Module):
     config: MeDSLIPConfig
 
     @nn.compact
-    def __call__(
-        self, query: Float[Array, "b q d"], memory: Float[Array, "b n d"], *, train: bool
-    ) -> dict[str, Array]:
+    def __call__(self, query: Float[Array, "b q d"], memory: Float[Array, "b n d"], *, train: bool) -> dict[str, Array]:
         c = self.config
         head_dim = c.embed_dim // c.decoder_heads
 
@@ -57,9 +55,7 @@ class DecoderLayer(nn.Module):
     config: MeDSLIPConfig
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "b q d"], patches: Float[Array, "b n d"], *, train: bool
-    ) -> dict[str, Array]:
+    def __call__(self, x: Float[Array, "b q d"], patches: Float[Array, "b n d"], *, train: bool) -> dict[str, Array]:
         c = self.config
 
         def drop(y: Array) -> Array:

@@ -89,9 +89,7 @@ def overlay_grid(
     return _write(buffer.getvalue(), Path(path))
 
 
-def save_overlay(
-    image: np.ndarray, attention: np.ndarray, boxes: np.ndarray | None, path: str | Path
-) -> Path:
+def save_overlay(image: np.ndarray, attention: np.ndarray, boxes: np.ndarray | None, path: str | Path) -> Path:
     """Write one X-ray under its heat map, boxes outlined, as a PNG of the image's size; returns the path.
 
     Args:
@@ -115,9 +113,7 @@ def save_overlay(
         cv2.rectangle(picture, first, last, colour, thickness)
     done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     if not done:
-        raise InputError(
-            f"{path}: OpenCV could not encode an image of shape {picture.shape}; check the image"
-        )
+        raise InputError(f"{path}: OpenCV could not encode an image of shape {picture.shape}; check the image")
     return _write(data.tobytes(), Path(path))
 
 
@@ -161,9 +157,7 @@ def _check(image: np.ndarray, attention: np.ndarray, boxes: np.ndarray, *, where
     if np.ndim(image) != 2 or image.dtype != np.uint8:
         raise InputError(f"{where}: the image is {image.dtype} {image.shape}; give grey uint8 H x W")
     if np.ndim(attention) != 2 or not np.isfinite(attention).all() or np.min(attention) < 0:
-        raise InputError(
-            f"{where}: the attention map must be h x w, finite and not negative; check the checkpoint"
-        )
+        raise InputError(f"{where}: the attention map must be h x w, finite and not negative; check the checkpoint")
     if np.ndim(boxes) != 2 or np.shape(boxes)[1] != 4:
         raise InputError(f"{where}: boxes have shape {np.shape(boxes)}; give K x 4 fractions x0, y0, x1, y1")
 

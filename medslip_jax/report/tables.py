@@ -11,9 +11,7 @@ _NOTES = {
 }
 
 
-def classification_table(
-    report: Mapping, *, intervals: Mapping | None = None, threshold_source: str = ORACLE
-) -> str:
+def classification_table(report: Mapping, *, intervals: Mapping | None = None, threshold_source: str = ORACLE) -> str:
     """One line a class, the macro mean last, then notes; columns are aligned for a fixed-width font.
 
     Example (shortened):
@@ -44,9 +42,7 @@ def classification_table(
 
 def grounding_table(reports: Sequence[Mapping]) -> str:
     """One line a protocol, from results of `metrics.grounding.grounding_report`; for a fixed-width font."""
-    lines = [
-        ["protocol", "threshold", "images", "pointing px (chance)", "pointing cell (chance)", "IoU", "Dice"]
-    ]
+    lines = [["protocol", "threshold", "images", "pointing px (chance)", "pointing cell (chance)", "IoU", "Dice"]]
     for report in reports:
         pixel = f"{_number(report['pointing_pixel'])} ({_number(report['chance_pixel'])})"
         cell = f"{_number(report['pointing_cell'])} ({_number(report['chance_cell'])})"

@@ -20,7 +20,9 @@ def test_quickstart_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("MEDSLIP_QUICKSTART_SIZE", "tiny")
     monkeypatch.setenv("MEDSLIP_QUICKSTART_DIR", str(tmp_path))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": NOTEBOOK.parent}})
+    client = NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": NOTEBOOK.parent}}
+    )
     client.execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]

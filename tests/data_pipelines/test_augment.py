@@ -36,9 +36,7 @@ def bounds(image: np.ndarray) -> np.ndarray:
     """Tight box, in fractions, of what is at least half bright."""
     rows, columns = (np.flatnonzero((image > 127).any(axis)) for axis in (1, 0))
     height, width = image.shape
-    return np.array(
-        [columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height]
-    )
+    return np.array([columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height])
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -53,9 +51,7 @@ def test_augment_gives_a_sample_of_the_asked_size_and_keeps_the_input(seed):
 
 
 def test_augment_depends_on_nothing_but_its_generator():
-    first, same, other = (
-        augment.augment(noise(), rng=rng(s), size=48, config=CONFIG)["image"] for s in (1, 1, 2)
-    )
+    first, same, other = (augment.augment(noise(), rng=rng(s), size=48, config=CONFIG)["image"] for s in (1, 1, 2))
     np.testing.assert_array_equal(first, same)
     assert (first != other).any()
 
@@ -84,9 +80,7 @@ def test_flip_happens_half_of_the_time_or_never():
     plain = dataclasses.replace(CONFIG, scale=(1, 1), ratio=(1, 1), randaugment_ops=0)
 
     def flipped(config):
-        outs = (
-            augment.augment(sample, rng=rng(seed), size=32, config=config)["image"] for seed in range(200)
-        )
+        outs = (augment.augment(sample, rng=rng(seed), size=32, config=config)["image"] for seed in range(200))
         return sum(np.array_equal(out, sample["image"][:, ::-1]) for out in outs)
 
     assert 70 < flipped(plain) < 130
@@ -96,9 +90,7 @@ def test_flip_happens_half_of_the_time_or_never():
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 10_000), st.integers(8, 300), st.integers(8, 300))
 def test_crop_window_lies_inside_with_the_asked_area(seed, height, width):
-    x0, y0, x1, y1 = augment.crop_window(
-        rng(seed), height=height, width=width, scale=(0.2, 1), ratio=(3 / 4, 4 / 3)
-    )
+    x0, y0, x1, y1 = augment.crop_window(rng(seed), height=height, width=width, scale=(0.2, 1), ratio=(3 / 4, 4 / 3))
     w, h = x1 - x0, y1 - y0
     assert 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height
     # Sides are rounded to pixels: each may be half a pixel off.
@@ -182,9 +174,9 @@ def test_sharpness_strengthens_or_weakens_an_edge():
     edge = np.repeat(np.array([[100] * 4 + [150] * 4], np.uint8), 8, 0)
     spread = {
         sign: np.ptp(
-            augment.apply_operation({"image": edge, "matrix": None}, "sharpness", magnitude=7, sign=sign)[
-                "image"
-            ][4, 3:5].astype(int)
+            augment.apply_operation({"image": edge, "matrix": None}, "sharpness", magnitude=7, sign=sign)["image"][
+                4, 3:5
+            ].astype(int)
         )
         for sign in (-1, 1)
     }
@@ -198,9 +190,7 @@ def test_every_operation_keeps_size_and_type(name):
     assert out.shape == (60, 80) and out.dtype == np.uint8
     if name in ("shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "sharpness"):
         assert (out != sample["image"]).any()
-        np.testing.assert_array_equal(
-            augment.apply_operation(sample, name, magnitude=0)["image"], sample["image"]
-        )
+        np.testing.assert_array_equal(augment.apply_operation(sample, name, magnitude=0)["image"], sample["image"])
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,7 @@ def test_png_is_read_exactly_and_jpeg_closely(tmp_path):
     np.testing.assert_array_equal(images.read_grey(tmp_path / "a.png"), RAMP)
     jpeg = images.encode_grey(RAMP)
     assert np.abs(images.read_grey(jpeg).astype(int) - RAMP).max() <= 2
-    np.testing.assert_array_equal(
-        images.decode_grey(jpeg, name="a"), cv2.imdecode(np.frombuffer(jpeg, np.uint8), 0)
-    )
+    np.testing.assert_array_equal(images.decode_grey(jpeg, name="a"), cv2.imdecode(np.frombuffer(jpeg, np.uint8), 0))
 
 
 def test_sixteen_bits_are_scaled_not_clipped():
@@ -128,9 +126,7 @@ def test_resize_examples():
     assert images.resize_short_side(np.zeros((512, 640), np.uint8), 256).shape == (256, 320)
     assert images.squash(np.zeros((512, 640), np.uint8), 224).shape == (224, 224)
     assert images.squash(RAMP, 64).dtype == np.uint8
-    checks = (
-        np.indices((64, 64)).sum(0) % 2 * 255
-    )  # finer than the target can hold: must turn grey, not alias
+    checks = np.indices((64, 64)).sum(0) % 2 * 255  # finer than the target can hold: must turn grey, not alias
     assert np.ptp(images.squash(checks.astype(np.uint8), 16).astype(int)) < 30
 
 

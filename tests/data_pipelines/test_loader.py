@@ -149,9 +149,7 @@ def test_evaluation_is_one_ordered_pass_with_marked_filling():
     np.testing.assert_array_equal(np.concatenate([b["index"] for b in batches]), [*range(10), -1, -1])
     np.testing.assert_array_equal(np.concatenate([b["valid"] for b in batches]), [True] * 10 + [False] * 2)
     np.testing.assert_array_equal(np.concatenate([b["image"][:, 0, 0] for b in batches]), [*range(10), 0, 0])
-    np.testing.assert_array_equal(
-        np.concatenate([b["labels"] for b in batches])[:10], [r["labels"] for r in SOURCE]
-    )
+    np.testing.assert_array_equal(np.concatenate([b["labels"] for b in batches])[:10], [r["labels"] for r in SOURCE])
     assert (batches[2]["labels"][2:] == -1).all() and (batches[2]["matrix"][2:] == -1).all()
     dtypes = {key: value.dtype for key, value in batches[0].items()}
     assert dtypes == {
@@ -184,16 +182,12 @@ def test_corrupt_image_is_named(train, workers):
 @pytest.mark.parametrize("train", [True, False])
 def test_matrix_of_wrong_shape_is_named(train):
     broken = [SOURCE[0] | {"matrix": np.zeros((51, 74), np.int8)}]
-    with pytest.raises(
-        InputError, match=r"record image_id=image-0: matrix has shape \(51, 74\), expected \(51, 75\)"
-    ):
+    with pytest.raises(InputError, match=r"record image_id=image-0: matrix has shape \(51, 74\), expected \(51, 75\)"):
         take(training(broken, batch_size=1, train=train), 1)
 
 
 def test_labels_of_wrong_shape_are_named():
-    with pytest.raises(
-        InputError, match=r"record image_id=image-0: labels has shape \(3,\), expected \(75,\)"
-    ):
+    with pytest.raises(InputError, match=r"record image_id=image-0: labels has shape \(3,\), expected \(75,\)"):
         list(training([SOURCE[0] | {"labels": np.zeros(3, np.int8)}], train=False))
 
 

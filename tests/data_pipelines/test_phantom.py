@@ -93,9 +93,7 @@ def test_report_and_triplets_say_the_truth(seed):
         if pathology not in PATHOLOGIES_DRAWN:
             continue
         if exists:
-            assert (anatomy, pathology) in drawn or (
-                anatomy == "unspecified" and pathology in _present(study)
-            )
+            assert (anatomy, pathology) in drawn or (anatomy == "unspecified" and pathology in _present(study))
         elif anatomy.split("_")[0] not in ("left", "right") and "lobe" not in anatomy:
             assert pathology not in _present(study)
         else:
@@ -109,9 +107,7 @@ def test_report_mentions_exactly_what_the_triplets_hold():
     for study in studies():
         text = HEDGES.sub("", study.report)
         worded = {name for name, stem in STEMS.items() if re.search(rf"\b{stem}\b", text, re.IGNORECASE)}
-        assert worded == {pathology for _, pathology, _ in study.triplets} & set(PATHOLOGIES_DRAWN), (
-            study.report
-        )
+        assert worded == {pathology for _, pathology, _ in study.triplets} & set(PATHOLOGIES_DRAWN), study.report
 
 
 def test_reports_are_english_sentences_of_many_forms():
@@ -192,9 +188,7 @@ def test_findings_brighten_or_darken_their_masks():
         for finding in study.findings:
             if finding.pathology in contrast:
                 ring = cv2.dilate(finding.mask.astype(np.uint8), ring_kernel).astype(bool) & ~finding.mask
-                contrast[finding.pathology].append(
-                    study.image[finding.mask].mean() - study.image[ring].mean()
-                )
+                contrast[finding.pathology].append(study.image[finding.mask].mean() - study.image[ring].mean())
     for name, values in contrast.items():
         assert np.median(values) > 12, name
 

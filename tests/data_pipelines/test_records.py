@@ -62,9 +62,7 @@ def test_round_trip_without_annotations():
 @given(st.integers(0, 2**32 - 1))
 def test_round_trip_of_any_matrix(seed):
     rng = np.random.default_rng(seed)
-    record = make(
-        matrix=rng.integers(-1, 2, (51, 75)).astype(np.int8), labels=rng.integers(-1, 2, 75).astype(np.int8)
-    )
+    record = make(matrix=rng.integers(-1, 2, (51, 75)).astype(np.int8), labels=rng.integers(-1, 2, 75).astype(np.int8))
     back = through_tfds(record)
     np.testing.assert_array_equal(back["matrix"], record["matrix"])
     np.testing.assert_array_equal(back["labels"], record["labels"])

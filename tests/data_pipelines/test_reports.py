@@ -184,9 +184,7 @@ def test_structure_by_hand():
     }
 
 
-WORDS = sorted(
-    {word for text, _ in TABLE for word in text.split()} | {"FINDINGS:", "\n\n", "?", "-", "1.", "and/or"}
-)
+WORDS = sorted({word for text, _ in TABLE for word in text.split()} | {"FINDINGS:", "\n\n", "?", "-", "1.", "and/or"})
 
 
 @settings(max_examples=50, deadline=None)
@@ -205,9 +203,7 @@ def test_any_text_gives_a_valid_graph(text):
     assert len(matrices) == bool(graph["entities"])
 
 
-@pytest.mark.parametrize(
-    "phrase", ["No effusion, or consolidation in both lower lobes. ", "opacity or edema and "]
-)
+@pytest.mark.parametrize("phrase", ["No effusion, or consolidation in both lower lobes. ", "opacity or edema and "])
 def test_long_text_takes_linear_time(phrase):
     def seconds(repeats):
         text = phrase * repeats

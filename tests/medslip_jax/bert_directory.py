@@ -31,9 +31,7 @@ def write_toy_bert(directory: Path) -> Path:
     (directory / "config.json").write_text(json.dumps({"model_type": "bert", **SIZES}))
     (directory / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
     ids = jnp.ones((1, 1), jnp.int32)
-    shapes = flatten_dict(
-        jax.eval_shape(Bert(BertConfig(**SIZES)).init, jax.random.key(0), ids, ids)["params"]
-    )
+    shapes = flatten_dict(jax.eval_shape(Bert(BertConfig(**SIZES)).init, jax.random.key(0), ids, ids)["params"])
     rng = np.random.default_rng(0)
     state = {}
     for path, leaf in shapes.items():

@@ -27,7 +27,11 @@ def test_every_verb_has_help(verb, capsys):
 
 
 def test_bad_input_is_one_line_and_code_2(capsys, monkeypatch):
-    module = type("Module", (), {"main": staticmethod(lambda argv: (_ for _ in ()).throw(InputError("row 3: no image")))})
+    module = type(
+        "Module",
+        (),
+        {"main": staticmethod(lambda argv: (_ for _ in ()).throw(InputError("row 3: no image")))},
+    )
     monkeypatch.setattr(cli.importlib, "import_module", lambda name: module)
     assert cli.main(["pretrain"]) == 2
     assert capsys.readouterr().err == "medslip: row 3: no image\n"
@@ -42,7 +46,12 @@ def test_bad_input_is_one_line_and_code_2(capsys, monkeypatch):
 )
 def test_real_process(argv, message, tmp_path):
     run = subprocess.run(
-        [sys.executable, "-m", "medslip_jax.cli", *argv], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "medslip_jax.cli", *argv],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert run.returncode == 2
     assert message in run.stderr

@@ -40,26 +40,20 @@ def test_phantom_is_built_once_and_rebuilt_on_request(tmp_path, capsys):
     assert len(open_split(tmp_path / "data", "phantom", "train")) == 3
     assert cli.main(PHANTOM + out) == 2
     assert (
-        capsys.readouterr().err
-        == f"medslip: {tmp_path}/data/phantom exists; choose another --out or add --overwrite\n"
+        capsys.readouterr().err == f"medslip: {tmp_path}/data/phantom exists; choose another --out or add --overwrite\n"
     )
     assert cli.main([*PHANTOM, *out, "--overwrite", "--train", "2"]) == 0
     assert len(open_split(tmp_path / "data", "phantom", "train")) == 2
 
 
 def test_folder_skips_and_says_so(tmp_path, capsys):
-    assert (
-        cli.main([*folder(tmp_path), "--out", str(tmp_path / "data"), "--size", "64", "--policy", "skip"])
-        == 0
-    )
+    assert cli.main([*folder(tmp_path), "--out", str(tmp_path / "data"), "--size", "64", "--policy", "skip"]) == 0
     lines = capsys.readouterr().out.splitlines()
     directory = tmp_path / "data" / "folder" / "1.0.0"
     assert lines[0] == f"{directory}: train 2"
     assert lines[1] == f"left out 1 rows, all listed in {directory}/drops.json"
     assert lines[2].startswith("  row 4 c.png: ") and "No such file" in lines[2]
-    assert images.decode_grey(
-        open_split(tmp_path / "data", "folder", "train")[0]["image"], name="a"
-    ).shape == (64, 72)
+    assert images.decode_grey(open_split(tmp_path / "data", "folder", "train")[0]["image"], name="a").shape == (64, 72)
 
 
 def test_folder_fails_by_default(tmp_path, capsys):

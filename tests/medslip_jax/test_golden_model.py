@@ -48,7 +48,13 @@ def case(golden):
         return jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
 
     state = recipe_state(MANIFEST)
-    return {"golden": arrays, "state": state, "variables": from_torch(state), "eval": make("eval"), "train": make("train")}
+    return {
+        "golden": arrays,
+        "state": state,
+        "variables": from_torch(state),
+        "eval": make("eval"),
+        "train": make("train"),
+    }
 
 
 @pytest.fixture(scope="module", params=["eval", "train"])

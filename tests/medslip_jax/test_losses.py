@@ -51,9 +51,7 @@ def test_icl_by_hand():
     anatomy, pathology = jnp.array([[[1.0], [2.0]]]), jnp.array([[[np.log(3.0)]]])
     matrix = jnp.array([[[1], [0]]], jnp.int8)
     # sigmoid(log 3) = 3/4 and sigmoid(2 log 3) = 9/10
-    np.testing.assert_allclose(
-        losses.icl(anatomy, pathology, matrix), -(np.log(3 / 4) + np.log(1 / 10)) / 2, rtol=1e-5
-    )
+    np.testing.assert_allclose(losses.icl(anatomy, pathology, matrix), -(np.log(3 / 4) + np.log(1 / 10)) / 2, rtol=1e-5)
 
 
 def test_an_empty_batch_costs_nothing_and_has_finite_gradients():

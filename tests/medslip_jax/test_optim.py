@@ -3,7 +3,14 @@ import numpy as np
 import optax
 import pytest
 
-from medslip_jax.optim import OptimConfig, decay_mask, make_optimizer, make_schedule, released_schedule, update_ema
+from medslip_jax.optim import (
+    OptimConfig,
+    decay_mask,
+    make_optimizer,
+    make_schedule,
+    released_schedule,
+    update_ema,
+)
 
 
 def test_released_schedule_is_the_published_one(golden):
@@ -13,13 +20,9 @@ def test_released_schedule_is_the_published_one(golden):
     np.testing.assert_allclose(got, rates, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("step", "rate"), [(0, 0.0), (50, 0.5), (100, 1.0), (600, 0.55), (1100, 0.1), (2000, 0.1)]
-)
+@pytest.mark.parametrize(("step", "rate"), [(0, 0.0), (50, 0.5), (100, 1.0), (600, 0.55), (1100, 0.1), (2000, 0.1)])
 def test_warmup_cosine(step, rate):
-    config = OptimConfig(
-        schedule="warmup_cosine", learning_rate=1.0, final_learning_rate=0.1, warmup_steps=100
-    )
+    config = OptimConfig(schedule="warmup_cosine", learning_rate=1.0, final_learning_rate=0.1, warmup_steps=100)
     schedule = make_schedule(config, num_steps=1100, steps_per_epoch=10)
     np.testing.assert_allclose(schedule(step), rate, rtol=1e-5)
 

@@ -37,9 +37,17 @@ print(json.dumps({"devices": mesh.size, "losses": losses, "split": split}))
 
 
 def five_steps(*, devices: int, fsdp: int = 1) -> dict:
-    env = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    env = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    }
     run = subprocess.run(
-        [sys.executable, "-c", FIVE_STEPS, str(fsdp)], env=env, capture_output=True, text=True, timeout=300, check=True
+        [sys.executable, "-c", FIVE_STEPS, str(fsdp)],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
     )
     return json.loads(run.stdout.splitlines()[-1])
 

@@ -50,9 +50,7 @@ def test_directory_is_used_as_it_is(toy):
 def test_a_text_does_not_depend_on_its_neighbours(toy):
     encoder = load_encoder(toy, max_length=32)
     texts = [f"opacity number {i}" for i in range(40)]  # more than one batch
-    np.testing.assert_allclose(
-        encode_texts(encoder, texts)[37], encode_texts(encoder, texts[37:38])[0], atol=1e-5
-    )
+    np.testing.assert_allclose(encode_texts(encoder, texts)[37], encode_texts(encoder, texts[37:38])[0], atol=1e-5)
 
 
 def test_text_is_cut_at_max_length(toy):

@@ -78,7 +78,10 @@ def _without(state, name):
     [
         (lambda s: _without(s, "cl_fc_anatomy.bias"), r"1 missing \(cl_fc_anatomy.bias\), 0 unexpected"),
         (lambda s: s | {"extra.weight": np.zeros(3)}, r"0 missing \(none\), 1 unexpected \(extra.weight\)"),
-        (lambda s: s | {"mask_generator.bias": np.zeros(7)}, r"mask_generator.bias \(7,\), expected \(1024,\)"),
+        (
+            lambda s: s | {"mask_generator.bias": np.zeros(7)},
+            r"mask_generator.bias \(7,\), expected \(1024,\)",
+        ),
         (lambda s: s | {"decoder_anatomy.norm.bias": np.ones(256)}, "decoder_anatomy.norm.bias differs"),
     ],
     ids=["missing", "unexpected", "shape", "shared norm"],

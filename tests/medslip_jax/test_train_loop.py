@@ -125,9 +125,17 @@ def test_killed_process_resumes_exactly(config, whole, tmp_path):
     config.save_every = 2
     file = tmp_path / "config.py"
     file.write_text(
-        f"from medslip_jax import experiment\ndef get_config(arg=None):\n    return experiment.from_json({experiment.to_json(config)!r})\n"
+        "from medslip_jax import experiment\n"
+        f"def get_config(arg=None):\n    return experiment.from_json({experiment.to_json(config)!r})\n"
     )
-    command = [sys.executable, "-m", "medslip_jax.cli", "pretrain", f"--config={file}", f"--workdir={tmp_path / 'killed'}"]
+    command = [
+        sys.executable,
+        "-m",
+        "medslip_jax.cli",
+        "pretrain",
+        f"--config={file}",
+        f"--workdir={tmp_path / 'killed'}",
+    ]
     process = subprocess.Popen(command, env=os.environ | {"JAX_PLATFORMS": "cpu"}, stderr=subprocess.DEVNULL)
     while process.poll() is None and not (tmp_path / "killed" / "checkpoints" / "4").exists():
         pass

@@ -48,10 +48,7 @@ def write(root: Path, rows: list[dict], header=HEADER) -> Path:
         writer = csv.DictWriter(file, header)
         writer.writeheader()
         writer.writerows(
-            [
-                {"split": "train", "findings": "Effusion", "patient": f"p{i}"} | row
-                for i, row in enumerate(rows)
-            ]
+            [{"split": "train", "findings": "Effusion", "patient": f"p{i}"} | row for i, row in enumerate(rows)]
         )
     for number, row in enumerate(rows):
         ramp = np.tile(np.arange(100, dtype=np.uint8) + number, (80, 1))
@@ -69,10 +66,7 @@ def named(vector: np.ndarray) -> dict:
 
 
 def entries(matrix: np.ndarray) -> dict:
-    return {
-        (ANATOMIES[a], PATHOLOGIES[p]): int(matrix[a, p])
-        for a, p in zip(*np.nonzero(matrix >= 0), strict=True)
-    }
+    return {(ANATOMIES[a], PATHOLOGIES[p]): int(matrix[a, p]) for a, p in zip(*np.nonzero(matrix >= 0), strict=True)}
 
 
 def test_labels_without_text_give_a_label_only_matrix(tmp_path):
@@ -98,15 +92,11 @@ def test_no_finding_makes_the_mapped_classes_absent(tmp_path):
         ],
     )
     assert named(labels_of(nih, [])) == {"effusion": 0, "infiltrate": 0, "nodule": 0}
-    assert named(labels_of(other, [])) == dict.fromkeys(
-        ["effusion", "infiltrate", "nodule", "opacity", "pneumonia"], 0
-    )
+    assert named(labels_of(other, [])) == dict.fromkeys(["effusion", "infiltrate", "nodule", "opacity", "pneumonia"], 0)
 
 
 def test_text_alone_gives_matrix_and_truth(tmp_path):
-    (row,) = rows_of(
-        tmp_path, [{"file": "a.png", "findings": "", "text": "Left pleural effusion. No pneumothorax."}]
-    )
+    (row,) = rows_of(tmp_path, [{"file": "a.png", "findings": "", "text": "Left pleural effusion. No pneumothorax."}])
     assert entries(matrix_of(row, []))[("left_pleural", "effusion")] == 1
     truth = named(labels_of(row, []))
     assert truth["effusion"] == 1 and truth["pneumothorax"] == 0
@@ -261,9 +251,7 @@ def broken(tmp_path):
 
 
 def test_unreadable_images_are_counted_and_listed(broken):
-    report = build(
-        "folder", out=broken / "out", root=broken, options=make_options(), policy="skip", workers=1
-    )
+    report = build("folder", out=broken / "out", root=broken, options=make_options(), policy="skip", workers=1)
     assert report["splits"] == {"train": 1, "validation": 1}
     assert [(drop["row"], drop["file"]) for drop in report["drops"]] == [(3, "1.png"), (5, "3.png")]
     assert "not a readable" in report["drops"][0]["reason"] and "No such file" in report["drops"][1]["reason"]
@@ -280,9 +268,7 @@ def test_unreadable_image_can_fail_the_build(broken):
 
 def test_unwanted_views_are_listed_too(tmp_path):
     write(tmp_path, [{"file": "a.png", "view": "PA"}, {"file": "b.png", "view": "LATERAL"}])
-    report = build(
-        "folder", out=tmp_path / "out", root=tmp_path, options=make_options(views=["PA", "AP"]), workers=1
-    )
+    report = build("folder", out=tmp_path / "out", root=tmp_path, options=make_options(views=["PA", "AP"]), workers=1)
     assert report["splits"] == {"train": 1}
     assert report["drops"] == [{"row": 3, "file": "b.png", "reason": "view 'LATERAL' is not in views"}]
 

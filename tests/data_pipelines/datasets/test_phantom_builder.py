@@ -41,9 +41,7 @@ def test_records_are_the_phantoms_in_order(built):
         assert found["image"] == wanted["image"] and found["report"] == wanted["report"]
         np.testing.assert_array_equal(found["matrix"], wanted["matrix"])
         np.testing.assert_array_equal(found["labels"], wanted["labels"])
-        assert [entry["mask"] for entry in found["annotations"]] == [
-            entry["mask"] for entry in wanted["annotations"]
-        ]
+        assert [entry["mask"] for entry in found["annotations"]] == [entry["mask"] for entry in wanted["annotations"]]
 
 
 def test_bytes_do_not_depend_on_workers(built, tmp_path):
@@ -63,9 +61,7 @@ def test_record_says_what_is_drawn_and_what_is_reported():
     truth = {PATHOLOGIES[i]: int(record["labels"][i]) for i in np.flatnonzero(record["labels"] >= 0)}
     present = {finding.pathology for finding in drawn.findings}
     assert truth == {name: int(name in present) for name in phantom.PATHOLOGIES_DRAWN}
-    reported = {
-        (ANATOMIES[a], PATHOLOGIES[p]) for a, p in zip(*np.nonzero(record["matrix"] == 1), strict=True)
-    }
+    reported = {(ANATOMIES[a], PATHOLOGIES[p]) for a, p in zip(*np.nonzero(record["matrix"] == 1), strict=True)}
     assert reported == {(anatomy, pathology) for anatomy, pathology, exists in drawn.triplets if exists}
     assert len(record["annotations"]) == len(drawn.findings) > 0
     for entry, finding in zip(record["annotations"], drawn.findings, strict=True):

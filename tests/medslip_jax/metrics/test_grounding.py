@@ -95,9 +95,7 @@ def test_best_dice_on_validation_is_carried_to_the_test():
     oracle = grounding_report(maps, targets=targets, protocol="best-dice-test-oracle")
     assert oracle["threshold_source"] == "test-oracle"
     assert 0.3 <= oracle["threshold"] < 0.6 and oracle["dice"] == 1.0
-    carried = grounding_report(
-        maps, targets=targets, protocol="best-dice-validation", threshold=oracle["threshold"]
-    )
+    carried = grounding_report(maps, targets=targets, protocol="best-dice-validation", threshold=oracle["threshold"])
     assert (carried["dice"], carried["threshold_source"]) == (1.0, "validation")
 
 

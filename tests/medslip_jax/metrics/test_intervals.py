@@ -79,16 +79,11 @@ def test_interval_holds_the_estimate_and_is_reproducible():
     for name, estimate in zip(sample["names"], estimates, strict=True):
         interval = first["classes"][name]
         assert interval["low"] < estimate < interval["high"]
-        width = (
-            2 * 1.96 * _standard_error(estimate, n_positive=sample["labels"][:, int(name[-1])].sum(), n=300)
-        )
+        width = 2 * 1.96 * _standard_error(estimate, n_positive=sample["labels"][:, int(name[-1])].sum(), n=300)
         assert interval["high"] - interval["low"] == pytest.approx(width, rel=0.2)
     macro = first["macro"]
     assert macro["low"] < estimates.mean() < macro["high"]
-    assert (
-        macro["high"] - macro["low"]
-        < first["classes"]["class 0"]["high"] - first["classes"]["class 0"]["low"]
-    )
+    assert macro["high"] - macro["low"] < first["classes"]["class 0"]["high"] - first["classes"]["class 0"]["low"]
     json.dumps(first, allow_nan=False)
 
 

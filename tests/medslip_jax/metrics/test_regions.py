@@ -54,9 +54,7 @@ def test_any_pixel_makes_its_cell_a_target():
 
 def test_cells_that_do_not_divide_the_pixels():
     # 5 pixels, 2 cells: centres .1 .3 | .5 .7 .9 (the third lies on the edge and belongs to the right cell).
-    cells = [
-        cell_targets(np.eye(5, dtype=bool)[None, i : i + 1], size=(1, 2))[0, 0].tolist() for i in range(5)
-    ]
+    cells = [cell_targets(np.eye(5, dtype=bool)[None, i : i + 1], size=(1, 2))[0, 0].tolist() for i in range(5)]
     assert cells == [[True, False]] * 2 + [[False, True]] * 3
 
 

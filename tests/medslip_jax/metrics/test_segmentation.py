@@ -15,9 +15,7 @@ def test_golden_dice_counts_iou_and_loss():
     keys = ("dice_all", "dice_negative", "dice_positive", "n_negative", "n_positive")
     np.testing.assert_allclose([report[key] for key in keys], GOLDEN["dice"], rtol=0, atol=1e-6)
     assert report["iou"] == pytest.approx(float(GOLDEN["miou"]), abs=1e-6)
-    assert dice_bce(GOLDEN["logit"], masks=GOLDEN["mask"]) == pytest.approx(
-        float(GOLDEN["dice_bce"]), abs=1e-6
-    )
+    assert dice_bce(GOLDEN["logit"], masks=GOLDEN["mask"]) == pytest.approx(float(GOLDEN["dice_bce"]), abs=1e-6)
 
 
 #        prediction        truth       I  S   Dice      IoU + 1
@@ -25,9 +23,7 @@ def test_golden_dice_counts_iou_and_loss():
 # 1      0 0 0 0           0 1 0 0     0  1   0         1/2
 # 2      0 0 0 0           empty       0  0   1         1
 # 3      0 0 0 1           empty       0  1   0         1/2
-PROBABILITIES = np.array([[0.9, 0.6, 0.5, 0.1], [0, 0.5, 0, 0], [0, 0, 0.2, 0], [0, 0, 0, 0.51]]).reshape(
-    4, 2, 2
-)
+PROBABILITIES = np.array([[0.9, 0.6, 0.5, 0.1], [0, 0.5, 0, 0], [0, 0, 0.2, 0], [0, 0, 0, 0.51]]).reshape(4, 2, 2)
 MASKS = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]).reshape(4, 2, 2)
 
 

@@ -3,7 +3,6 @@
 import json
 import re
 import sys
-import zlib
 from pathlib import Path
 
 import jax
@@ -17,6 +16,7 @@ from safetensors.numpy import save_file
 from medslip_jax.errors import InputError
 from medslip_jax.models.bert import Bert, BertConfig
 from medslip_jax.models.bert_weights import from_state_dict, load_bert
+from medslip_jax.testing import recipe_state
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 TOY = json.loads((GOLDEN / "bert_toy.json").read_text())
@@ -24,27 +24,15 @@ WORDS = "embeddings.word_embeddings.weight"
 FFN = "encoder.layer.1.intermediate.dense.weight"
 
 
-def recipe(name: str, shape: list[int]) -> np.ndarray:
-    """SPEC 9: the weights that the golden numbers were made with."""
-    x = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape)
-    if len(shape) == 1:
-        x = 1 + 0.1 * x if name.endswith("weight") else 0.02 * x
-    else:
-        x = x / np.sqrt(np.prod(shape[1:]))
-    return x.astype(np.float32)
-
-
 @pytest.fixture
 def state() -> dict[str, np.ndarray]:
-    return {name: recipe(name, shape) for name, shape in TOY["state_dict"].items()}
+    return recipe_state(TOY["state_dict"])
 
 
 @pytest.fixture
 def directory(tmp_path, state) -> Path:
     """A Hugging Face directory of the toy BERT."""
-    (tmp_path / "config.json").write_text(
-        json.dumps(TOY["config"] | {"model_type": "bert", "use_cache": True})
-    )
+    (tmp_path / "config.json").write_text(json.dumps(TOY["config"] | {"model_type": "bert", "use_cache": True}))
     save_file(state, tmp_path / "model.safetensors")
     return tmp_path
 
@@ -84,9 +72,7 @@ def test_padding_does_not_change_the_text(state):
     np.testing.assert_allclose(padded["cls"], short["cls"], atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize(
-    ("activation", "at_one"), [("gelu", 0.8413447), ("gelu_new", 0.8411920), ("relu", 1.0)]
-)
+@pytest.mark.parametrize(("activation", "at_one"), [("gelu", 0.8413447), ("gelu_new", 0.8411920), ("relu", 1.0)])
 def test_activations(activation, at_one):
     """All weights 0 but the feed-forward path, which sees 1: exact gelu(1) = Phi(1), tanh form 0.84119."""
     config = BertConfig(
@@ -217,9 +203,7 @@ def test_torch_file(directory, state):
 
 def test_directory_without_weights(directory):
     (directory / "model.safetensors").unlink()
-    with pytest.raises(
-        InputError, match=r"no weights; expected one of model.safetensors, flax_model.msgpack"
-    ):
+    with pytest.raises(InputError, match=r"no weights; expected one of model.safetensors, flax_model.msgpack"):
         load_bert(directory)
 
 
