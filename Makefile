@@ -2,10 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-RUN ?= runs/demo
-DATA ?= data
 # Empty for the demo, `tiny` for a run of seconds that shows the plumbing (CI uses it).
 SIZE ?=
+RUN ?= runs/demo$(if $(SIZE),_$(SIZE))
+DATA ?= data/demo$(if $(SIZE),_$(SIZE))
 TRAIN_IMAGES := $(if $(filter tiny,$(SIZE)),48,8000)
 TEST_IMAGES := $(if $(filter tiny,$(SIZE)),24,1000)
 CONFIG := configs/phantom.py$(if $(SIZE),:$(SIZE))

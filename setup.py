@@ -9,6 +9,7 @@ VERSION = (HERE / "medslip_jax" / "version.py").read_text().split('"')[-2]
 
 # Lower bounds are versions that the suite has been run with; no caps, as no break is known.
 REQUIRES = [
+    "absl-py>=2.1",
     "jax>=0.10.2",
     "flax>=0.12.8",
     "optax>=0.2.5",
@@ -22,6 +23,9 @@ REQUIRES = [
     "transformers>=5.0",
     "tokenizers>=0.22",
     "safetensors>=0.6",
+    "huggingface-hub>=1.0",
+    "msgpack>=1.0",
+    "threadpoolctl>=3.1",
     "numpy>=2.0",
     "opencv-python-headless>=4.10",
     "pillow>=11.0",

@@ -1,10 +1,12 @@
 """Checkpoints: state, loader position and config of a run. The only file that knows Orbax.
 
 A checkpoint is a directory `WORKDIR/checkpoints/STEP` with four items, written together or not at all:
-"model" {params, batch_stats[, ema]}, "optimizer" {step, opt_state}, "loader" and "config" (JSON). Evaluation reads
+"model" {params, batch_stats[, ema: {params, batch_stats}]},
+"optimizer" {step, opt_state}, "loader" and "config" (JSON). Evaluation reads
 "model" and "config" only.
 """
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -40,6 +42,10 @@ class Checkpoints:
 
     def __init__(self, workdir: str | Path, *, keep: int = 2):
         self.directory = Path(workdir).absolute() / "checkpoints"
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"--workdir {workdir}: cannot be written ({error.strerror})") from error
         self._manager = ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, cleanup_tmp_directories=True),
@@ -91,14 +97,15 @@ class Checkpoints:
         if template.ema is not None:
             model["ema"] = template.ema
         optimizer = {"step": template.step, "opt_state": template.opt_state}
-        items = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                model=ocp.args.StandardRestore(_abstract(model)),
-                optimizer=ocp.args.StandardRestore(_abstract(optimizer)),
-                loader=ocp.args.JsonRestore(),
-            ),
-        )
+        with _readable(directory):
+            items = self._manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    model=ocp.args.StandardRestore(_abstract(model)),
+                    optimizer=ocp.args.StandardRestore(_abstract(optimizer)),
+                    loader=ocp.args.JsonRestore(),
+                ),
+            )
         state = template.replace(
             step=items.optimizer["step"],
             opt_state=items.optimizer["opt_state"],
@@ -114,6 +121,16 @@ class Checkpoints:
 
     def close(self) -> None:
         self._manager.close()
+
+
+@contextlib.contextmanager
+def _readable(directory: Path):
+    """Orbax's and tensorstore's ways of saying that files are damaged or missing, as one line."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{directory}: cannot be read ({reason}); delete it to go on from an older one") from error
 
 
 def _abstract(tree):
@@ -148,7 +165,7 @@ def read_config(directory: Path) -> ConfigDict:
 
 
 def read_variables(directory: Path, *, sharding) -> dict[str, dict]:
-    """{"params", "batch_stats"} of a checkpoint for evaluation: the averaged parameters if it has them.
+    """{"params", "batch_stats"} of a checkpoint for evaluation: the averages if it has them.
 
     Args:
       directory: from `find_checkpoint`.
@@ -158,10 +175,8 @@ def read_variables(directory: Path, *, sharding) -> dict[str, dict]:
       InputError: the arrays cannot be read.
     """
     checkpointer = ocp.StandardCheckpointer()
-    try:
+    with _readable(directory):
         metadata = checkpointer.metadata(directory / "model").item_metadata.tree
         abstract = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype, sharding=sharding), metadata)
         model = checkpointer.restore(directory / "model", abstract)
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise InputError(f"{directory}: cannot be read ({' '.join(str(error).split())[:200]})") from error
-    return {"params": model.get("ema", model["params"]), "batch_stats": model["batch_stats"]}
+    return model.get("ema", {"params": model["params"], "batch_stats": model["batch_stats"]})

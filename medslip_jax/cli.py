@@ -3,6 +3,8 @@
 import importlib
 import sys
 
+from absl import logging
+
 from medslip_jax.errors import InputError
 
 # verb -> (module, one line of help); a module is imported only when its verb is asked for.
@@ -29,6 +31,8 @@ def main(argv: list[str] | None = None) -> int:
     if argv[0] not in VERBS:
         print(f"medslip: unknown verb {argv[0]!r}; one of: {', '.join(VERBS)}", file=sys.stderr)
         return 2
+    # Orbax and grain tell their life through absl; what a user has to know is printed or raised.
+    logging.set_verbosity(logging.ERROR)
     try:
         return importlib.import_module(VERBS[argv[0]][0]).main(argv[1:]) or 0
     except InputError as error:

@@ -1,4 +1,6 @@
-"""The one exception that means "what the user gave cannot be used"."""
+"""The one exception that means "what the user gave cannot be used", and the check that most options need."""
+
+from typing import Literal, get_args, get_origin, get_type_hints
 
 
 class InputError(ValueError):
@@ -7,3 +9,16 @@ class InputError(ValueError):
     The message is one line that names the file, row, key or flag and the next step. The command line prints it
     after "medslip: " and exits with code 2; any other exception is a bug of ours and shows its traceback.
     """
+
+
+def check_choices(options, *, section: str) -> None:
+    """`InputError` if a field that is annotated with a `Literal` has a value outside of it.
+
+    Args:
+      options: a dataclass instance.
+      section: of the config, for the message.
+    """
+    for name, kind in get_type_hints(type(options)).items():
+        if get_origin(kind) is Literal and getattr(options, name) not in get_args(kind):
+            choices = ", ".join(map(str, get_args(kind)))
+            raise InputError(f"{section}.{name}={getattr(options, name)!r}: must be one of {choices}")

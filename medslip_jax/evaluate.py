@@ -21,8 +21,7 @@ from medslip_jax.checkpoint import find_checkpoint, read_config, read_variables
 from medslip_jax.pretrain import loader_options, make_trainer
 from medslip_jax.report.overlays import OverlayRow, overlay_grid
 from medslip_jax.report.tables import classification_table, grounding_table
-from medslip_jax.scoring import score
-from medslip_jax.train_step import jit_eval_step
+from medslip_jax.scoring import jit_score_step, score
 from medslip_jax.version import __version__
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES, pathology_index
 
@@ -82,18 +81,27 @@ def evaluate(
     Raises:
       InputError: the checkpoint or the data cannot be used.
     """
+    out = Path(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {out}: cannot be written ({error.strerror})") from error
     data_dir = experiment.require_built(config)
     mesh = sharding.make_mesh()
-    sharding.check_batch_size(mesh, config.eval.batch_size)
+    sharding.check_batch_size(mesh, config.eval.batch_size, key="eval.batch_size")
+    if threshold_split == split:
+        raise InputError(f"--threshold_split {split} is the judged split; give another or --threshold_split ''")
     source = open_split(data_dir, config.data.name, split)
     classes = annotated_classes(source)
-    step = jit_eval_step(make_trainer(config, num_images=len(source)), mesh)
+    step = jit_score_step(
+        make_trainer(config, num_images=len(source)), mesh, map_classes=[pathology_index(c) for c in classes]
+    )
     variables = read_variables(directory, sharding=sharding.replicated(mesh))
 
     def scored(records: Sequence[Mapping]) -> dict:
         options = loader_options(config) | {"batch_size": config.eval.batch_size}
         loader = Loader(records, train=False, **options)
-        arrays = score(step, variables, loader, mesh=mesh, map_classes=[pathology_index(c) for c in classes])
+        arrays = score(step, variables, loader, mesh=mesh)
         loader.close()
         return zero_shot.identify(arrays, records)
 
@@ -121,8 +129,6 @@ def evaluate(
         result["grounding"] = zero_shot.ground(
             test, validation=validation, classes=classes, focal=config.eval.focal, resamples=resamples
         )
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
     _write(out / "metrics.json", json.dumps(result, indent=1, allow_nan=False).encode())
     write_predictions(out / "predictions.npz", test, classes=classes)
     if pictures and classes:
@@ -170,14 +176,19 @@ def summary(result: Mapping) -> str:
     parts = [classification_table(section["report"], intervals=section["intervals"], threshold_source=source)]
     for name, row in result.get("grounding", {}).get("classes", {}).items():
         parts.append(f"{name}\n{grounding_table(row['protocols'])}")
-    for group, row in result.get("grounding", {}).get("pooled", {}).items():
-        interval = row["intervals"]["pointing_pixel"]
-        low, high = (f"{interval[k]:.3f}" if interval[k] is not None else "-" for k in ("low", "high"))
-        parts.append(
-            f"pointing game, {group} findings ({row['n_cases']} cases): {row['means']['pointing_pixel']:.3f} "
-            f"[{low}, {high}]"
-        )
+    parts += [_pointing_line(group, row) for group, row in result.get("grounding", {}).get("pooled", {}).items()]
     return "\n\n".join(parts)
+
+
+def _pointing_line(group: str, row: Mapping) -> str:
+    """The pointing game of SPEC 7 (arg-max cell), and the stricter one on the upsampled map, each beside chance."""
+    cells = []
+    for key, name in (("cell", "arg-max cell"), ("pixel", "arg-max pixel")):
+        interval = row["intervals"][f"pointing_{key}"]
+        low, high = (f"{interval[end]:.3f}" if interval[end] is not None else "-" for end in ("low", "high"))
+        mean, chance = row["means"][f"pointing_{key}"], row["chance"][f"chance_{key}"]
+        cells.append(f"{name} {mean:.3f} [{low}, {high}] (chance {chance:.3f})")
+    return f"pointing game, {group} findings, {row['n_cases']} cases: {'; '.join(cells)}"
 
 
 def write_predictions(path: Path, test: Mapping, *, classes: Sequence[str]) -> None:

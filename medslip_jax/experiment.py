@@ -6,6 +6,7 @@ whose docstrings explain them.
 """
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,7 @@ def default_config() -> ConfigDict:
       seed: root of every random stream: initial values, dropout, negatives, shuffling, augmentation.
       num_epochs, num_steps: length of the run; num_steps, if above 0, wins.
       data.name, data.dir: what was built (`medslip data build NAME --out DIR`) and where.
+      data.train_images, books.sha256: filled in by a run, so that a resume sees if data or tables have changed.
       data.batch_size: images of a step over all devices. data.image_size: side in pixels.
       data.workers, data.threads: processes (0: none) and threads that decode and augment.
       books.path: text tables ("" = the shipped MiniLM ones). books.tables: "as_is" or "centred".
@@ -43,13 +45,13 @@ def default_config() -> ConfigDict:
     config.num_epochs = 100
     config.num_steps = 0
     config.data = ConfigDict(
-        {"name": "", "dir": "data", "batch_size": 64, "image_size": 224, "workers": 0, "threads": 2}
+        {"name": "", "dir": "data", "train_images": 0, "batch_size": 64, "image_size": 224, "workers": 0, "threads": 2}
     )
     config.data.augment = _section(AugmentConfig)
     config.model = _section(MeDSLIPConfig)
     config.loss = _section(LossConfig)
     config.optim = _section(OptimConfig)
-    config.books = ConfigDict({"path": "", "tables": "as_is"})
+    config.books = ConfigDict({"path": "", "tables": "as_is", "sha256": ""})
     config.mesh = ConfigDict({"fsdp": 1})
     config.log_every, config.eval_every, config.save_every, config.keep = 50, 1000, 1000, 2
     config.eval = ConfigDict({"batch_size": 64, "images": 0, "classes": (), "focal": ()})
@@ -86,12 +88,14 @@ def load_config(argv: list[str]) -> ConfigDict:
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=["medslip", *argv])
     try:
-        values(["medslip", *argv])
+        extra = values(["medslip", *argv])[1:]
         config = values.config
         # A file that cannot be read comes back as an object that fails when it is used.
         config = config if config is None else config.copy_and_resolve_references()
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+    except (flags.Error, AttributeError, ImportError, KeyError, OSError, SyntaxError, TypeError, ValueError) as error:
         raise InputError(" ".join(str(error).split())) from error
+    if extra:
+        raise InputError(f"not understood: {' '.join(extra)}; values are set with --config.key=value")
     if config is None:
         raise InputError("--config FILE is missing, for example --config configs/phantom.py")
     return config
@@ -130,14 +134,21 @@ def augment_config(config: ConfigDict) -> AugmentConfig:
 
 
 def books(config: ConfigDict) -> TextBooks:
-    """The text tables of a run; `InputError` if their width is not model.text_dim."""
+    """The text tables of a run; `InputError` if their width is not model.text_dim or they changed since training."""
     tables = prepared(load_books(config.books.path or None), text_tables=config.books.tables)
     if tables.width != config.model.text_dim:
         raise InputError(
             f"model.text_dim={config.model.text_dim}, but the text tables "
             f"{config.books.path or '(shipped)'} are {tables.width} wide; set --config.model.text_dim={tables.width}"
         )
+    if config.books.sha256 not in ("", books_hash(tables)):
+        raise InputError(f"the text tables {config.books.path or '(shipped)'} are not those of the training run")
     return tables
+
+
+def books_hash(tables: TextBooks) -> str:
+    """sha256 of both tables' bytes."""
+    return hashlib.sha256(tables.pathology.tobytes() + tables.anatomy.tobytes()).hexdigest()
 
 
 def _build(dataclass: type, section: Mapping, name: str):

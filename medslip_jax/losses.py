@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Int8, PRNGKeyArray
 
+from medslip_jax.errors import InputError, check_choices
+
 NUM_NEGATIVES = 7
 
 
@@ -23,8 +25,9 @@ class LossConfig:
       exist_weight: weight of the existence terms.
       alpha: weight of ProtoCL.
       beta: weight of ICL.
-      similarity: of ProtoCL and ICL: "dot" as released, or "cosine", which divides each vector by its length and
-        the product by `temperature`; keeps the first steps of a run from scratch from being spent on lengths.
+      similarity: of ProtoCL and ICL: "dot" as released, or "cosine", which divides each vector and table row by its
+        length and the product by `temperature` (a prototype is then the mean of unit rows); keeps the first steps
+        of a run from scratch from being spent on lengths.
       temperature: of "cosine"; unused with "dot".
       exclude_classes: pathology indices left out of the pathology existence and ProtoCL terms.
     """
@@ -35,6 +38,11 @@ class LossConfig:
     similarity: Literal["dot", "cosine"] = "dot"
     temperature: float = 0.1
     exclude_classes: tuple[int, ...] = ()
+
+    def __post_init__(self):
+        check_choices(self, section="loss")
+        if self.temperature <= 0:
+            raise InputError(f"loss.temperature={self.temperature}: must be above 0")
 
 
 def existence_labels(matrix: Int8[Array, "b a p"], *, axis: int) -> Int8[Array, "b q"]:
@@ -119,8 +127,8 @@ def icl(
 def _similarity(equation: str, x: Array, y: Array, config: LossConfig) -> Array:
     if config.similarity == "cosine":
         x, y = (v * jax.lax.rsqrt(jnp.square(v).sum(-1, keepdims=True) + 1e-6) for v in (x, y))
-        return jnp.einsum(equation, x, y) / config.temperature
-    return jnp.einsum(equation, x, y)
+        return jnp.einsum(equation, x, y, precision=jax.lax.Precision.HIGHEST) / config.temperature
+    return jnp.einsum(equation, x, y, precision=jax.lax.Precision.HIGHEST)
 
 
 def medslip_loss(

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from medslip_jax.errors import check_choices
+
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig:
@@ -23,7 +25,8 @@ class OptimConfig:
       eps: AdamW's epsilon, added outside the square root.
       weight_decay: on tensors of two or more dimensions only: not on biases and norms.
       clip_norm: global gradient norm limit; 0 switches it off (released).
-      ema_decay: of the moving average of parameters that evaluation uses; 0 switches it off (released).
+      ema_decay: of the moving average of parameters and batch statistics that evaluation uses; 0 switches it off
+        (released).
     """
 
     schedule: Literal["released", "warmup_cosine"] = "released"
@@ -36,6 +39,9 @@ class OptimConfig:
     weight_decay: float = 0.02
     clip_norm: float = 0.0
     ema_decay: float = 0.0
+
+    def __post_init__(self):
+        check_choices(self, section="optim")
 
 
 def released_schedule(steps_per_epoch: int, *, epochs: int = 100, peak: float = 1e-4) -> optax.Schedule:
@@ -87,7 +93,7 @@ def make_optimizer(config: OptimConfig, schedule: optax.Schedule) -> optax.Gradi
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw) if config.clip_norm else adamw
 
 
-def update_ema(ema, params, *, decay: float, step):
+def update_ema(ema, values, *, decay: float, step):
     """Moving average with a warm start: the effective decay is min(decay, (1 + step) / (10 + step))."""
     decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda e, p: e + (1 - decay) * (p - e), ema, params)
+    return jax.tree.map(lambda e, v: e + (1 - decay) * (v - e), ema, values)

@@ -12,9 +12,9 @@ from data_pipelines.datasets import open_split
 from data_pipelines.loader import Loader
 from medslip_jax import experiment, sharding
 from medslip_jax.metrics.classification import classification_report
-from medslip_jax.scoring import score
+from medslip_jax.scoring import jit_score_step, score
 from medslip_jax.train_loop import train
-from medslip_jax.train_step import Trainer, TrainState, eval_variables, jit_eval_step
+from medslip_jax.train_step import Trainer, TrainState, eval_variables
 from medslip_jax.vocabulary import PATHOLOGIES, pathology_index
 
 
@@ -33,14 +33,16 @@ def pretrain(config: ConfigDict, *, workdir: str | Path, stop_after: int | None 
     data_dir = experiment.require_built(config)
     augment = experiment.augment_config(config)
     mesh = sharding.make_mesh(fsdp=config.mesh.fsdp)
-    sharding.check_batch_size(mesh, config.data.batch_size)
+    sharding.check_batch_size(mesh, config.data.batch_size, key="data.batch_size")
+    sharding.check_batch_size(mesh, config.eval.batch_size, key="eval.batch_size")
     source = open_split(data_dir, config.data.name, "train")
+    config = config.copy_and_resolve_references()
+    config.data.train_images, config.books.sha256 = len(source), experiment.books_hash(experiment.books(config))
     trainer = make_trainer(config, num_images=len(source))
     loader = Loader(source, train=True, augment=augment, seed=config.seed, **loader_options(config))
-    print(
-        f"{len(source)} images, {trainer.num_steps} steps of {config.data.batch_size} on {mesh.size} "
-        f"{jax.devices()[0].platform} device(s); workdir {workdir}"
-    )
+    if jax.process_index() == 0:
+        devices = f"{mesh.size} {jax.devices()[0].platform} device(s)"
+        print(f"{len(source)} images, {trainer.num_steps} steps of {config.data.batch_size} on {devices}; {workdir}")
     validation = open_split(data_dir, config.data.name, "validation")
     return train(
         trainer,
@@ -88,7 +90,9 @@ def make_validation(config: ConfigDict, trainer: Trainer, source, mesh: Mesh) ->
       source: the validation records.
       mesh: where the scores are computed.
     """
-    step = jit_eval_step(trainer, mesh)
+    step = jit_score_step(trainer, mesh)
+    columns = [pathology_index(name) for name in config.eval.classes] or range(len(PATHOLOGIES))
+    names = [PATHOLOGIES[i] for i in columns]
     rows = range(min(len(source), config.eval.images or len(source)))
     loader = Loader(
         [source[i] for i in rows] if len(rows) < len(source) else source,
@@ -98,8 +102,7 @@ def make_validation(config: ConfigDict, trainer: Trainer, source, mesh: Mesh) ->
 
     def validate(state: TrainState) -> dict[str, float]:
         scores = score(step, eval_variables(state), loader, mesh=mesh)
-        columns = [pathology_index(name) for name in config.eval.classes] or range(len(PATHOLOGIES))
-        names = [PATHOLOGIES[i] for i in columns]
+        loader.close()
         report = classification_report(
             scores["pathology"][:, columns], labels=scores["labels"][:, columns], names=names
         )

@@ -56,9 +56,10 @@ def state_sharding(mesh: Mesh, tree):
     return jax.tree.map(rule, tree)
 
 
-def check_batch_size(mesh: Mesh, batch_size: int) -> None:
-    if batch_size % mesh.size:
-        raise InputError(f"data.batch_size={batch_size} must be a multiple of the {mesh.size} devices")
+def check_batch_size(mesh: Mesh, batch_size: int, *, key: str) -> None:
+    """`InputError` naming the config key unless every device gets the same number of images, at least one."""
+    if batch_size < 1 or batch_size % mesh.size:
+        raise InputError(f"{key}={batch_size} must be a positive multiple of the {mesh.size} device(s)")
 
 
 def put_batch(mesh: Mesh, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:

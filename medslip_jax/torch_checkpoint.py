@@ -164,7 +164,9 @@ def from_torch(state: Mapping[str, np.ndarray], config: MeDSLIPConfig = MeDSLIPC
       InputError: missing or unexpected keys, a shape that `config` does not give, or the two copies of the shared
         LayerNorm differing; the message lists them.
     """
-    state = {_canonical(name): np.asarray(array) for name, array in state.items()}
+    given, state = state, {_canonical(name): np.asarray(array) for name, array in state.items()}
+    if len(state) != len(given):
+        raise InputError("PyTorch state_dict: some tensors are there twice, with and without `module.` or an old name")
     table = rules(config)
     _account(have=state.keys(), want={rule.torch for rule in table}, where="PyTorch state_dict")
     shapes = _expected_shapes(config)

@@ -41,7 +41,7 @@ def train(
       workdir: metrics and checkpoints go here.
       mesh: where the steps run.
       validate: state -> numbers to log; called every `eval_every` steps and at the end.
-      stop_after: ends after this many steps in all, with a checkpoint, as a preemption would.
+      stop_after: ends after this many steps in all, with a checkpoint.
 
     Returns:
       The last state.
@@ -51,21 +51,25 @@ def train(
     """
     init = jit_init(trainer, mesh, image_size=config.data.image_size)
     checkpoints = Checkpoints(workdir, keep=config.keep)
-    state, start = _restore_or_init(checkpoints, init, loader, config)
+    restored = _restore(checkpoints, init, mesh, config)
+    state, start = restored["state"], restored["step"]
     step_fn = jit_train_step(trainer, mesh, state)
     last = trainer.num_steps if stop_after is None else min(stop_after, trainer.num_steps)
     writers = Writers(workdir, num_steps=trainer.num_steps, first_step=start, enabled=jax.process_index() == 0)
-    log = _LateMetrics(writers, config, images_per_step=config.data.batch_size)
+    log = _LateMetrics(writers, config, num_steps=trainer.num_steps, window=restored["window"])
+    loader.set_state(restored["loader"])
     try:
         for step in range(start, last + 1):
-            due = _due(step, start=start, end=last, config=config)
+            due = _due(step, start=start, stop=last, num_steps=trainer.num_steps, config=config)
             if due["eval"] and validate is not None:
                 log.flush()
                 writers.write(step, validate(state))
             if due["save"]:
-                # A state after a bad step must not replace a good checkpoint, so its loss is read first.
+                # A state after a bad step must not replace a good checkpoint, so its metrics are read first.
                 log.flush()
-                checkpoints.save(state, step=step, loader_state=loader.get_state(), config=config)
+                checkpoints.save(state, step=step, loader_state=loader.get_state() | log.state(), config=config)
+            if any(due.values()):
+                writers.restart_clock(step)
             if step == last:
                 break
             batch = sharding.put_batch(mesh, next(loader))
@@ -79,34 +83,41 @@ def train(
     return state
 
 
-def _restore_or_init(checkpoints: Checkpoints, init: Callable, loader: Loader, config: ConfigDict):
+def _restore(checkpoints: Checkpoints, init: Callable, mesh: jax.sharding.Mesh, config: ConfigDict) -> dict:
+    """{"state", "step", "loader", "window"} of the newest checkpoint, or of a run that starts."""
     if checkpoints.latest() is None:
-        return init(), 0
-    placement = init.lower().compile().output_shardings
+        return {"state": init(), "step": 0, "loader": {"batch": 0}, "window": {}}
+    shapes = jax.eval_shape(init)
     template = jax.tree.map(
-        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), jax.eval_shape(init), placement
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, sharding.state_sharding(mesh, shapes)
     )
     restored = checkpoints.restore(template, config=config)
-    loader.set_state(restored["loader"])
-    return restored["state"], restored["step"]
+    return restored | {"window": restored["loader"].pop("window", {})}
 
 
-def _due(step: int, *, start: int, end: int, config: ConfigDict) -> dict[str, bool]:
-    """Evaluations and saves fall on multiples and on the end, not on the step that a run starts from."""
+def _due(step: int, *, start: int, stop: int, num_steps: int, config: ConfigDict) -> dict[str, bool]:
+    """Both fall on multiples and on the run's end, saving also on an early stop; neither on the step it starts from."""
 
-    def at(every: int) -> bool:
-        return step > start and (step == end or (every > 0 and step % every == 0))
+    def at(every: int, ends: set[int]) -> bool:
+        return step > start and (step in ends or (every > 0 and step % every == 0))
 
-    return {"eval": at(config.eval_every), "save": at(config.save_every)}
+    return {"eval": at(config.eval_every, {num_steps}), "save": at(config.save_every, {num_steps, stop})}
 
 
 class _LateMetrics:
     """Reads each step's metrics one step late, so that the device never waits for the host."""
 
-    def __init__(self, writers: Writers, config: ConfigDict, *, images_per_step: int):
-        self._writers, self._every, self._images = writers, config.log_every, images_per_step
+    def __init__(self, writers: Writers, config: ConfigDict, *, num_steps: int, window: Mapping):
+        self._writers, self._every, self._images = writers, config.log_every, config.data.batch_size
+        self._num_steps = num_steps
         self._pending: tuple[int, Mapping] | None = None
+        self._first = True
         self._means = Means()
+        self._means.restore(window)
+
+    def state(self) -> dict:
+        """The unfinished window of means, so that a resumed run logs the rows of the uninterrupted one."""
+        return {"window": self._means.state()}
 
     def push(self, step: int, metrics: Mapping) -> None:
         self.flush()
@@ -118,13 +129,17 @@ class _LateMetrics:
         step, metrics = self._pending
         self._pending = None
         values = {name: float(np.asarray(v)) for name, v in jax.device_get(metrics).items()}
-        if not math.isfinite(values["loss"]):
-            bad = ", ".join(f"{name}={v}" for name, v in values.items() if not math.isfinite(v))
+        # A finite loss can come with an infinite gradient, and then the parameters are already lost.
+        bad = ", ".join(f"{name}={v}" for name, v in values.items() if not math.isfinite(v))
+        if bad:
             raise InputError(
-                f"step {step}: the loss is not finite ({bad}); nothing was saved since; "
+                f"step {step}: the loss or its gradient is not finite ({bad}); nothing was saved since; "
                 "try a lower --config.optim.learning_rate or --config.optim.clip_norm=1"
             )
+        if self._first:
+            self._first = False
+            self._writers.restart_clock(step)
         self._means.add(values)
         self._writers.advance(values["loss"])
-        if step % max(self._every, 1) == 0:
+        if step == self._num_steps or (self._every and step % self._every == 0):
             self._writers.write(step, self._means.pop(), images_per_step=self._images)

@@ -22,7 +22,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class TrainState(struct.PyTreeNode):
-    """All that a step reads and writes. `ema` is None unless `OptimConfig.ema_decay` is set."""
+    """All that a step reads and writes. `ema`, {"params", "batch_stats"}, is None unless `ema_decay` is set."""
 
     step: Array
     params: dict
@@ -84,7 +84,7 @@ def init_state(trainer: Trainer, *, image_size: int) -> TrainState:
         params=params,
         batch_stats=variables["batch_stats"],
         opt_state=trainer.optimizer.init(params),
-        ema=jax.tree.map(jnp.copy, params) if trainer.optim.ema_decay else None,
+        ema=jax.tree.map(jnp.copy, dict(variables)) if trainer.optim.ema_decay else None,
     )
 
 
@@ -112,13 +112,13 @@ def train_step(trainer: Trainer, state: TrainState, batch: Mapping[str, Array]) 
     (total, (terms, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     updates, opt_state = trainer.optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    decay = trainer.optim.ema_decay
+    decay, averaged = trainer.optim.ema_decay, {"params": params, "batch_stats": batch_stats}
     state_after = TrainState(
         step=state.step + 1,
         params=params,
         batch_stats=batch_stats,
         opt_state=opt_state,
-        ema=update_ema(state.ema, params, decay=decay, step=state.step) if decay else None,
+        ema=update_ema(state.ema, averaged, decay=decay, step=state.step) if decay else None,
     )
     metrics = {
         "loss": total,
@@ -143,8 +143,8 @@ def eval_step(trainer: Trainer, variables: Mapping, batch: Mapping[str, Array]) 
 
 
 def eval_variables(state: TrainState) -> dict[str, dict]:
-    """What evaluation runs: the averaged parameters if there are any."""
-    return {"params": state.params if state.ema is None else state.ema, "batch_stats": state.batch_stats}
+    """What evaluation runs: the averages if there are any."""
+    return {"params": state.params, "batch_stats": state.batch_stats} if state.ema is None else state.ema
 
 
 def jit_init(trainer: Trainer, mesh: Mesh, *, image_size: int) -> Callable[[], TrainState]:
@@ -161,13 +161,4 @@ def jit_train_step(trainer: Trainer, mesh: Mesh, state: TrainState) -> Callable:
         in_shardings=(placement, sharding.batch_sharding(mesh)),
         out_shardings=(placement, sharding.replicated(mesh)),
         donate_argnums=0,
-    )
-
-
-def jit_eval_step(trainer: Trainer, mesh: Mesh) -> Callable:
-    """`eval_step` over the mesh; results are replicated, so that every host can read all of them."""
-    return jax.jit(
-        functools.partial(eval_step, trainer),
-        in_shardings=(None, sharding.batch_sharding(mesh)),
-        out_shardings=sharding.replicated(mesh),
     )

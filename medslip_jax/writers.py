@@ -22,6 +22,17 @@ class Means:
             one = clu_metrics.Average(total=np.float64(value), count=np.int64(1))
             self._averages[name] = self._averages[name].merge(one) if name in self._averages else one
 
+    def state(self) -> dict[str, list[float]]:
+        """{name: [total, count]}, for a checkpoint in the middle of a window."""
+        return {name: [float(a.total), int(a.count)] for name, a in self._averages.items()}
+
+    def restore(self, state: Mapping[str, list[float]]) -> None:
+        """Goes on from what `state` gave."""
+        self._averages = {
+            name: clu_metrics.Average(total=np.float64(total), count=np.int64(count))
+            for name, (total, count) in state.items()
+        }
+
     def pop(self) -> dict[str, float]:
         """The means so far; starts anew."""
         means = {name: float(average.compute()) for name, average in self._averages.items()}
@@ -56,7 +67,7 @@ class Writers:
             file = Path(workdir) / "metrics.jsonl"
             _drop_after(file, first_step)
             self._lines = file.open("a", encoding="utf-8")
-            self._board = SummaryWriter(str(workdir), purge_step=first_step)
+            self._board = SummaryWriter(str(workdir), purge_step=first_step + 1)
 
     def advance(self, loss: float) -> None:
         """One step done; moves the bar."""
@@ -72,16 +83,15 @@ class Writers:
             self._since = (now, step)
         if not self._enabled:
             return
-        self._lines.write(json.dumps({"step": step, **values}) + "\n")
+        self._lines.write(json.dumps({"step": step, **values}, allow_nan=False) + "\n")
         self._lines.flush()
         for name, value in values.items():
             if isinstance(value, int | float):
                 self._board.add_scalar(name, value, step)
 
-    def note(self, text: str) -> None:
-        """A line above the progress bar."""
-        if self._enabled:
-            tqdm.write(text)
+    def restart_clock(self, step: int) -> None:
+        """The rate counts from here: what came before was compiling, validating or saving."""
+        self._since = (time.monotonic(), step)
 
     def close(self) -> None:
         self._bar.close()
@@ -90,11 +100,19 @@ class Writers:
             self._board.close()
 
 
+def _step(line: str) -> float:
+    """The step of a line; infinite for one that was cut off when the process died."""
+    try:
+        return json.loads(line)["step"]
+    except ValueError:
+        return float("inf")
+
+
 def _drop_after(file: Path, step: int) -> None:
     if not file.exists():
         return
     lines = file.read_text(encoding="utf-8").splitlines()
-    kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+    kept = [line for line in lines if _step(line) <= step]
     temporary = file.with_name(file.name + ".tmp")
     temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
     temporary.rename(file)

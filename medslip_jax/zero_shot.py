@@ -5,7 +5,6 @@ A scored split is what `scoring.score` gives, with the source's identifiers and 
 
 from collections.abc import Mapping, Sequence
 
-import cv2
 import numpy as np
 
 from medslip_jax.errors import InputError
@@ -121,7 +120,7 @@ def ground(
             weight = attention_grids(test["anatomy_map"][cases["index"]])
             weighted = grounding_report(maps * weight, targets=cases["targets"])
             sections[name]["anatomy_weighted"] = {k: v for k, v in weighted.items() if k != "per_image"}
-        pooled.append((name, cases["index"], protocols[0]["per_image"], weighted))
+        pooled.append((name, cases["index"], protocols[0], weighted))
     return {
         "size": GROUNDING_SIZE,
         "truth": "boxes",
@@ -146,11 +145,6 @@ def attention_grids(maps: np.ndarray) -> np.ndarray:
     """(n, patches) -> (n, side, side); the grid of a square image is square."""
     side = round(maps.shape[-1] ** 0.5)
     return maps.reshape(*maps.shape[:-1], side, side)
-
-
-def mask_image(data: bytes) -> np.ndarray:
-    """PNG bytes of an annotation's mask -> bool H x W."""
-    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) > 127
 
 
 def _protocols(maps: np.ndarray, targets: np.ndarray, validation_threshold: float | None) -> list[dict]:
@@ -185,7 +179,7 @@ def _pooled(cases: list, test: Mapping, *, focal: Sequence[str], resamples: int,
         if not chosen:
             continue
         values = {
-            key: np.concatenate([np.asarray(c[2][key], np.float64) for c in chosen])
+            key: np.concatenate([np.asarray(c[2]["per_image"][key], np.float64) for c in chosen])
             for key in ("pointing_pixel", "pointing_cell", "iou", "dice")
         }
         if all(c[3] is not None for c in chosen):
@@ -198,6 +192,10 @@ def _pooled(cases: list, test: Mapping, *, focal: Sequence[str], resamples: int,
             "classes": [c[0] for c in chosen],
             "n_cases": len(patients),
             "means": {key: float(v.mean()) for key, v in values.items()},
+            "chance": {
+                key: float(np.average([c[2][key] for c in chosen], weights=[len(c[1]) for c in chosen]))
+                for key in ("chance_pixel", "chance_cell")
+            },
             "intervals": intervals["means"],
         }
     return sections

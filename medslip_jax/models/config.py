@@ -1,9 +1,9 @@
 """What a MeDSLIP model is made of: one frozen, hashable record, checked when it is made."""
 
 import dataclasses
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Literal
 
-from medslip_jax.errors import InputError
+from medslip_jax.errors import InputError, check_choices
 
 Backbone = Literal["resnet50", "resnet18"]
 MaskActivation = Literal["none", "sigmoid", "off"]
@@ -53,12 +53,10 @@ class MeDSLIPConfig:
     dtype: DType = "float32"
 
     def __post_init__(self):
-        for name, kind in get_type_hints(type(self)).items():
-            value = getattr(self, name)
-            if get_origin(kind) is Literal and value not in get_args(kind):
-                raise InputError(f"model.{name}={value!r}: must be one of {', '.join(get_args(kind))}")
-            if kind is int and value < 1:
-                raise InputError(f"model.{name}={value!r}: must be at least 1")
+        check_choices(self, section="model")
+        for field in dataclasses.fields(self):
+            if field.type is int and getattr(self, field.name) < 1:
+                raise InputError(f"model.{field.name}={getattr(self, field.name)!r}: must be at least 1")
         if self.embed_dim % self.decoder_heads:
             raise InputError(
                 f"model.decoder_heads={self.decoder_heads} does not divide model.embed_dim={self.embed_dim}"

@@ -66,7 +66,7 @@ class MeDSLIP(nn.Module):
                 )
             queries = jnp.broadcast_to(queries[None], (image.shape[0], *queries.shape))
             decoded = QueryDecoder(c, name=f"decoder_{name}")(queries, patches, train=train)
-            features = jnp.asarray(norm(decoded["features"]), jnp.float32)
+            features = norm(jnp.asarray(decoded["features"], jnp.float32))
             out[name] = {
                 "patches": jnp.asarray(patches, jnp.float32),
                 "features": features,

@@ -10,7 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from medslip_jax.models.config import MeDSLIPConfig
-from medslip_jax.models.layers import Linear
+from medslip_jax.models.layers import Linear, precision
 
 
 class LayerNorm(nn.Module):
@@ -38,10 +38,10 @@ class Attention(nn.Module):
 
         q = project("query", query) * head_dim**-0.5
         k, v = project("key", memory), project("value", memory)
-        scores = jnp.einsum("bqhk,bnhk->bhqn", q, k, preferred_element_type=jnp.float32)
+        scores = jnp.einsum("bqhk,bnhk->bhqn", q, k, preferred_element_type=jnp.float32, precision=precision(c.dtype))
         weights = jax.nn.softmax(scores, axis=-1)
         dropped = nn.Dropout(c.dropout)(weights, deterministic=not train)
-        mixed = jnp.einsum("bhqn,bnhk->bqhk", jnp.asarray(dropped, v.dtype), v)
+        mixed = jnp.einsum("bhqn,bnhk->bqhk", jnp.asarray(dropped, v.dtype), v, precision=precision(c.dtype))
         mixed = mixed.reshape(*mixed.shape[:2], c.embed_dim)
         return {
             "output": Linear(c.embed_dim, c.linear_init, "zeros", c.dtype, name="out")(mixed),

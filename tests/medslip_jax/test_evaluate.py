@@ -92,6 +92,11 @@ def test_unknown_split(run, tmp_path, capsys):
     assert "no split 'tset'" in capsys.readouterr().err
 
 
+def test_thresholds_never_come_from_the_judged_split(run, tmp_path, capsys):
+    assert cli.main(["evaluate", f"--checkpoint={run}", f"--out={tmp_path}", "--split=validation"]) == 2
+    assert "--threshold_split validation is the judged split" in capsys.readouterr().err
+
+
 def _split(labels, maps, annotations):
     n = len(labels)
     return {

@@ -77,6 +77,7 @@ def test_parse_arg_errors(arg, message):
         ([f"--config={CONFIGS[0].parent / 'phantom.py'}", "--config.optim.learning_rat=1"], "learning_rat"),
         ([f"--config={CONFIGS[0].parent / 'phantom.py'}", "--config.num_steps=many"], "num_steps|many"),
         ([f"--config={CONFIGS[0].parent / 'phantom.py'}", "--wrong=1"], "wrong"),
+        ([f"--config={CONFIGS[0].parent / 'phantom.py'}", "config.num_steps=9"], "not understood: config.num_steps=9"),
     ],
 )
 def test_load_config_errors_are_one_line(argv, message):
@@ -90,6 +91,29 @@ def test_sections_refuse_wrong_values():
     config.model.backbone = "resnet101"
     with pytest.raises(InputError, match=r"model\.backbone='resnet101': must be one of resnet50, resnet18"):
         experiment.model_config(config)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "build"),
+    [
+        ("loss.similarity", "cosin", experiment.loss_config),
+        ("loss.temperature", 0.0, experiment.loss_config),
+        ("optim.schedule", "relased", experiment.optim_config),
+        ("data.augment.flip", "sides", experiment.augment_config),
+    ],
+)
+def test_misspelt_options_do_not_choose_another(key, value, build):
+    config = experiment.default_config()
+    with config.ignore_type():
+        config.update_from_flattened_dict({key: value})
+    with pytest.raises(InputError, match=key.split(".")[-1]):
+        build(config)
+
+
+def test_config_file_with_an_error_is_one_line(tmp_path):
+    (tmp_path / "broken.py").write_text("def get_config(:\n")
+    with pytest.raises(InputError, match="invalid syntax"):
+        experiment.load_config([f"--config={tmp_path / 'broken.py'}"])
 
 
 def test_excluded_classes_are_names_in_a_config():

@@ -31,8 +31,19 @@ losses = []
 for i in range(5):
     state, metrics = step(state, sharding.put_batch(mesh, synthetic_batch(16, image_size=32, seed=i)))
     losses.append(float(metrics["loss"]))
+
+import numpy as np
+from medslip_jax.scoring import jit_score_step, score
+rows = np.arange(24)
+known = {"index": rows, "valid": rows < 20, "labels": np.zeros((24, 75), np.int8)}
+full = synthetic_batch(24, image_size=32) | known
+loader = [{key: value[i : i + 8] for key, value in full.items()} for i in (0, 8, 16)]
+variables = {"params": state.params, "batch_stats": state.batch_stats}
+scores = score(jit_score_step(trainer, mesh, map_classes=[3]), variables, loader, mesh=mesh)
+assert scores["index"].tolist() == list(range(20)) and (scores["matrix"] == full["matrix"][:20]).all()
 split = sum(not leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state.params))
-print(json.dumps({"devices": mesh.size, "losses": losses, "split": split}))
+checks = {name: scores[name].sum(axis=0).ravel()[:20].tolist() for name in ("pathology", "anatomy", "pathology_map")}
+print(json.dumps({"devices": mesh.size, "losses": losses, "split": split, "scores": checks}))
 """
 
 
@@ -64,6 +75,8 @@ def test_eight_devices_give_the_losses_of_one(one_device, fsdp):
     assert eight["devices"] == 8
     assert (eight["split"] > 0) == (fsdp > 1)
     np.testing.assert_allclose(eight["losses"], one_device["losses"], rtol=1e-5)
+    for name, sums in one_device["scores"].items():
+        np.testing.assert_allclose(eight["scores"][name], sums, rtol=1e-3, err_msg=name)
 
 
 def test_parameter_rule():
@@ -83,5 +96,5 @@ def test_mesh_and_batch_errors():
     with pytest.raises(InputError, match=r"mesh\.fsdp=3 does not divide"):
         sharding.make_mesh(fsdp=3)
     mesh = jax.sharding.AbstractMesh((2, 4), sharding.AXES)
-    with pytest.raises(InputError, match=r"data\.batch_size=12 must be a multiple of the 8 devices"):
-        sharding.check_batch_size(mesh, 12)
+    with pytest.raises(InputError, match=r"data\.batch_size=12 must be a positive multiple of the 8"):
+        sharding.check_batch_size(mesh, 12, key="data.batch_size")

@@ -82,9 +82,10 @@ def _without(state, name):
             lambda s: s | {"mask_generator.bias": np.zeros(7)},
             r"mask_generator.bias \(7,\), expected \(1024,\)",
         ),
+        (lambda s: s | {"module.cl_fc_anatomy.bias": np.ones(768)}, "there twice"),
         (lambda s: s | {"decoder_anatomy.norm.bias": np.ones(256)}, "decoder_anatomy.norm.bias differs"),
     ],
-    ids=["missing", "unexpected", "shape", "shared norm"],
+    ids=["missing", "unexpected", "shape", "twice", "shared norm"],
 )
 def test_strict(released, change, message):
     with pytest.raises(InputError, match=message):
