@@ -40,7 +40,7 @@ def write_report(marks: Sequence[Mark], dice: Dice) -> Written:
         sentences += _tell(name, [mark for mark in marks if mark.pathology == name], dice)
     absent = [name for name in PLACES if name not in present]
     sentences += _deny(absent, dice)
-    sentences += _deny_somewhere(marks, dice)
+    sentences += _deny_somewhere(marks, mentioned, dice)
     sentences += _normal(present, dice)
     sentences += _hedge(mentioned, sentences, dice)
     if not sentences:
@@ -111,14 +111,21 @@ def _listed(terms: Sequence[str]) -> str:
     return terms[0] if len(terms) == 1 else ", ".join(terms[:-1]) + " or " + terms[-1]
 
 
-def _deny_somewhere(marks: Sequence[Mark], dice: Dice) -> list[Sentence]:
-    """Says of a place on one side what is absent from that whole side, whatever the other side shows."""
+def _deny_somewhere(marks: Sequence[Mark], mentioned: frozenset[str], dice: Dice) -> list[Sentence]:
+    """Says of a place on one side what is absent from that whole side, whatever the other side shows.
+
+    Never of a finding that is drawn but goes unmentioned: denied here and told nowhere, it would read as absent
+    from the whole image.
+    """
     sentences = []
+    unmentioned = {mark.pathology for mark in marks} - mentioned
     for _ in range(dice.integer(0, 2)):
         name = dice.pick(wording.DENIED_SOMEWHERE)
         anatomy = dice.pick([place for place in PLACES[name] if place in wording.SIDED])
         side = wording.SIDED[anatomy]
-        if any(m.pathology == name and wording.SIDED.get(m.anatomy, side) == side for m in marks):
+        if name in unmentioned or any(
+            m.pathology == name and wording.SIDED.get(m.anatomy, side) == side for m in marks
+        ):
             continue
         text = dice.pick(wording.DENIED_THERE[name]).format(noun=dice.pick(wording.NOUNS[anatomy]), side=side)
         sentences.append(Sentence(wording.SECTION[name], _capital(text), ((anatomy, name, False),)))

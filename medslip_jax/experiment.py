@@ -36,7 +36,7 @@ def default_config() -> ConfigDict:
       books.path: text tables ("" = the shipped MiniLM ones). books.tables: "as_is" or "centred".
       mesh.fsdp: devices that share one copy of the parameters; 1 = data parallel.
       log_every, eval_every, save_every: in steps; 0 = at the end only. keep: checkpoints kept.
-      eval.batch_size: of validation. eval.images: validation images at most; 0 = all.
+      eval.batch_size: of validation. eval.images: validation images at most, evenly spaced; 0 = all.
       eval.classes: pathologies of the validation AUROC; () = all that have labels.
       eval.focal: pathologies whose pointing game `medslip evaluate` also averages, the small ones.
     """

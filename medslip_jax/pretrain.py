@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -93,7 +94,9 @@ def make_validation(config: ConfigDict, trainer: Trainer, source, mesh: Mesh) ->
     step = jit_score_step(trainer, mesh)
     columns = [pathology_index(name) for name in config.eval.classes] or range(len(PATHOLOGIES))
     names = [PATHOLOGIES[i] for i in columns]
-    rows = range(min(len(source), config.eval.images or len(source)))
+    # Evenly spaced, as a data set may be stored in the order of its sources or classes.
+    rows = np.linspace(0, len(source), config.eval.images or len(source), endpoint=False).astype(int)
+    rows = np.unique(rows).tolist()
     loader = Loader(
         [source[i] for i in rows] if len(rows) < len(source) else source,
         train=False,
