@@ -16,6 +16,8 @@ from medslip_jax.errors import InputError
 
 _JPEG_START, _JPEG_END, _PNG_START, _PNG_END = b"\xff\xd8\xff", b"\xff\xd9", b"\x89PNG\r\n\x1a\n", b"IEND"
 SIXTEEN_BIT = ("full", "stretch")
+# A radiograph is far from it; a strip of two pixels, scaled up, would not fit into memory or a JPEG (65500 pixels).
+_MAX_ASPECT = 16
 
 
 def read_grey(source: str | Path | bytes, *, name: str = "", sixteen_bit: str = "full") -> np.ndarray:
@@ -38,7 +40,7 @@ def read_grey(source: str | Path | bytes, *, name: str = "", sixteen_bit: str = 
     if sixteen_bit not in SIXTEEN_BIT:
         raise InputError(f"sixteen_bit={sixteen_bit!r}: one of {', '.join(SIXTEEN_BIT)}")
     name = name or ("image" if isinstance(source, bytes) else str(source))
-    data = source if isinstance(source, bytes) else _read_bytes(Path(source), name)
+    data = source if isinstance(source, bytes) else read_bytes(source, name=name)
     if data[128:132] == b"DICM":
         return _read_dicom(data, name)
     try:
@@ -57,6 +59,18 @@ def read_grey(source: str | Path | bytes, *, name: str = "", sixteen_bit: str = 
         raise InputError(f"{name}: not a readable JPEG, PNG or DICOM image ({_first_line(error)})") from error
 
 
+def read_bytes(path: str | Path, *, name: str = "") -> bytes:
+    """The bytes of a file; `InputError` with `name` (the path by default) if it cannot be read or is empty."""
+    name = name or str(path)
+    try:
+        data = Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise InputError(f"{name}: cannot read the image ({getattr(error, 'strerror', None) or error})") from error
+    if not data:
+        raise InputError(f"{name}: the image file is empty")
+    return data
+
+
 def decode_grey(data: bytes, *, name: str) -> np.ndarray:
     """Bytes of a stored grey JPEG or PNG -> uint8 (H, W); `InputError` naming `name` if damaged.
 
@@ -73,20 +87,34 @@ def decode_grey(data: bytes, *, name: str) -> np.ndarray:
 
 
 def encode_grey(image: np.ndarray, *, quality: int = 95, kind: str = "jpeg") -> bytes:
-    """uint8 (H, W) -> JPEG bytes of that quality (1 .. 100), or lossless PNG bytes with kind="png"."""
+    """uint8 (H, W) -> JPEG bytes of that quality (1 .. 100), or lossless PNG bytes with kind="png".
+
+    Raises:
+      InputError: another type or shape, an unknown kind, or an image that the format cannot hold (JPEG: a side
+        of more than 65500 pixels).
+    """
     if image.dtype != np.uint8 or image.ndim != 2 or image.size == 0:
         raise InputError(f"cannot encode an image of {image.dtype} {image.shape}; expected uint8 (H, W)")
     settings = {"jpeg": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality]), "png": (".png", [])}
     if kind not in settings:
         raise InputError(f"kind={kind!r}: one of {', '.join(settings)}")
     suffix, parameters = settings[kind]
-    return cv2.imencode(suffix, image, parameters)[1].tobytes()
+    done, data = cv2.imencode(suffix, image, parameters)
+    if not done:
+        raise InputError(f"an image of {image.shape} does not fit into a {kind} file; make it smaller")
+    return data.tobytes()
 
 
 def resize_short_side(image: np.ndarray, size: int) -> np.ndarray:
-    """Scales uint8 (H, W) so that min(H, W) = size, aspect kept: (512, 640) -> (256, 320) for size 256."""
+    """Scales uint8 (H, W) so that min(H, W) = size, aspect kept: (512, 640) -> (256, 320) for size 256.
+
+    Raises:
+      InputError: one side is more than 16 times the other.
+    """
     height, width = image.shape
     short = min(height, width)
+    if max(height, width) > _MAX_ASPECT * short:
+        raise InputError(f"image of {width} x {height} pixels: one side is over {_MAX_ASPECT} times the other; crop it")
     return resize(image, height=round(height * size / short), width=round(width * size / short))
 
 
@@ -100,16 +128,6 @@ def resize(image: np.ndarray, *, height: int, width: int) -> np.ndarray:
     if image.shape == (height, width):
         return image
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
-
-
-def _read_bytes(path: Path, name: str) -> bytes:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{name}: cannot read the image ({error.strerror})") from error
-    if not data:
-        raise InputError(f"{name}: the image file is empty")
-    return data
 
 
 def _to_grey(image: Image.Image, sixteen_bit: str) -> np.ndarray:

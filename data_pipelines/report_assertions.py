@@ -12,12 +12,17 @@ Decisions:
   - "no change in the effusion", "not increased": says that it is there. "no longer seen", "has resolved":
     absent.
   - A negated list runs over commas, "or", "and" until a verb with a new subject, "but", "with", or a comma
-    or "and" followed by a word of size or course ("no effusion, mild cardiomegaly").
+    or "and" after which all entries begin with a word of size or course ("no effusion, mild cardiomegaly").
+    "Large" and "severe" do not end it: "no large effusion" is what readers write.
+  - "almost resolved" is present; "not well seen" uncertain; what somebody "was notified of" is uncertain: the
+    sentence reports a call, the finding stands elsewhere.
 """
 
 import itertools
+import re
 from collections.abc import Sequence
 
+from data_pipelines import report_terms as terms
 from data_pipelines.report_tokens import Item
 
 PRESENT, ABSENT, UNCERTAIN = "OBS-DP", "OBS-DA", "OBS-U"
@@ -26,6 +31,8 @@ PLACES = frozenset({"ROOT", "ZONE", "SIDE"})
 _PREDICATES = frozenset({"VERB", "NEG", "THERE", *OBSERVATIONS})
 _LINKS = frozenset({"COMMA", "AND"})
 _COURSE = frozenset({"SIZE", "QUALITY"})
+_POINTS = frozenset(",.;?!)")
+_RESOLVED = re.compile(terms.RESOLVED)
 
 
 def clauses(items: Sequence[Item]) -> list[list[Item]]:
@@ -47,8 +54,18 @@ def clauses(items: Sequence[Item]) -> list[list[Item]]:
 
 def _begins_at_link(items: Sequence[Item], start: int, link: int, i: int) -> bool:
     if items[i].tag == "NEG":
-        return link == i - 1 and items[i].phrase not in ("nor", "not")
+        if items[i].phrase == "not":
+            return link == i - 1 and items[i + 1].tag == "PREP"
+        return link == i - 1 and items[i].phrase != "nor" and not _answers(items, i)
     return items[i].tag == "VERB" and link > start and _new_subject(items, start, link, i)
+
+
+def _answers(items: Sequence[Item], i: int) -> bool:
+    """Whether a negation ends its statement and so denies what stands before it ("effusion: none")."""
+    last = i + 1 == len(items) or items[i + 1].phrase in _POINTS
+    following = _next(items, i + 1)
+    seen = items[i].phrase == "none" and following is not None and following.tag == "SEEN"
+    return items[i].phrase in ("no", "none") and (last or seen)
 
 
 def _predicated(items: Sequence[Item]) -> bool:
@@ -87,16 +104,21 @@ def _state_after(items: Sequence[Item], i: int, state: str) -> str:
         return _after_negation(items, i)
     if item.tag == "CANNOT":
         following = _next(items, i + 1)
-        if following is None or following.tag != "EXCLUDE":
-            return UNCERTAIN if item.phrase.startswith(("can", "could", "difficult", "hard")) else ABSENT
-        return _look_back(items, i, UNCERTAIN) or UNCERTAIN
-    if item.tag == "EXCLUDE":
-        if state == UNCERTAIN or any(x.tag in ("CANNOT", "NEG") for x in items[max(0, i - 4) : i]):
+        if following is not None and following.tag == "EXCLUDE":
+            return _after_exclusion(items, i, UNCERTAIN)
+        if following is not None and following.tag == "SEEN":
             return _look_back(items, i, UNCERTAIN) or UNCERTAIN
-        return _look_back(items, i, ABSENT) or UNCERTAIN
+        return UNCERTAIN if item.phrase.startswith(("can", "could", "difficult", "hard")) else ABSENT
+    if item.tag == "EXCLUDE":
+        doubted = state == UNCERTAIN or any(x.tag in ("CANNOT", "NEG") for x in items[max(0, i - 4) : i])
+        return _after_exclusion(items, i, UNCERTAIN if doubted else ABSENT)
     if item.tag == "GONE":
+        if _ending(items, i) != ABSENT:
+            return state if state == UNCERTAIN else PRESENT
         _look_back(items, i, ABSENT)
         return state
+    if item.tag == "TOLD":
+        return UNCERTAIN
     if item.tag in ("MAYBE", "VERSUS"):
         return _after_doubt(items, i, state)
     if state != PRESENT and _scope_ends(items, i, state):
@@ -108,14 +130,37 @@ def _after_negation(items: Sequence[Item], i: int) -> str:
     following = _next(items, i + 1)
     if following is not None and following.tag == "CHANGE":
         return PRESENT
+    if _RESOLVED.fullmatch(items[i].phrase) and _ending(items, i) != ABSENT:
+        return _ending(items, i)
+    if _answers(items, i):
+        return _look_back(items, i, ABSENT) or ABSENT
     looks_back = items[i].phrase in ("not", "no longer", "isn't", "aren't", "never")
     if looks_back and following is not None and following.tag == "EXCLUDE":
         return UNCERTAIN
     if looks_back and following is not None and following.tag == "SEEN":
-        return _look_back(items, i, ABSENT) or ABSENT
+        faint = any(item.phrase in terms.FAINT for item in items[i + 1 : i + 3])
+        status = UNCERTAIN if faint else ABSENT
+        return _look_back(items, i, status) or status
     if items[i].phrase in ("resolved", "negative", "resolution of") and following is None:
         return _look_back(items, i, ABSENT) or ABSENT
     return ABSENT
+
+
+def _after_exclusion(items: Sequence[Item], i: int, status: str) -> str:
+    """ "Opacity, rule out pneumonia" speaks of what follows, "pneumonia is ruled out" of what stands before."""
+    passive = any(item.phrase in ("excluded", "ruled out") for item in items[i : i + 4])
+    if not passive and _next_observation(items, i):
+        return UNCERTAIN
+    return _look_back(items, i, status) or UNCERTAIN
+
+
+def _ending(items: Sequence[Item], i: int) -> str:
+    """What an ending ("resolution of") says of its finding, by the three words before it."""
+    near = itertools.takewhile(lambda item: item.tag not in OBSERVATIONS | PLACES, reversed(items[max(0, i - 3) : i]))
+    before = {item.phrase for item in near}
+    if before & terms.EXPECTED:
+        return UNCERTAIN
+    return PRESENT if before & terms.INCOMPLETE else ABSENT
 
 
 def _after_doubt(items: Sequence[Item], i: int, state: str) -> str:
@@ -127,8 +172,10 @@ def _after_doubt(items: Sequence[Item], i: int, state: str) -> str:
     pointing = items[i].phrase.startswith(("suggest", "suspicio", "concern", "worrisome"))
     if state == ABSENT and (pointing or not _named_since(items, i, "NEG")):
         return ABSENT
-    predicative = i > 0 and items[i - 1].tag in ("VERB", "WORD") and _next_observation(items, i) is None
-    if predicative:
+    phrase = items[i].phrase
+    subject = {"VERB", "WORD", *(OBSERVATIONS if phrase.endswith("likely") else ())}
+    predicative = i > 0 and items[i - 1].tag in subject and _next_observation(items, i) is None
+    if predicative or phrase == "less likely than":
         _look_back(items, i, UNCERTAIN)
     return UNCERTAIN
 
@@ -164,7 +211,25 @@ def _scope_ends(items: Sequence[Item], i: int, state: str) -> bool:
         return False
     if any(later.tag == "OR" or later.phrase == "nor" for later in items[i:]):
         return False
-    return i + 1 < len(items) and items[i + 1].tag in (*_COURSE, "BECAUSE", "PREP")
+    entries = _entries(items[i:]) if state == ABSENT else [items[i + 1 :]]
+    return all(entry and _begins_statement(entry[0]) for entry in entries or [items[i + 1 :]])
+
+
+def _entries(items: Sequence[Item]) -> list[list[Item]]:
+    """The parts of a list that name an observation; a comma inside one ("small, loculated effusion") is no cut."""
+    entries: list[list[Item]] = []
+    current: list[Item] = []
+    for item in items:
+        if item.tag not in _LINKS:
+            current.append(item)
+        elif _next_observation(current, 0):
+            entries.append(current)
+            current = []
+    return [*entries, current] if _next_observation(current, 0) else entries
+
+
+def _begins_statement(item: Item) -> bool:
+    return item.tag in (*_COURSE, "BECAUSE", "PREP") and item.phrase not in terms.DENIED_SIZES
 
 
 def _alternatives(items: Sequence[Item]) -> None:

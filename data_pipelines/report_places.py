@@ -3,22 +3,22 @@
 A mention is a run of side, zone and root words ("right middle lobe"); runs joined by "and", "or" or a comma
 form a chain and share what they leave out ("right middle and lower lobes"). An observation takes, in this
 order: the chain right before it, the chain that a quality describes ("enlarged heart"), the chain behind a
-preposition, the subject of the clause. Words for both sides give one place a side where the vocabulary has
-both, else the unsided landmark.
+preposition, the subject of the clause; a transitive quality ("obscuring") takes its object before all these.
+Words for both sides give one place a side where the vocabulary has both, else the unsided landmark.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from data_pipelines.report_assertions import OBSERVATIONS, PLACES
-from data_pipelines.report_terms import FINDING_PLACES, HOMES
+from data_pipelines.report_terms import FINDING_PLACES, HOMES, TRANSITIVE
 from data_pipelines.report_tokens import Item
 
-_SIDED = frozenset({"lung", "lobe", "pleural", "hilar", "hemidiaphragm", "costophrenic"})
+SIDED = frozenset({"lung", "lobe", "pleural", "hilar", "hemidiaphragm", "costophrenic"})
 _LINKS = frozenset({"AND", "OR", "COMMA"})
 _VAGUE = frozenset({"pulmonary", "parenchymal"})
 _BEFORE = frozenset({"WORD", "FILL", "SIZE", *OBSERVATIONS, *PLACES})
-_BETWEEN = frozenset({"WORD", "FILL", "SIZE", "VERB", "SEEN", "THE", *_LINKS, *OBSERVATIONS})
+_BETWEEN = frozenset({"WORD", "FILL", "SIZE", "VERB", "SEEN", "THE", "VERSUS", *_LINKS, *OBSERVATIONS})
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,10 @@ def places_of(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[M
         here = Mention(k, k, -1, root=replace(items[k], tag="ROOT", value=own))
         sides = [m for m in (*_before(items, k, found), *_after(items, k, found)) if m.side_only]
         return [replace(here, side=mention.side) for mention in sides] or [here]
+    if items[k].phrase in TRANSITIVE:
+        taken = _object(items, k, found)
+        if taken:
+            return taken
     before = _before(items, k, found)
     if not before and items[k].tag == "QUALITY":
         described = _described(items, k, found)
@@ -164,6 +168,21 @@ def _before(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[Men
     return _chain([mention for mention in found if mention.last < k], near[-1]) if near else []
 
 
+def _object(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[Mention]:
+    """The chain that a transitive quality acts on: the one right behind it ("obscuring the left hemidiaphragm")."""
+    i = k + 1
+    while i < len(items) and items[i].tag in ("THE", "WORD", "FILL", "SIZE"):
+        i += 1
+    start = next((mention for mention in found if mention.first == i and not mention.side_only), None)
+    return _unless_named(items, [mention for mention in _chain(found, start) if mention.first >= i]) if start else []
+
+
+def _unless_named(items: Sequence[Item], chain: list[Mention]) -> list[Mention]:
+    """The chain, or nothing if an observation follows that it belongs to ("left pleural effusion")."""
+    end = chain[-1].last + 1
+    return [] if end < len(items) and items[end].tag in OBSERVATIONS else chain
+
+
 def _described(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[Mention]:
     """The chain right behind a quality, unless a finding follows: then the quality describes that."""
     i = k + 1
@@ -172,9 +191,7 @@ def _described(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[
     start = next((mention for mention in found if mention.first == i), None)
     if start is None:
         return []
-    chain = [mention for mention in _chain(found, start) if mention.first >= i]
-    end = chain[-1].last + 1
-    return [] if end < len(items) and items[end].tag in OBSERVATIONS else chain
+    return _unless_named(items, [mention for mention in _chain(found, start) if mention.first >= i])
 
 
 def _after(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[Mention]:
@@ -195,8 +212,9 @@ def _after(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[Ment
     if start is None:
         return []
     chain = [mention for mention in _chain(found, start) if mention.first >= i]
-    follower = items[chain[-1].last + 1 : chain[-1].last + 2]
-    return [] if follower and follower[0].tag in OBSERVATIONS else chain
+    end = chain[-1].last + 1
+    acts = end < len(items) and items[end].phrase in TRANSITIVE and _object(items, end, found)
+    return chain if acts else _unless_named(items, chain)
 
 
 def _merged(before: list[Mention], after: list[Mention]) -> list[Mention]:
@@ -209,7 +227,8 @@ def _merged(before: list[Mention], after: list[Mention]) -> list[Mention]:
 
 
 def _subject(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[Mention]:
-    verb = next((i for i, item in enumerate(items[:k]) if item.tag in ("VERB", "THERE")), None)
+    verbs = [i for i, item in enumerate(items[:k]) if item.tag in ("VERB", "THERE")]
+    verb = next((i for i in verbs if items[i].phrase != ":" or found[0].last < i), None) if found else None
     if verb is None or any(item.tag == "FINDING" for item in items[:verb]):
         return []
     subject = [mention for mention in found if mention.last < verb]
@@ -243,7 +262,7 @@ def _sides(mention: Mention, kind: str, zone: str) -> tuple[str, ...]:
     if side != "both":
         return ("right",) if not side and kind == "lobe" and zone == "mid" else (side,)
     at_both_ends = zone in ("base", "apical") or (kind == "lobe" and zone == "lower")
-    return ("left", "right") if kind in _SIDED and not at_both_ends else ("",)
+    return ("left", "right") if kind in SIDED and not at_both_ends else ("",)
 
 
 def _place(mention: Mention, kind: str, zone: str, side: str, span: Item) -> Place:

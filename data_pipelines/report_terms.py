@@ -111,11 +111,12 @@ QUALITIES = {
     "elevation": "elevated|elevation|eventrated|raised",
     "expand": "expanded|inflated|well-expanded|expansion",
     "thicken": "thickened|thickening",
+    "flatten": "flattened|flattening",
     "blunt": "blunted|blunting|blunt",
     "widen": "widened|widening",
     "collapse": "collapse|collapsed",
     "aerate": "aerated|well-aerated",
-    "obscure": "obscured|obscuration|obscuring|obscure|silhouetted|silhouetting|indistinct|effaced|effacement",
+    "obscure": "obscured|obscuration|obscuring|obscure|silhouetted|silhouetting|indistinct|effaced|effacement|effacing",
     "distention": "distended|distention|distension",
     "dilation": "dilated|dilation|dilatation",
     "borderline": "borderline|upper limit of normal|upper limit normal|upper normal|upper normal limit"
@@ -129,6 +130,7 @@ ONLY_AT = {
     "large": {"heart"},
     "low": {"volumes", "lung"},
     "elevation": {"hemidiaphragm"},
+    "flatten": {"hemidiaphragm"},
     "expand": {"lung", "volumes"},
     "aerate": {"lung"},
     "borderline": {"heart", "cardiomediastinal", "mediastinal"},
@@ -140,6 +142,9 @@ DESCRIBING = frozenset(
     {"hazy", "nodular", "masslike", "bullous", "cystic", "edematous", "emphysematous", "consolidative"}
     | {"infectious", "neoplastic", "ground glass", "ground-glass"}
 )
+
+# Qualities that, as verbs, have the anatomy behind them as their object ("opacity obscuring the diaphragm").
+TRANSITIVE = frozenset({"obscuring", "obscure", "silhouetting", "effacing", "blunting"})
 
 # What an observation is called at a given anatomy.
 RENAMED = {("enlarge", "heart"): "cardiomegaly", ("large", "heart"): "cardiomegaly"}
@@ -236,14 +241,38 @@ ZONES = {
 SIDES = {
     "left": "left|left-sided|left sided|leftward|left-side|left side",
     "right": "right|right-sided|right sided|rightward|right-side|right side",
-    "both": "both|bilateral|bilaterally|bilat",
+    "both": "both|bilateral|bilaterally|bilat|b/l",
 }
 
+# Abbreviations that hold several phrases at once.
+SHORT = {
+    "rul": "right upper lobe",
+    "rml": "right middle lobe",
+    "rll": "right lower lobe",
+    "lul": "left upper lobe",
+    "lll": "left lower lobe",
+}
+
+# Endings of a finding; negations, unless a word of INCOMPLETE goes before ("almost completely resolved").
+RESOLVED = "resolved|resolution of|interval resolution of|clearing of|interval clearing of|clearance of"
+INCOMPLETE = frozenset(
+    {"almost", "near", "nearly", "partial", "partially", "partly", "mostly", "largely", "incomplete", "incompletely"}
+    | {"not", "not entirely", "not completely", "substantially", "never"}
+)
+# Words before such an ending that say it is still to come ("to ensure resolution of the opacity"): uncertain.
+EXPECTED = frozenset({"ensure", "document", "confirm", "verify", "allow", "until", "expected", "await"})
+
+# Adverbs after "not" that doubt the view and not the finding ("not well visualized").
+FAINT = frozenset({"well", "clearly", "fully", "adequately", "optimally", "completely", "entirely", "confidently"})
+
+# Words of size that a negation commonly denies along with the finding; they begin no new statement.
+DENIED_SIZES = frozenset({"large", "severe"})
+
 GRAMMAR = {
-    "NEG": "no|without|no evidence of|negative for|free of|free from|clear of|absence of|neither|nor"
-    "|no evidence for|no sign of|denies|devoid of|no longer|absence of any|resolution of|resolved"
-    "|removal of|no radiographic evidence of|interval removal of|lack of|rather than"
-    "|interval resolution of|not|isn't|aren't|instead of|non|w/o|has been no|never|never had|negative",
+    "NEG": "no|none|without|no evidence of|negative for|free of|free from|clear of|absence of|neither|nor"
+    "|no evidence for|no sign of|denies|devoid of|no longer|absence of any"
+    f"|{RESOLVED}|removal of|no radiographic evidence of|interval removal of|lack of|rather than"
+    "|not|isn't|aren't|instead of|non|w/o|w/out|has been no|never|never had|negative",
     "CANNOT": "cannot|can not|can't|difficult to|could not|hard to|not entirely|not completely|not definitely",
     "GONE": "absent|has resolved|have resolved|removed|has cleared|have cleared|no longer seen|extubated"
     "|no longer present|is resolved|are resolved|unlikely to be present|no longer visualized"
@@ -253,16 +282,18 @@ GRAMMAR = {
     "MAYBE": "possible|possibly|may|might|could|suspicious for|suspicion for|suspicion of|suspected"
     "|concerning for|concern for|question of|questionable|question|suggest|suggesting|suggestive of"
     "|suggestion of|suggestive|equivocal|differential|history of|evaluate for|evaluate|evaluation for"
-    "|assess for|recommend|recommended|if|consider|perhaps|considered|questioned|conceivably|versu"
+    "|assess for|recommend|recommended|if|consider|perhaps|considered|questioned|conceivably|h/o"
     "|unlikely|should be|worrisome for|to exclude|potential|potentially|evaluation of|correlate for"
     "|correlate clinically for|correlation for|past history|past medical history|uncertain"
-    "|raise suspicion for|advised|would be|query|either",
+    "|raise suspicion for|advised|would be|query|either|less likely|less likely than|not likely|improbable|doubtful"
+    "|favored over|low suspicion|low suspicion for|low suspicion of|low likelihood of|low probability of",
+    "TOLD": "notified|informed|paged|alerted|telephoned|aware|notified of|informed of",
     "VERSUS": "versus|vs|vs.",
     "STOP": "but|however|although|though|except|;|which|whereas|while|other than|aside from|despite"
-    "|apart from|yet|besides|with the exception of|because|since",
+    "|apart from|yet|besides|with the exception of|because|since|given",
     "BECAUSE": "due to|secondary to|consistent with|compatible with|representing|reflecting|related to"
     "|likely|probably|most likely|probable|likely representing|likely reflecting|in keeping with"
-    "|in line with|indicative of|associated with",
+    "|in line with|indicative of|associated with|c/w",
     "THERE": "there",
     "FILL": "anterior|posterior|lateral|medial|distal|proximal|first|second|third|fourth|fifth|sixth"
     "|seventh|eighth|ninth|tenth|eleventh|twelfth|1st|2nd|3rd|4th|5th|6th|7th|8th|9th|10th|11th|12th"
@@ -276,8 +307,8 @@ GRAMMAR = {
     "|below|beneath|affecting|above|inside|adjacent to|projecting over|through|across|underneath"
     "|superimposed on|predominantly in|between|into|particularly in|greatest in|worst in|including"
     "|especially in|behind|overlie",
-    "AND": "and|and/or|/|&|greater than|more than|worse than|larger than|less than|>|as well as|plus|smaller than",
-    "OR": "or",
+    "AND": "and|/|&|greater than|more than|worse than|larger than|less than|>|as well as|plus|smaller than",
+    "OR": "or|and/or",
     "COMMA": ",",
     "WITH": "with",
     "CHANGE": "change|changed|increase|improvement|worsening|progression|difference|decrease|worsened"
@@ -286,6 +317,9 @@ GRAMMAR = {
     "|healed|trace|subtle|persistent|increased|slight|marked|extensive|minimally|improving|improved"
     "|worsening|decreased|known|minor|increasing|remote|prior|slightly|multiple|low|scattered|calcified"
     "|mild-to-moderate|unremarkable|normal|clear|tortuous|enlarged|elevated|degenerative|prominent|intact"
-    "|status post|redemonstration|interval",
+    "|status post|s/p|redemonstration|interval",
     "THE": "the|a|an|this|that|these|those|its|his|her|any|each|some",
+    # Phrases that hold the word of a finding and speak of something else.
+    "WORD": "hematological malignancy|hematologic malignancy|haematological malignancy|haematologic malignancy"
+    "|hematopoietic malignancy",
 }

@@ -6,22 +6,13 @@ from dataclasses import dataclass
 
 from data_pipelines import report_terms as terms
 from data_pipelines.lemmas import without_plural
+from data_pipelines.report_sections import read_sections
 
-_READ = "findings?|impressions?|conclusions?|interpretation|wet read|opinion|results?|addendum|summary|observations?"
-_SKIPPED = (
-    "comparisons?|indications?|(?:clinical |past |medical |brief )*history|technique|procedure"
-    "|exam(?:ination)?(?: date)?|reason for (?:the )?(?:exam(?:ination)?|study)|views?|study"
-    "|clinical (?:information|data|indication|question)|recommendations?|notifications?|date"
-    "|signed by|dictated by|attending|patient|referring physician"
+_ITEM_BREAK = re.compile(
+    r"(?<![.?!:,;\s])[ \t]*\n(?=[ \t]*(?:\n|\d+[.)][ \t]|[-*•][ \t]|[A-Z][A-Za-z ,/]{0,40}:(?!\d)))"
 )
-_HEADER = re.compile(
-    rf"(?:^|(?<=[\n.;!?]))[ \t]*(?:(?P<read>(?:final report )?(?:{_READ}))|(?P<skipped>{_SKIPPED}))\s*:",
-    re.IGNORECASE,
-)
-_BLANK_LINE = re.compile(r"\S[ \t]*\n[ \t]*\n")
-_ITEM_BREAK = re.compile(r"(?<![.?!:,;\s])[ \t]*\n(?=[ \t]*(?:\n|\d+[.)][ \t]|[-*•][ \t]))")
 _LIST_NUMBER = re.compile(r"(?:^|(?<=[\n.?!:]))[ \t]*(?:\d{1,2}[.)]|[-*•])(?=[ \t]+[A-Za-z])")
-_TOKEN = re.compile(r"\d+(?:st|nd|rd|th)\b|\d+(?:[.,:/]\d+)*|[^\W\d_]+(?:['’-][^\W\d_]+)*|_+|[^\w\s]")
+_PLAIN = re.compile(r"\d+(?:st|nd|rd|th)\b|\d+(?:[.,:/]\d+)*|[^\W\d_]+(?:['’-][^\W\d_]+)*|_+|[^\w\s]")
 _END = frozenset(".?!")
 _LONGEST = 200
 
@@ -36,53 +27,6 @@ class Item:
     end: int
     phrase: str
     status: str = ""
-
-
-def read_sections(text: str) -> list[str]:
-    """The parts of a report that describe this image, in order.
-
-    Text under COMPARISON, INDICATION, HISTORY, TECHNIQUE, EXAMINATION, RECOMMENDATION and their like is
-    left out, up to the next header or blank line. Text without a header is kept.
-
-    >>> read_sections("INDICATION: effusion? FINDINGS: Clear lungs.")
-    [' Clear lungs.']
-    """
-    parts, start, reading = [], 0, True
-    for match in [*_HEADER.finditer(text), None]:
-        part = text[start : match.start() if match else len(text)]
-        if not reading:
-            blank = _BLANK_LINE.search(part)
-            part = part[blank.end() :] if blank else ""
-        if part.strip():
-            parts.append(part)
-        if match:
-            start, reading = match.end(), match["read"] is not None
-    return parts
-
-
-def sentences(text: str) -> list[list[str]]:
-    """Tokens of each sentence; each ends in ".", "?" or "!", where RadGraph text is cut as well.
-
-    A run of `_LONGEST` tokens without one of these is cut there: no reader wrote it, and the time a report
-    takes stays linear in its length.
-    """
-    found: list[list[str]] = []
-    for part in read_sections(text):
-        current: list[str] = []
-        for token in _TOKEN.findall(_LIST_NUMBER.sub(" ", _ITEM_BREAK.sub(" .\n", part))):
-            current.extend(_split_hyphens(token))
-            if token in _END or len(current) >= _LONGEST:
-                found.append(current if token in _END else [*current, "."])
-                current = []
-        if current:
-            found.append([*current, "."])
-    return [tokens for tokens in found if len(tokens) > 1]
-
-
-def _split_hyphens(token: str) -> list[str]:
-    if "-" not in token or len(token) == 1 or token.lower() in _HYPHENATED:
-        return [token]
-    return token.split("-")
 
 
 @functools.lru_cache(maxsize=65536)
@@ -107,14 +51,54 @@ def _phrases() -> dict[tuple[str, ...], tuple[str, str, str]]:
 
 
 _PHRASES = _phrases()
-_HYPHENATED = frozenset(word for key in _PHRASES for word in key if "-" in word)
+_WORDS = frozenset(word for key in _PHRASES for word in key)
+_HYPHENATED = frozenset(word for word in _WORDS if "-" in word)
+# Words of the tables that punctuation runs through ("w/o", "vs."): read before all else.
+_WHOLE = "|".join(re.escape(word) for word in sorted(_WORDS) if not _PLAIN.fullmatch(word))
+_TOKEN = re.compile(rf"(?<!\w)(?:{_WHOLE})(?!\w)|{_PLAIN.pattern}", re.IGNORECASE)
 _LENGTHS: dict[str, tuple[int, ...]] = {}
 for _key in sorted(_PHRASES, key=len, reverse=True):
     _LENGTHS[_key[0]] = tuple(dict.fromkeys((*_LENGTHS.get(_key[0], ()), len(_key))))
 
 
+def tokenise(text: str) -> list[str]:
+    """Words, numbers and punctuation marks of a text without headers, in order.
+
+    >>> tokenise("Left-sided opacity, r/o mass; 2-cm nodule.")
+    ['Left-sided', 'opacity', ',', 'r/o', 'mass', ';', '2', '-', 'cm', 'nodule', '.']
+    """
+    return [part for token in _TOKEN.findall(text) for part in _split_hyphens(token)]
+
+
+def _split_hyphens(token: str) -> list[str]:
+    if "-" not in token or len(token) == 1 or _normal(token) in _HYPHENATED:
+        return [token]
+    return token.split("-")
+
+
+def sentences(text: str) -> list[list[str]]:
+    """Tokens of each sentence; each ends in ".", "?" or "!", where RadGraph text is cut as well.
+
+    A run of `_LONGEST` tokens without one of these is cut there: no reader wrote it, and the time a report
+    takes stays linear in its length.
+    """
+    found: list[list[str]] = []
+    for part in read_sections(text):
+        current: list[str] = []
+        for token in tokenise(_LIST_NUMBER.sub(" ", _ITEM_BREAK.sub(" .\n", part))):
+            current.append(token)
+            if token in _END or len(current) >= _LONGEST:
+                found.append(current if token in _END else [*current, "."])
+                current = []
+        if current:
+            found.append([*current, "."])
+    return [tokens for tokens in found if len(tokens) > 1]
+
+
 def tag(tokens: list[str], *, offset: int) -> list[Item]:
     """Greedy longest-phrase reading of one sentence; words that no table knows get the tag "WORD".
+
+    A word of `report_terms.SHORT` gives the items of what it stands for, all at its own token.
 
     Args:
       tokens: the sentence.
@@ -129,6 +113,8 @@ def tag(tokens: list[str], *, offset: int) -> list[Item]:
                 break
         else:
             length, known = 1, ("WORD", "", words[i])
-        items.append(Item(known[0], known[1], offset + i, offset + i + length - 1, known[2]))
+        full = terms.SHORT.get(words[i], "").split()
+        for tagged, value, phrase in [_PHRASES[(word,)] for word in full] or [known]:
+            items.append(Item(tagged, value, offset + i, offset + i + length - 1, phrase))
         i += length
     return items

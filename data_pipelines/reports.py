@@ -1,7 +1,8 @@
 """Raw English chest X-ray report text -> RadGraph-style entities, by dictionary and rules.
 
-What is read, and how, is decided in four small places: `report_terms` (the words), `report_tokens` (sections,
-sentences), `report_assertions` (present, absent, uncertain), `report_places` (which anatomy). No model, no
+What is read, and how, is decided in small places: `report_terms` (the words), `report_sections`, `report_tokens`
+(sentences), `report_assertions` (clauses; present, absent, uncertain), `report_ellipsis` (what a clause leaves
+out), `report_places` (which anatomy). No model, no
 download; a few thousand reports a second on one core.
 
 Choices that a user of the labels should know:
@@ -16,6 +17,7 @@ Choices that a user of the labels should know:
 
 from data_pipelines import report_terms as terms
 from data_pipelines.report_assertions import OBSERVATIONS, PLACES, assert_clause, clauses
+from data_pipelines.report_ellipsis import completed
 from data_pipelines.report_places import Mention, Place, mentions, places_of, resolve
 from data_pipelines.report_tokens import Item, sentences, tag
 
@@ -54,7 +56,7 @@ def extract(text: str) -> dict:
     entities = _Entities()
     tokens: list[str] = []
     for sentence in sentences(text):
-        for clause in clauses(tag(sentence, offset=len(tokens))):
+        for clause in completed(clauses(tag(sentence, offset=len(tokens)))):
             _read(clause, entities)
         tokens.extend(sentence)
     return {"text": " ".join(tokens), "entities": entities.as_dict(tokens)}

@@ -5,7 +5,7 @@ import dataclasses
 from pathlib import Path
 
 from data_pipelines.datasets import BUILDERS
-from data_pipelines.datasets.build import DROPS_FILE, build
+from data_pipelines.datasets.build import DROPS_FILE, NOTES_FILE, build
 from data_pipelines.datasets.folder_options import POLICIES, FolderOptions, read_options
 from data_pipelines.datasets.phantom import PhantomOptions
 from medslip_jax.errors import InputError
@@ -20,6 +20,8 @@ def main(argv: list[str]) -> int:
     print(f"{report['directory']}: {counts}")
     for line in drop_summary(report["drops"], directory=report["directory"]):
         print(line)
+    for line in note_summary(report["notes"], directory=report["directory"]):
+        print(line)
     return 0
 
 
@@ -29,6 +31,12 @@ def drop_summary(drops: list[dict], *, directory: str) -> list[str]:
         return []
     shown = [f"  row {drop['row']} {drop['file']}: {drop['reason']}" for drop in drops[:5]]
     return [f"left out {len(drops)} rows, all listed in {Path(directory) / DROPS_FILE}", *shown]
+
+
+def note_summary(notes: list[str], *, directory: str) -> list[str]:
+    """Lines for the user: the first five notes and how many there are beyond them, [] for none."""
+    more = [f"note: {len(notes) - 5} more in {Path(directory) / NOTES_FILE}"] if len(notes) > 5 else []
+    return [*(f"note: {note}" for note in notes[:5]), *more]
 
 
 def _parser() -> argparse.ArgumentParser:

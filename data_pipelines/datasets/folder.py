@@ -1,9 +1,9 @@
 """TFDS builder of a CSV file and a folder of images; `folder_options.FolderOptions` says what may vary."""
 
 import collections
-import concurrent.futures
 import dataclasses
-import multiprocessing
+import functools
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,20 +15,25 @@ from tqdm import tqdm
 from data_pipelines import images, radgraph, records, reports
 from data_pipelines.datasets.folder_options import POLICIES, SPLITS, FolderOptions
 from data_pipelines.datasets.folder_rows import Row, read_rows
+from data_pipelines.datasets.workers import in_order
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import anatomy_index
+
+# From here a pixel of a mask belongs to it: a mask saved as JPEG or scaled has grey values around its edges.
+_MASK_LEVEL = 128
 
 
 class Folder(tfds.core.GeneratorBasedBuilder):
     """Real X-rays from a CSV file.
 
-    After the build `drops` lists what was left out: {"row", "file", "reason"}, in the order of the CSV.
+    After the build `drops` lists what was left out, {"row", "file", "reason"}, and `notes` holds one line for each
+    way in which the splits may not be independent: no patients to split by, the same file in two splits.
 
     Args:
       root: directory that the CSV file and the image paths are relative to.
       options: what the CSV holds.
       policy: "skip" drops a row whose image or mask cannot be read and lists it; "fail" raises instead.
-      workers: processes that read images; the result does not depend on it.
+      workers: processes that read images, 1 for none beside this one; the result does not depend on it.
     """
 
     name = "folder"
@@ -50,6 +55,8 @@ class Folder(tfds.core.GeneratorBasedBuilder):
         self._root, self._options = Path(root), options or FolderOptions()
         self._policy, self._workers = policy, workers
         self.drops: list[dict] = []
+        self.notes: list[str] = []
+        self._first_seen: dict[str, Row] = {}
         super().__init__(file_format="array_record", **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -62,6 +69,12 @@ class Folder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager):
+        columns, shares = self._options.columns, self._options.split_fractions.values()
+        if "split" not in columns and "patient" not in columns and max(shares) < 1:
+            self.notes.append(
+                f"{self._options.csv}: the splits are drawn by image, as `columns` names no 'patient': "
+                "images of one patient may be in two splits"
+            )
         rows = collections.defaultdict(list)
         for row in read_rows(self._root / self._options.csv, self._options):
             if self._options.views and row.view not in self._options.views:
@@ -71,29 +84,40 @@ class Folder(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(split, rows[split]) for split in SPLITS if rows[split]}
 
     def _generate_examples(self, split: str, rows: list[Row]) -> Iterator[tuple[int, dict]]:
-        # "spawn": a forked child would inherit the locks of grain's and OpenCV's threads.
-        context = multiprocessing.get_context("spawn")
-        with concurrent.futures.ProcessPoolExecutor(self._workers, mp_context=context) as pool:
-            read = pool.map(_read_row, rows, [self._root] * len(rows), [self._options] * len(rows), chunksize=8)
-            for row, found in zip(rows, tqdm(read, total=len(rows), desc=f"folder {split}", disable=None), strict=True):
-                if "reason" not in found:
-                    yield row.number, found
-                elif self._policy == "fail":
-                    where = f"{self._root / self._options.csv}: row {row.number}"
-                    raise InputError(f"{where}: {found['reason']}; repair it or build with policy skip")
-                else:
-                    self._drop(row, found["reason"])
+        csv, dropped = self._root / self._options.csv, []
+        read = in_order(
+            functools.partial(_read_row, root=self._root, options=self._options), rows, workers=self._workers
+        )
+        for row, found in zip(rows, tqdm(read, total=len(rows), desc=f"folder {split}", disable=None), strict=True):
+            if "reason" not in found:
+                self._note_copy(row, found["sha256"])
+                yield row.number, found["record"]
+            elif self._policy == "fail":
+                raise InputError(f"{csv}: row {row.number}: {found['reason']}; repair it or build with policy skip")
+            else:
+                self._drop(row, found["reason"])
+                dropped.append(found["reason"])
+        if len(dropped) == len(rows):
+            raise InputError(f"{csv}: split {split}: all {len(rows)} rows were dropped, the first: {dropped[0]}")
 
     def _drop(self, row: Row, reason: str) -> None:
         self.drops.append({"row": row.number, "file": row.image, "reason": reason})
+
+    def _note_copy(self, row: Row, digest: str) -> None:
+        first = self._first_seen.setdefault(digest, row)
+        if first.split != row.split:
+            self.notes.append(
+                f"{self._options.csv}: row {row.number}: {row.image} in {row.split} is the same file as {first.image} "
+                f"in {first.split} (row {first.number})"
+            )
 
 
 def row_record(row: Row, *, root: Path, options: FolderOptions) -> dict:
     """One row as a record (see `data_pipelines.records`).
 
     Raises:
-      InputError: the image or a mask cannot be read, a mask has another size than the image, a box lies
-        outside it.
+      InputError: the image or a mask cannot be read, the image is a strip, a mask has another size than the
+        image or no clear values, a box lies outside it.
     """
     image = images.read_grey(root / row.image, sixteen_bit=options.sixteen_bit)
     small = images.resize_short_side(image, options.size)
@@ -110,13 +134,17 @@ def row_record(row: Row, *, root: Path, options: FolderOptions) -> dict:
 
 
 def matrix_of(row: Row, annotations: list[dict]) -> np.ndarray:
-    """Int8 (51, 75) for training: what the report says; then, for every class that it does not mention at any
-    anatomy, what labels, boxes and masks say, at anatomy "unspecified"."""
+    """Int8 (51, 75) for training: what the report says and, at anatomy "unspecified", what labels, boxes and masks
+    say of a class that the report does not mention anywhere.
+
+    If they say present, they also beat a report that only denies the class: "no effusion on the left" is no word
+    on the right, and a class that `labels_of` calls present must have a place to learn it from.
+    """
     matrix = report_matrix(row.report)
     stated = _stated(row, annotations)
-    unmentioned = (matrix == -1).all(axis=0)
-    unspecified = anatomy_index("unspecified")
-    matrix[unspecified] = np.where(unmentioned, stated, matrix[unspecified])
+    in_report = matrix.max(axis=0)
+    fill = (in_report == -1) | ((in_report == 0) & (stated == 1))
+    matrix[anatomy_index("unspecified"), fill] = stated[fill]
     return matrix
 
 
@@ -159,12 +187,14 @@ def _masks(
         mask = images.read_grey(root / entry["file"])
         if mask.shape != shape:
             raise InputError(f"{root / entry['file']}: mask of shape {mask.shape}, its image has {shape}")
-        rows, columns = (np.flatnonzero((mask > 0).any(axis=axis)) for axis in (1, 0))
+        if 0 < mask.max() < _MASK_LEVEL:
+            raise InputError(f"{root / entry['file']}: mask values end at {mask.max()}; expected 0 and 255")
+        rows, columns = (np.flatnonzero((mask >= _MASK_LEVEL).any(axis=axis)) for axis in (1, 0))
         if not rows.size:  # an organ or finding that the annotator looked for and did not see
             continue
         edges = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) / np.array([shape[1], shape[0]] * 2)
         small = cv2.resize(mask, stored[::-1], interpolation=cv2.INTER_NEAREST)
-        png = images.encode_grey(np.where(small > 0, 255, 0).astype(np.uint8), kind="png")
+        png = images.encode_grey(np.where(small >= _MASK_LEVEL, 255, 0).astype(np.uint8), kind="png")
         yield from _annotations(entry["label"], edges.astype(np.float32), png, options)
 
 
@@ -173,9 +203,16 @@ def _annotations(label: str, box: np.ndarray, mask: bytes, options: FolderOption
         yield {"pathology": pathology, "anatomy": -1, "box": box, "mask": mask}
 
 
-def _read_row(row: Row, root: Path, options: FolderOptions) -> dict:
-    """Encoded record, or {"reason": why this row cannot be used}: an exception would end the whole pool."""
+def _read_row(row: Row, *, root: Path, options: FolderOptions) -> dict:
+    """{"record": encoded, "sha256": of the image file}, or {"reason": why this row cannot be used}.
+
+    Nothing that one image can cause is raised: with policy "skip" the build goes on, and "fail" names the row.
+    """
     try:
-        return records.encode(row_record(row, root=root, options=options))
+        record = records.encode(row_record(row, root=root, options=options))
+        return {"record": record, "sha256": hashlib.sha256(images.read_bytes(root / row.image)).hexdigest()}
     except InputError as error:
         return {"reason": str(error)}
+    except (cv2.error, MemoryError, ValueError) as error:
+        said = " ".join(str(error).split()) or "no message"
+        return {"reason": f"{root / row.image}: {type(error).__name__}: {said}"}

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from medslip_jax.errors import InputError
@@ -39,6 +39,9 @@ class FolderOptions:
       image_format: "jpeg" (quality 95) or "png".
       sixteen_bit: "full" or "stretch", see `images.read_grey`.
       notes: free text for whoever reads the file.
+
+    Raises:
+      InputError: a value that is not as described; the message names the key.
     """
 
     csv: str = "labels.csv"
@@ -61,26 +64,15 @@ class FolderOptions:
     notes: str = ""
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if not isinstance(value, _KINDS.get(field.name, str)):
-                _fail(field.name, f"has the wrong type, {type(value).__name__}")
+        for key, (fits, expected) in _EXPECTED.items():
+            if not fits(getattr(self, key)):
+                _fail(key, f"is {getattr(self, key)!r}; expected {expected}")
         if "image" not in self.columns or set(self.columns) - set(COLUMNS):
-            _fail(
-                "columns",
-                f"names {sorted(self.columns)}; expected 'image' and any of {', '.join(COLUMNS[1:])}",
-            )
-        if self.image_format not in ("jpeg", "png") or self.sixteen_bit not in ("full", "stretch"):
-            _fail("image_format / sixteen_bit", "expected jpeg or png / full or stretch")
-        if self.size < 32:
-            _fail("size", f"is {self.size}; expected at least 32 pixels")
-        if set(self.split_names.values()) - set(SPLITS) or set(self.split_fractions) - set(SPLITS):
-            _fail("split_names / split_fractions", f"expected the splits {', '.join(SPLITS)}")
-        if abs(sum(self.split_fractions.values()) - 1) > 1e-6 or min(self.split_fractions.values()) < 0:
-            _fail("split_fractions", f"are {dict(self.split_fractions)}; expected shares that add up to 1")
+            _fail("columns", f"names {sorted(self.columns)}; expected 'image' and any of {', '.join(COLUMNS[1:])}")
+        shares = self.split_fractions
+        if set(shares) - set(SPLITS) or abs(sum(shares.values()) - 1) > 1e-6:
+            _fail("split_fractions", f"is {dict(shares)}; expected shares of {', '.join(SPLITS)} that add up to 1")
         for rule in self.annotated_everywhere:
-            if not isinstance(rule, dict) or "classes" not in rule or set(rule) - {"where", "classes"}:
-                _fail("annotated_everywhere", f"has {rule!r}; expected {{'where': {{...}}, 'classes': [...]}}")
             for name in rule["classes"]:
                 self.classes_of(name)
         for name in self.label_map:
@@ -107,15 +99,56 @@ class FolderOptions:
         return tuple(sorted({index for label in labels for index in self.classes_of(label)}))
 
 
-_KINDS = {
-    "columns": Mapping,
-    "label_map": Mapping,
-    "ignored_labels": list,
-    "annotated_everywhere": list,
-    "split_names": Mapping,
-    "split_fractions": Mapping,
-    "views": list,
-    "size": int,
+def _is_name(value) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _are_names(value) -> bool:
+    return isinstance(value, list) and all(map(_is_name, value))
+
+
+def _name_to(check: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, Mapping) and all(map(_is_name, value)) and all(map(check, value.values()))
+
+
+def _is_rule(value) -> bool:
+    return (
+        isinstance(value, dict)
+        and not set(value) - {"where", "classes"}
+        and bool(value.get("classes"))
+        and _are_names(value["classes"])
+        and _name_to(lambda wanted: isinstance(wanted, str))(value.get("where", {}))
+    )
+
+
+# field -> what its value must satisfy, and in words
+_EXPECTED = {
+    "csv": (_is_name, "the name of a file"),
+    "columns": (_name_to(_is_name), "an object of column names"),
+    "label_separator": (_is_name, "one or more characters"),
+    "label_map": (
+        _name_to(lambda value: _is_name(value) or (_are_names(value) and value != [])),
+        "an object of pathologies or lists of pathologies (a label without any belongs to ignored_labels)",
+    ),
+    "ignored_labels": (_are_names, "a list of labels"),
+    "no_finding": (lambda value: isinstance(value, str), "text"),
+    "annotated_everywhere": (
+        lambda value: isinstance(value, list) and all(map(_is_rule, value)),
+        "a list of {'where': {column: text}, 'classes': [label or pathology, ...]}",
+    ),
+    "split_names": (
+        _name_to(lambda value: isinstance(value, str) and value in SPLITS),
+        f"an object of splits, each one of {', '.join(SPLITS)}",
+    ),
+    "split_fractions": (
+        _name_to(lambda value: type(value) in (int, float) and 0 <= value <= 1),
+        "an object of shares between 0 and 1",
+    ),
+    "views": (_are_names, "a list of views"),
+    "size": (lambda value: type(value) is int and value >= 32, "a whole number of pixels, at least 32"),
+    "image_format": (lambda value: value in ("jpeg", "png"), "'jpeg' or 'png'"),
+    "sixteen_bit": (lambda value: value in ("full", "stretch"), "'full' or 'stretch'"),
+    "notes": (lambda value: isinstance(value, str), "text"),
 }
 
 

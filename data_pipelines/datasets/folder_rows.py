@@ -19,7 +19,8 @@ class Row:
     """One row; `number` counts lines of a spreadsheet, the header being row 1.
 
     `annotated` holds the pathology indices that the row states whether present or not, `present` those it
-    names; boxes are {"label", "x", "y", "w", "h"} in pixels of the image file, masks {"label", "file"}.
+    names, `has_labels` whether its label cell holds any that is not ignored; boxes are {"label", "x", "y", "w", "h"}
+    in pixels of the image file, masks {"label", "file"}.
     """
 
     number: int
@@ -39,9 +40,9 @@ def read_rows(path: Path, options: FolderOptions) -> list[Row]:
     """All rows of the CSV file.
 
     Raises:
-      InputError: an unreadable file, a missing column, an empty row or one with too few or too many cells, no
-        image, neither report nor labels nor annotations, an unknown label or split, malformed boxes or masks,
-        an image that comes twice, a patient in two splits.
+      InputError: an unreadable file, a missing or repeated column, an empty row or one with too few or too many
+        cells, no image, neither report nor labels nor annotations, an unknown label or split, malformed boxes or
+        masks, an image that comes twice, a patient in two splits.
     """
     rows = []
     for number, cells in _cells(path, options):
@@ -76,6 +77,8 @@ def _cells(path: Path, options: FolderOptions) -> Iterator[tuple[int, dict[str, 
         raise InputError(f"{path}: cannot read the CSV file ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
+    except ValueError as error:  # a NUL in the path
+        raise InputError(f"{str(path)!r}: cannot read the CSV file ({error})") from error
     reader = csv.reader(io.StringIO(text.rstrip("\r\n"), newline=""), strict=True)
     number = 1
     try:
@@ -87,6 +90,9 @@ def _cells(path: Path, options: FolderOptions) -> Iterator[tuple[int, dict[str, 
         missing = [name for name in wanted if name not in header]
         if missing:
             raise InputError(f"{path}: no column {missing[0]!r}; the header has: {', '.join(header)}")
+        twice = [name for name in wanted if header.count(name) > 1]
+        if twice:
+            raise InputError(f"{path}: column {twice[0]!r} is in the header more than once; rename one of them")
         for cells in reader:
             number += 1
             if not any(cell.strip() for cell in cells):
@@ -102,7 +108,8 @@ def _row(number: int, cells: dict[str, str], options: FolderOptions) -> Row:
     value = {key: cells[column] for key, column in options.columns.items()}
     if not value["image"]:
         raise InputError(f"no image in column {options.columns['image']!r}")
-    labels = [label.strip() for label in value.get("labels", "").split(options.label_separator) if label.strip()]
+    written = [label.strip() for label in value.get("labels", "").split(options.label_separator) if label.strip()]
+    labels = [label for label in written if label not in options.ignored_labels]
     if options.no_finding in labels and len(labels) > 1:
         raise InputError(f"{options.no_finding!r} together with other labels: {value['labels']!r}")
     row = Row(
@@ -118,13 +125,13 @@ def _row(number: int, cells: dict[str, str], options: FolderOptions) -> Row:
         masks=tuple(_objects(value.get("masks", ""), "masks", _mask, options)),
         view=value.get("view", ""),
     )
-    if not (row.report or labels or row.boxes or row.masks):
+    if not (row.report or written or row.boxes or row.masks):
         raise InputError("neither report nor labels nor boxes nor masks; remove the row or fill it in")
     return row
 
 
 def _annotated(cells: dict[str, str], labels: list[str], options: FolderOptions) -> tuple[int, ...]:
-    """The classes that an empty place in the label cell makes absent. An empty cell states nothing."""
+    """The classes that these labels make absent by not naming them. No labels state nothing."""
     if not labels:
         return ()
     rules = [

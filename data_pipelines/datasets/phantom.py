@@ -1,8 +1,7 @@
 """TFDS builder of the chest phantom: the data set that needs no download."""
 
-import concurrent.futures
 import dataclasses
-import multiprocessing
+import functools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -10,6 +9,7 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from data_pipelines import images, phantom, radgraph, records
+from data_pipelines.datasets.workers import in_order
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import anatomy_index, pathology_index
 
@@ -26,7 +26,7 @@ class PhantomOptions:
       train, validation, test: phantoms of each split, 1 .. 10,000,000.
       size: side of the images in pixels.
       image_format: "jpeg" (quality 95) or "png" (lossless, larger).
-      workers: processes that draw; the result does not depend on it.
+      workers: processes that draw, 1 for none beside this one; the result does not depend on it.
     """
 
     train: int = 6000
@@ -37,6 +37,9 @@ class PhantomOptions:
     workers: int = 2
 
     def __post_init__(self):
+        for name in (*SPLITS, "size", "workers"):
+            if type(getattr(self, name)) is not int:
+                raise InputError(f"phantom {name}={getattr(self, name)!r}: expected a whole number")
         for split in SPLITS:
             if not 1 <= getattr(self, split) <= SEED_STRIDE:
                 raise InputError(f"phantom {split}={getattr(self, split)}: expected 1 .. {SEED_STRIDE}")
@@ -78,11 +81,9 @@ class Phantom(tfds.core.GeneratorBasedBuilder):
         }
 
     def _generate_examples(self, split: str, seeds: Sequence[int]) -> Iterator[tuple[int, dict]]:
-        # "spawn": a forked child would inherit the locks of grain's and OpenCV's threads.
-        context = multiprocessing.get_context("spawn")
-        with concurrent.futures.ProcessPoolExecutor(self._options.workers, mp_context=context) as pool:
-            drawn = pool.map(_encoded, seeds, [split] * len(seeds), [self._options] * len(seeds), chunksize=16)
-            yield from enumerate(tqdm(drawn, total=len(seeds), desc=f"phantom {split}", disable=None))
+        encoded = functools.partial(_encoded, split=split, options=self._options)
+        drawn = in_order(encoded, seeds, workers=self._options.workers, chunk=16)
+        yield from enumerate(tqdm(drawn, total=len(seeds), desc=f"phantom {split}", disable=None))
 
 
 def split_seeds(split: str, count: int) -> range:
@@ -120,5 +121,5 @@ def phantom_record(seed: int, *, split: str, options: PhantomOptions) -> dict:
     }
 
 
-def _encoded(seed: int, split: str, options: PhantomOptions) -> dict:
+def _encoded(seed: int, *, split: str, options: PhantomOptions) -> dict:
     return records.encode(phantom_record(seed, split=split, options=options))

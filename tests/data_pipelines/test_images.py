@@ -86,6 +86,8 @@ def test_missing_and_foreign_files_are_named(tmp_path):
         images.read_grey(tmp_path / "gone.png")
     with pytest.raises(InputError, match="cannot read the image"):
         images.read_grey(tmp_path)
+    with pytest.raises(InputError, match=r"cannot read the image \(embedded null byte\)"):
+        images.read_grey("a\0.png")
     (tmp_path / "note.png").write_text("not an image")
     with pytest.raises(InputError, match=r"note.png: not a readable JPEG, PNG or DICOM image"):
         images.read_grey(tmp_path / "note.png")
@@ -114,12 +116,18 @@ def test_any_bytes_give_an_input_error(data, start):
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 64))
+@given(st.integers(6, 90), st.integers(6, 90), st.integers(1, 64))
 def test_short_side_and_aspect(height, width, size):
     resized = images.resize_short_side(np.zeros((height, width), np.uint8), size)
     assert min(resized.shape) == size
     long, short = max(height, width), min(height, width)
     assert 2 * abs(max(resized.shape) * short - long * size) <= short  # half a pixel, in whole numbers
+
+
+def test_strips_are_refused():
+    assert images.resize_short_side(np.zeros((2, 32), np.uint8), 4).shape == (4, 64)
+    with pytest.raises(InputError, match="image of 33 x 2 pixels: one side is over 16 times the other"):
+        images.resize_short_side(np.zeros((2, 33), np.uint8), 4)
 
 
 def test_resize_examples():
@@ -136,6 +144,13 @@ def test_resize_examples():
 def test_only_grey_uint8_is_encoded(image):
     with pytest.raises(InputError, match="expected uint8"):
         images.encode_grey(image)
+
+
+def test_image_beyond_the_format_is_refused():
+    strip = np.zeros((1, 65501), np.uint8)  # JPEG: 65500 at most
+    with pytest.raises(InputError, match=r"an image of \(1, 65501\) does not fit into a jpeg file"):
+        images.encode_grey(strip)
+    assert images.decode_grey(images.encode_grey(strip, kind="png"), name="strip").shape == strip.shape
 
 
 def test_encoding_kind_is_checked():

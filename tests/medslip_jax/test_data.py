@@ -56,6 +56,21 @@ def test_folder_skips_and_says_so(tmp_path, capsys):
     assert images.decode_grey(open_split(tmp_path / "data", "folder", "train")[0]["image"], name="a").shape == (64, 72)
 
 
+def test_notes_are_shown(tmp_path, capsys):
+    flags = folder(tmp_path)
+    (tmp_path / "labels.csv").write_text("image,findings\n" + "".join(f"{i}.png,Mass\n" for i in range(16)))
+    for i in range(16):
+        (tmp_path / f"{i}.png").write_bytes(images.encode_grey(np.full((80, 90), 100, np.uint8), kind="png"))
+    (tmp_path / "options.json").write_text(
+        '{"columns": {"image": "image", "labels": "findings"}, "split_fractions": {"train": 0.5, "test": 0.5}}'
+    )
+    assert cli.main([*flags, "--out", str(tmp_path / "data")]) == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    found = json.loads((tmp_path / "data" / "folder" / "1.0.0" / "notes.json").read_text())
+    assert len(notes) == 6 and len(found) > 6 and "drawn by image" in notes[0] and "same file" in notes[1]
+    assert notes[5] == f"note: {len(found) - 5} more in {tmp_path}/data/folder/1.0.0/notes.json"
+
+
 def test_folder_fails_by_default(tmp_path, capsys):
     assert cli.main([*folder(tmp_path), "--out", str(tmp_path / "data")]) == 2
     error = capsys.readouterr().err

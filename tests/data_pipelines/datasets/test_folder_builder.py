@@ -1,72 +1,22 @@
-import csv
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from folder_csv import entries, make_options, named, rows_of, write
 
 from data_pipelines import images
 from data_pipelines.datasets import open_split
 from data_pipelines.datasets.build import build
-from data_pipelines.datasets.folder import labels_of, matrix_of, row_record
+from data_pipelines.datasets.folder import labels_of, matrix_of, report_matrix, row_record
 from data_pipelines.datasets.folder_options import FolderOptions, read_options
-from data_pipelines.datasets.folder_rows import read_rows, split_of
+from data_pipelines.datasets.folder_rows import read_rows
 from medslip_jax.errors import InputError
-from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES, anatomy_index, pathology_index
+from medslip_jax.vocabulary import PATHOLOGIES, anatomy_index
 
 SAMPLE = Path(__file__).parents[4] / "shared" / "cxr_sample"
 CONFIG = Path(__file__).parents[3] / "configs" / "folder_cxr_sample.json"
-HEADER = ("file", "text", "findings", "split", "patient", "boxes", "masks", "view", "origin")
-OPTIONS = {
-    "columns": {
-        "image": "file",
-        "report": "text",
-        "labels": "findings",
-        "split": "split",
-        "patient": "patient",
-        "boxes": "boxes",
-        "masks": "masks",
-        "view": "view",
-    },
-    "label_map": {"Infiltration": "infiltrate", "Opacities": ["opacity", "pneumonia"]},
-    "ignored_labels": ["Left Lung"],
-    "annotated_everywhere": [{"where": {"origin": "NIH"}, "classes": ["Effusion", "Infiltration", "nodule"]}],
-    "size": 64,
-}
-
-
-def make_options(**changes) -> FolderOptions:
-    return FolderOptions(**(OPTIONS | changes))
-
-
-def write(root: Path, rows: list[dict], header=HEADER) -> Path:
-    """A CSV with those rows, every image a 80 x 100 ramp that differs a little from the next."""
-    path = root / "labels.csv"
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, header)
-        writer.writeheader()
-        writer.writerows(
-            [{"split": "train", "findings": "Effusion", "patient": f"p{i}"} | row for i, row in enumerate(rows)]
-        )
-    for number, row in enumerate(rows):
-        ramp = np.tile(np.arange(100, dtype=np.uint8) + number, (80, 1))
-        if row["file"] and not (root / row["file"]).exists():
-            (root / row["file"]).write_bytes(images.encode_grey(ramp, kind="png"))
-    return path
-
-
-def rows_of(root: Path, rows: list[dict], **changes):
-    return read_rows(write(root, rows), make_options(**changes))
-
-
-def named(vector: np.ndarray) -> dict:
-    return {PATHOLOGIES[i]: int(vector[i]) for i in np.flatnonzero(vector >= 0)}
-
-
-def entries(matrix: np.ndarray) -> dict:
-    return {(ANATOMIES[a], PATHOLOGIES[p]): int(matrix[a, p]) for a, p in zip(*np.nonzero(matrix >= 0), strict=True)}
 
 
 def test_labels_without_text_give_a_label_only_matrix(tmp_path):
@@ -112,8 +62,27 @@ def test_labels_fill_what_the_text_does_not_mention(tmp_path):
     assert named(labels_of(row, [])) == {"infiltrate": 1, "effusion": 0, "nodule": 0}  # truth: labels only
 
 
+def test_presence_of_a_label_beats_a_denial_but_not_the_place_of_the_text(tmp_path):
+    text = "Right effusion. No left effusion. No left nodule. No mass."
+    cells = {"file": "a.png", "text": text, "findings": "Effusion|Nodule|Mass"}
+    (row,) = rows_of(tmp_path, [cells])
+    said = entries(report_matrix(text))
+    assert [said[("unspecified", "mass")], {value for (_, name), value in said.items() if name == "nodule"}] == [0, {0}]
+    assert entries(matrix_of(row, [])) == said | {("unspecified", "nodule"): 1, ("unspecified", "mass"): 1}
+    assert (matrix_of(row, []).max(axis=0) == labels_of(row, [])).all()
+
+
+def test_ignored_labels_are_no_labels(tmp_path):
+    cells = {"file": "a.png", "text": "No pneumothorax.", "findings": "Left Lung", "origin": "NIH"}
+    (row,) = rows_of(tmp_path, [cells])
+    assert not row.has_labels and named(labels_of(row, [])) == {"pneumothorax": 0}
+    (row,) = rows_of(tmp_path, [{"file": "a.png", "findings": "Left Lung|No Finding", "origin": "NIH"}])
+    assert row.has_labels and named(labels_of(row, [])) == {"effusion": 0, "infiltrate": 0, "nodule": 0}
+
+
 def test_boxes_and_masks_become_annotations(tmp_path):
     mask = np.zeros((80, 100), np.uint8)
+    mask[38:60, 10:30] = 127  # an edge that JPEG blurred
     mask[40:60, 10:30] = 255
     (tmp_path / "m.png").write_bytes(images.encode_grey(mask, kind="png"))
     (tmp_path / "none.png").write_bytes(images.encode_grey(mask * 0, kind="png"))
@@ -150,95 +119,6 @@ def test_boxes_and_masks_become_annotations(tmp_path):
     assert named(record["labels"]) == {"effusion": 1, "opacity": 1, "pneumonia": 1}
 
 
-@pytest.mark.parametrize(
-    ("cells", "message"),
-    [
-        ({"file": ""}, "no image in column 'file'"),
-        ({"findings": ""}, "neither report nor labels"),
-        ({"findings": "Efusion"}, "label 'Efusion' has no class"),
-        ({"findings": "No Finding|Effusion"}, "'No Finding' together with other labels"),
-        ({"split": "dev"}, "split 'dev' is none of train"),
-        ({"patient": ""}, "no patient in column 'patient'"),
-        ({"boxes": "[{"}, "boxes is not valid JSON"),
-        ({"boxes": "{}"}, "boxes is dict, expected a JSON list"),
-        ({"boxes": '[{"label": "Effusion", "x": 1, "y": 2, "w": 0, "h": 3}]'}, "box {'label': 'Effusion'"),
-        ({"boxes": '[{"label": "Effusion", "x": "1", "y": 2, "w": 1, "h": 3}]'}, "box {'label': 'Effusion'"),
-        ({"masks": '[{"label": "Effusion"}]'}, "mask {'label': 'Effusion'}: expected a 'file'"),
-        ({"masks": '[{"file": "a"}]'}, "expected an object with a 'label'"),
-        ({"file": "a.png"}, "image 'a.png' is in row 2 already"),
-        ({"patient": "p0", "split": "test"}, None),
-    ],
-)
-def test_malformed_row_is_named(tmp_path, cells, message):
-    with pytest.raises(InputError) as caught:
-        rows_of(tmp_path, [{"file": "a.png"}, {"file": "b.png"} | cells])
-    text = str(caught.value)
-    expected = message or "patient 'p0' is in train (row 2), test (row 3); one patient belongs to one split"
-    assert text.startswith(f"{tmp_path / 'labels.csv'}: ") and expected in text and "\n" not in text
-    assert "row 3" in text
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("file,findings\na.png,Effusion\n\nb.png,Effusion\n", "row 3: empty row"),
-        ("file,findings\na.png,Effusion\n,\n", "row 3: empty row"),
-        ("file,findings\na.png\n", "row 2: 1 cells, the header has 2"),
-        ("file,findings\na.png,Effusion,x\n", "row 2: 3 cells, the header has 2"),
-        ('file,findings\na.png,"Effu"sion\n', "row 2: malformed CSV"),
-        ("file,label\na.png,Effusion\n", "no column 'findings'; the header has: file, label"),
-        ("file,findings\n", "no rows below the header"),
-        ("", "no column 'file'"),
-    ],
-)
-def test_malformed_file_is_named(tmp_path, text, message):
-    path = tmp_path / "labels.csv"
-    path.write_text(text, encoding="utf-8")
-    options = make_options(columns={"image": "file", "labels": "findings"}, annotated_everywhere=[])
-    with pytest.raises(InputError) as caught:
-        read_rows(path, options)
-    assert str(caught.value).startswith(f"{path}: ") and message in str(caught.value)
-
-
-def test_unreadable_csv_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"gone.csv: cannot read the CSV file"):
-        read_rows(tmp_path / "gone.csv", make_options())
-    (tmp_path / "latin.csv").write_bytes("file\nbild-ä.png\n".encode("latin-1"))
-    with pytest.raises(InputError, match=r"latin.csv: not UTF-8"):
-        read_rows(tmp_path / "latin.csv", make_options())
-
-
-def test_quoted_line_breaks_and_a_byte_order_mark_are_fine(tmp_path):
-    path = write(tmp_path, [{"file": "a.png", "text": 'Two\nlines, "quoted".'}])
-    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    (row,) = read_rows(path, make_options())
-    assert row.report == 'Two\nlines, "quoted".' and row.number == 2
-
-
-def test_without_split_column_patients_are_hashed(tmp_path):
-    columns = {key: value for key, value in OPTIONS["columns"].items() if key != "split"}
-    cells = [{"file": f"{i}.png", "patient": f"patient-{i // 3}"} for i in range(60)]
-    rows = rows_of(tmp_path, cells, columns=columns)
-    by_patient = {}
-    for row in rows:
-        assert by_patient.setdefault(row.patient, row.split) == row.split
-    assert len(set(by_patient.values())) > 1
-
-
-def test_hashed_shares_are_close_to_the_fractions():
-    fractions = {"train": 0.7, "validation": 0.2, "test": 0.1}
-    found = [split_of(f"patient-{i}", fractions) for i in range(4000)]
-    for split, share in fractions.items():
-        assert found.count(split) / 4000 == pytest.approx(share, abs=0.03)
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.text())
-def test_any_patient_gets_a_split_with_a_share(patient):
-    assert split_of(patient, {"train": 0.5, "validation": 0.5}) in ("train", "validation")
-    assert split_of(patient, {"train": 0.0, "validation": 0.0, "test": 1.0}) == "test"
-
-
 @pytest.fixture
 def broken(tmp_path):
     write(
@@ -266,6 +146,78 @@ def test_unreadable_image_can_fail_the_build(broken):
     assert list((broken / "out").iterdir()) == []  # nothing half-built is left
 
 
+def test_split_without_a_readable_image_is_named(broken):
+    (broken / "2.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"labels.csv: split validation: all 1 rows were dropped, the first: .*empty"):
+        build("folder", out=broken / "out", root=broken, options=make_options(), policy="skip", workers=1)
+
+
+def test_no_row_left_is_named(tmp_path):
+    write(tmp_path, [{"file": "a.png", "view": "LATERAL"}])
+    with pytest.raises(InputError, match="all 1 rows were dropped, the first: view 'LATERAL'"):
+        build("folder", out=tmp_path / "out", root=tmp_path, options=make_options(views=["PA"]), workers=1)
+
+
+@pytest.mark.parametrize("error", [cv2.error("bad\nsize"), MemoryError(), ValueError("odd")])
+def test_whatever_one_image_causes_is_a_drop(broken, monkeypatch, error):
+    read = images.read_grey
+
+    def read_or_fail(path, **settings):
+        if path.name == "3.png":
+            raise error
+        return read(path, **settings)
+
+    monkeypatch.setattr(images, "read_grey", read_or_fail)
+    report = build("folder", out=broken / "out", root=broken, options=make_options(), policy="skip", workers=1)
+    reason = report["drops"][1]["reason"]
+    assert report["splits"] == {"train": 1, "validation": 1}
+    assert reason.startswith(f"{broken / '3.png'}: ") and "\n" not in reason
+    assert {"error": "bad size", "MemoryError": "no message", "ValueError": "odd"}[type(error).__name__] in reason
+
+
+def test_a_strip_is_a_drop(broken):
+    (broken / "3.png").write_bytes(images.encode_grey(np.zeros((2, 1000), np.uint8), kind="png"))
+    report = build("folder", out=broken / "out", root=broken, options=make_options(), policy="skip", workers=1)
+    assert report["drops"][1]["reason"] == "image of 1000 x 2 pixels: one side is over 16 times the other; crop it"
+
+
+def test_same_file_in_two_splits_is_noted(tmp_path):
+    names = {"a.png": "train", "b.png": "train", "c.png": "test", "d.png": "test"}
+    write(tmp_path, [{"file": name, "split": split} for name, split in names.items()])
+    for copy in ("b.png", "d.png"):  # the first stays within its split
+        (tmp_path / copy).write_bytes((tmp_path / "a.png").read_bytes())
+    report = build("folder", out=tmp_path / "out", root=tmp_path, options=make_options(), workers=1)
+    assert report["notes"] == ["labels.csv: row 5: d.png in test is the same file as a.png in train (row 2)"]
+    assert json.loads((Path(report["directory"]) / "notes.json").read_text()) == report["notes"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "fractions", "noted"),
+    [
+        ({}, {"train": 0.5, "test": 0.5}, True),
+        ({}, {"train": 1.0}, False),
+        ({"patient": "patient"}, {"train": 0.5, "test": 0.5}, False),
+    ],
+)
+def test_splits_by_image_are_noted(tmp_path, extra, fractions, noted):
+    write(tmp_path, [{"file": f"{i}.png"} for i in range(8)])
+    options = make_options(columns={"image": "file", "labels": "findings"} | extra, split_fractions=fractions)
+    report = build("folder", out=tmp_path / "out", root=tmp_path, options=options, workers=1)
+    assert ["images of one patient may be in two splits" in note for note in report["notes"]] == [True] * noted
+
+
+def test_result_does_not_depend_on_workers(broken):
+    reports = [
+        build("folder", out=broken / f"out{n}", root=broken, options=make_options(), policy="skip", workers=n)
+        for n in (1, 2)
+    ]
+    assert reports[0]["drops"] == reports[1]["drops"]
+    files = [sorted(Path(report["directory"]).glob("*array_record*")) for report in reports]
+    assert len(files[0]) == 2
+    for one, two in zip(*files, strict=True):
+        assert one.name == two.name and one.read_bytes() == two.read_bytes()
+
+
 def test_unwanted_views_are_listed_too(tmp_path):
     write(tmp_path, [{"file": "a.png", "view": "PA"}, {"file": "b.png", "view": "LATERAL"}])
     report = build("folder", out=tmp_path / "out", root=tmp_path, options=make_options(views=["PA", "AP"]), workers=1)
@@ -285,44 +237,11 @@ def test_mask_and_box_must_fit_the_image(tmp_path):
     )
     with pytest.raises(InputError, match=r"m.png: mask of shape \(8, 8\), its image has \(80, 100\)"):
         row_record(first, root=tmp_path, options=make_options())
+    (tmp_path / "m.png").write_bytes(images.encode_grey(np.ones((80, 100), np.uint8), kind="png"))
+    with pytest.raises(InputError, match=r"m.png: mask values end at 1; expected 0 and 255"):
+        row_record(first, root=tmp_path, options=make_options())
     with pytest.raises(InputError, match="lies outside the image of 100 x 80 pixels"):
         row_record(second, root=tmp_path, options=make_options())
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"columns": {"report": "text"}}, "folder option columns"),
-        ({"columns": {"image": "a", "age": "b"}}, "folder option columns"),
-        ({"size": "256"}, "folder option size: has the wrong type"),
-        ({"size": 8}, "folder option size"),
-        ({"label_map": {"Infiltration": "nothing"}}, "label 'Infiltration' has no class"),
-        ({"annotated_everywhere": [{"class": ["Nodule"]}]}, "folder option annotated_everywhere"),
-        ({"split_names": {"a": "dev"}}, "folder option split_names"),
-        ({"split_fractions": {"train": 0.5}}, "folder option split_fractions"),
-        ({"image_format": "gif"}, "folder option image_format"),
-    ],
-)
-def test_options_are_checked(changes, message):
-    with pytest.raises(InputError, match=message):
-        make_options(**changes)
-
-
-def test_options_file_is_checked(tmp_path):
-    with pytest.raises(InputError, match=r"gone.json: cannot read the options"):
-        read_options(tmp_path / "gone.json")
-    (tmp_path / "a.json").write_text("[1]")
-    with pytest.raises(InputError, match=r"a.json: expected a JSON object, got list"):
-        read_options(tmp_path / "a.json")
-    (tmp_path / "b.json").write_text("{")
-    with pytest.raises(InputError, match=r"b.json: not valid JSON"):
-        read_options(tmp_path / "b.json")
-
-
-def test_config_of_the_sample_names_only_known_classes():
-    options = FolderOptions(**read_options(CONFIG))
-    assert len(options.annotated_everywhere[0]["classes"]) == 14
-    assert pathology_index("tail_abnorm_obs") in options.mapped_classes()
 
 
 @pytest.mark.real

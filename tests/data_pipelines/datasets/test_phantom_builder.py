@@ -1,7 +1,11 @@
+import dataclasses
+import errno
 import json
 import pickle
 import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +18,7 @@ from data_pipelines.loader import Loader
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES, pathology_index
 
-OPTIONS = PhantomOptions(train=6, validation=2, test=3, size=64, workers=2)
+OPTIONS = PhantomOptions(train=6, validation=2, test=3, size=64, workers=1)
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +49,7 @@ def test_records_are_the_phantoms_in_order(built):
 
 
 def test_bytes_do_not_depend_on_workers(built, tmp_path):
-    one = PhantomOptions(train=6, validation=2, test=3, size=64, workers=1)
-    build("phantom", out=tmp_path, options=one)
+    build("phantom", out=tmp_path, options=dataclasses.replace(OPTIONS, workers=2))
     names = sorted(path.name for path in (tmp_path / "phantom" / "1.0.0").iterdir())
     assert names == sorted(path.name for path in (built["out"] / "phantom" / "1.0.0").iterdir())
     for name in names:
@@ -106,6 +109,42 @@ def test_missing_data_name_the_command(built, tmp_path):
         builder_class("mimic")
 
 
+def test_data_that_cannot_be_replaced_stay(built, tmp_path, monkeypatch):
+    final = tmp_path / "phantom"
+    shutil.copytree(built["out"] / "phantom", final)
+    before = {path.name: path.read_bytes() for path in (final / "1.0.0").iterdir()}
+    rename = Path.rename
+
+    def full(source, target):
+        if target == final and "building" in str(source):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", full)
+        with pytest.raises(InputError, match=r"cannot build there \(No space left on device\)"):
+            build("phantom", out=tmp_path, options=dataclasses.replace(OPTIONS, train=1), existing="overwrite")
+    assert {path.name: path.read_bytes() for path in (final / "1.0.0").iterdir()} == before
+    build("phantom", out=tmp_path, options=dataclasses.replace(OPTIONS, train=1), existing="overwrite")
+    assert len(open_split(tmp_path, "phantom", "train")) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["phantom"]  # nothing hidden is left
+
+
+def test_full_disk_is_named(tmp_path):
+    """A limit on the size of files stands in for the disk; in a process of its own, as pytest writes files too."""
+    script = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
+        "from medslip_jax import cli; sys.exit(cli.main(sys.argv[1:]))"
+    )
+    flags = ["--train=9", "--validation=1", "--test=1", "--size=64", "--workers=1", f"--out={tmp_path}"]
+    ended = subprocess.run(
+        [sys.executable, "-c", script, "data", "build", "phantom", *flags], check=False, capture_output=True, text=True
+    )
+    assert ended.returncode == 2
+    expected = f"medslip: {tmp_path}: cannot build there (File too large); choose another --out"
+    assert ended.stderr.splitlines()[-1] == expected and list(tmp_path.iterdir()) == []
+
+
 def test_existing_data_are_not_touched(built, tmp_path):
     with pytest.raises(InputError, match="exists; choose another --out or add --overwrite"):
         build("phantom", out=built["out"], options=OPTIONS)
@@ -116,7 +155,15 @@ def test_existing_data_are_not_touched(built, tmp_path):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"train": 0}, {"test": SEED_STRIDE + 1}, {"size": 16}, {"workers": 0}, {"image_format": "gif"}],
+    [
+        {"train": 0},
+        {"test": SEED_STRIDE + 1},
+        {"size": 16},
+        {"workers": 0},
+        {"size": "64"},
+        {"train": True},
+        {"image_format": "gif"},
+    ],
 )
 def test_options_are_checked(changes):
     with pytest.raises(InputError, match=f"phantom {next(iter(changes))}="):

@@ -1,0 +1,99 @@
+import pytest
+from folder_csv import OPTIONS, make_options, rows_of, write
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_pipelines.datasets.folder_rows import read_rows, split_of
+from medslip_jax.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ({"file": ""}, "no image in column 'file'"),
+        ({"findings": ""}, "neither report nor labels"),
+        ({"findings": "Efusion"}, "label 'Efusion' has no class"),
+        ({"findings": "No Finding|Effusion"}, "'No Finding' together with other labels"),
+        ({"split": "dev"}, "split 'dev' is none of train"),
+        ({"patient": ""}, "no patient in column 'patient'"),
+        ({"boxes": "[{"}, "boxes is not valid JSON"),
+        ({"boxes": "{}"}, "boxes is dict, expected a JSON list"),
+        ({"boxes": '[{"label": "Effusion", "x": 1, "y": 2, "w": 0, "h": 3}]'}, "box {'label': 'Effusion'"),
+        ({"boxes": '[{"label": "Effusion", "x": "1", "y": 2, "w": 1, "h": 3}]'}, "box {'label': 'Effusion'"),
+        ({"masks": '[{"label": "Effusion"}]'}, "mask {'label': 'Effusion'}: expected a 'file'"),
+        ({"masks": '[{"file": "a"}]'}, "expected an object with a 'label'"),
+        ({"file": "a.png"}, "image 'a.png' is in row 2 already"),
+        ({"patient": "p0", "split": "test"}, None),
+    ],
+)
+def test_malformed_row_is_named(tmp_path, cells, message):
+    with pytest.raises(InputError) as caught:
+        rows_of(tmp_path, [{"file": "a.png"}, {"file": "b.png"} | cells])
+    text = str(caught.value)
+    expected = message or "patient 'p0' is in train (row 2), test (row 3); one patient belongs to one split"
+    assert text.startswith(f"{tmp_path / 'labels.csv'}: ") and expected in text and "\n" not in text
+    assert "row 3" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,findings\na.png,Effusion\n\nb.png,Effusion\n", "row 3: empty row"),
+        ("file,findings\na.png,Effusion\n,\n", "row 3: empty row"),
+        ("file,findings\na.png\n", "row 2: 1 cells, the header has 2"),
+        ("file,findings\na.png,Effusion,x\n", "row 2: 3 cells, the header has 2"),
+        ('file,findings\na.png,"Effu"sion\n', "row 2: malformed CSV"),
+        ("file,label\na.png,Effusion\n", "no column 'findings'; the header has: file, label"),
+        ("file,findings,findings\na.png,Effusion,Mass\n", "column 'findings' is in the header more than once"),
+        ("file,findings\n", "no rows below the header"),
+        ("", "no column 'file'"),
+    ],
+)
+def test_malformed_file_is_named(tmp_path, text, message):
+    path = tmp_path / "labels.csv"
+    path.write_text(text, encoding="utf-8")
+    options = make_options(columns={"image": "file", "labels": "findings"}, annotated_everywhere=[])
+    with pytest.raises(InputError) as caught:
+        read_rows(path, options)
+    assert str(caught.value).startswith(f"{path}: ") and message in str(caught.value)
+
+
+def test_unreadable_csv_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"gone.csv: cannot read the CSV file"):
+        read_rows(tmp_path / "gone.csv", make_options())
+    with pytest.raises(InputError, match=r"cannot read the CSV file \(embedded null byte\)"):
+        read_rows(tmp_path / "a\0.csv", make_options())
+    (tmp_path / "latin.csv").write_bytes("file\nbild-ä.png\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"latin.csv: not UTF-8"):
+        read_rows(tmp_path / "latin.csv", make_options())
+
+
+def test_quoted_line_breaks_and_a_byte_order_mark_are_fine(tmp_path):
+    path = write(tmp_path, [{"file": "a.png", "text": 'Two\nlines, "quoted".'}])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    (row,) = read_rows(path, make_options())
+    assert row.report == 'Two\nlines, "quoted".' and row.number == 2
+
+
+def test_without_split_column_patients_are_hashed(tmp_path):
+    columns = {key: value for key, value in OPTIONS["columns"].items() if key != "split"}
+    cells = [{"file": f"{i}.png", "patient": f"patient-{i // 3}"} for i in range(60)]
+    rows = rows_of(tmp_path, cells, columns=columns)
+    by_patient = {}
+    for row in rows:
+        assert by_patient.setdefault(row.patient, row.split) == row.split
+    assert len(set(by_patient.values())) > 1
+
+
+def test_hashed_shares_are_close_to_the_fractions():
+    fractions = {"train": 0.7, "validation": 0.2, "test": 0.1}
+    found = [split_of(f"patient-{i}", fractions) for i in range(4000)]
+    for split, share in fractions.items():
+        assert found.count(split) / 4000 == pytest.approx(share, abs=0.03)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text())
+def test_any_patient_gets_a_split_with_a_share(patient):
+    assert split_of(patient, {"train": 0.5, "validation": 0.5}) in ("train", "validation")
+    assert split_of(patient, {"train": 0.0, "validation": 0.0, "test": 1.0}) == "test"
