@@ -18,6 +18,7 @@ from data_pipelines.images import decode_grey
 from data_pipelines.loader import Loader
 from medslip_jax import experiment, sharding, zero_shot
 from medslip_jax.checkpoint import find_checkpoint, read_config, read_variables
+from medslip_jax.errors import InputError
 from medslip_jax.pretrain import loader_options, make_trainer
 from medslip_jax.report.overlays import OverlayRow, overlay_grid
 from medslip_jax.report.tables import classification_table, grounding_table
