@@ -57,3 +57,27 @@ def test_ema_starts_fast_and_ends_slow():
     late = update_ema({"w": jnp.array(0.0)}, {"w": jnp.array(1.0)}, decay=0.99, step=jnp.array(100_000))
     np.testing.assert_allclose(first["w"], 0.9, rtol=1e-6)
     np.testing.assert_allclose(late["w"], 0.01, rtol=1e-4)
+
+
+@pytest.mark.torch
+def test_adamw_is_pytorchs():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    rng = np.random.default_rng(0)
+    start = {"kernel": rng.standard_normal((4, 3), np.float32), "bias": rng.standard_normal(3, np.float32)}
+    grads = [{name: rng.standard_normal(x.shape, np.float32) for name, x in start.items()} for _ in range(20)]
+    theirs = {name: torch.nn.Parameter(torch.tensor(x)) for name, x in start.items()}
+    groups = [
+        {"params": [theirs["kernel"]], "weight_decay": 0.02},
+        {"params": [theirs["bias"]], "weight_decay": 0.0},
+    ]
+    reference = torch.optim.AdamW(groups, lr=1e-2, betas=(0.9, 0.999), eps=1e-8)
+    optimizer = make_optimizer(OptimConfig(), lambda step: 1e-2)
+    ours, opt_state = start, optimizer.init(start)
+    for grad in grads:
+        for name, parameter in theirs.items():
+            parameter.grad = torch.tensor(grad[name])
+        reference.step()
+        updates, opt_state = optimizer.update(grad, opt_state, ours)
+        ours = optax.apply_updates(ours, updates)
+    for name, parameter in theirs.items():
+        np.testing.assert_allclose(ours[name], parameter.detach().numpy(), rtol=1e-5, atol=1e-6)
