@@ -167,7 +167,7 @@ def test_damaged_checkpoint_config_is_named(whole, tmp_path, text):
 @pytest.mark.slow
 def test_killed_process_resumes_exactly(config, tmp_path):
     """A real process, killed without warning after its second checkpoint, goes on from that checkpoint."""
-    config.num_steps, config.save_every = 40, 2
+    config.num_steps, config.save_every = 20, 2
     pretrain(config, workdir=tmp_path / "long")
     file = tmp_path / "config.py"
     file.write_text(
@@ -188,6 +188,6 @@ def test_killed_process_resumes_exactly(config, tmp_path):
         time.sleep(0.02)
     process.kill()
     assert process.wait() == -signal.SIGKILL
-    assert 4 <= int(find_checkpoint(tmp_path / "killed").name) < 40
+    assert 4 <= int(find_checkpoint(tmp_path / "killed").name) < 20
     pretrain(config, workdir=tmp_path / "killed")
     assert losses(tmp_path / "killed") == losses(tmp_path / "long")
