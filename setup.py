@@ -64,7 +64,6 @@ setup(
     },
     entry_points={"console_scripts": ["medslip = medslip_jax.cli:main"]},
     classifiers=[
-        "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3",
         "Topic :: Scientific/Engineering :: Medical Science Apps.",
     ],
