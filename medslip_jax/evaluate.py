@@ -184,10 +184,11 @@ def summary(result: Mapping) -> str:
 def _pointing_line(group: str, row: Mapping) -> str:
     """The pointing game of SPEC 7 (arg-max cell), and the stricter one on the upsampled map, each beside chance."""
     cells = []
-    for key, name in (("cell", "arg-max cell"), ("pixel", "arg-max pixel")):
+    columns = {"cell": "arg-max cell", "pixel": "arg-max pixel", "pixel_stride_aligned": "arg-max pixel, aligned"}
+    for key, name in columns.items():
         interval = row["intervals"][f"pointing_{key}"]
         low, high = (f"{interval[end]:.3f}" if interval[end] is not None else "-" for end in ("low", "high"))
-        mean, chance = row["means"][f"pointing_{key}"], row["chance"][f"chance_{key}"]
+        mean, chance = row["means"][f"pointing_{key}"], row["chance"][f"chance_{key.split('_')[0]}"]
         cells.append(f"{name} {mean:.3f} [{low}, {high}] (chance {chance:.3f})")
     return f"pointing game, {group} findings, {row['n_cases']} cases: {'; '.join(cells)}"
 

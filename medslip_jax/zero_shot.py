@@ -11,7 +11,7 @@ from medslip_jax.errors import InputError
 from medslip_jax.metrics.classification import best_thresholds, classification_report
 from medslip_jax.metrics.grounding import grounding_report
 from medslip_jax.metrics.intervals import auroc_intervals, mean_intervals
-from medslip_jax.metrics.regions import box_masks, pad_boxes
+from medslip_jax.metrics.regions import box_masks, pad_boxes, upsample_strided
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES, pathology_index
 
 # Side of the grid on which maps and truth are compared; the resolution of the paper's input.
@@ -101,8 +101,10 @@ def ground(
       seed: of the bootstrap.
 
     Returns:
-      {"size", "truth", "classes": {name: {"n_images", "protocols", "anatomy_weighted"}}, "pooled": {...}} where
-      "protocols" is a list of `grounding_report`s without their per-image part.
+      {"size", "truth", "classes": {name: {"n_images", "protocols", "stride_aligned", "anatomy_weighted"}}, "pooled":
+      {...}} where "protocols" is a list of `grounding_report`s without their per-image part, "stride_aligned" the
+      "per-image" one on maps from `regions.upsample_strided`, and "anatomy_weighted" that on maps times the mean
+      anatomy map.
     """
     sections, pooled = {}, []
     for column, name in enumerate(classes):
@@ -115,12 +117,16 @@ def ground(
             "n_images": len(maps),
             "protocols": [{k: v for k, v in report.items() if k != "per_image"} for report in protocols],
         }
+        centred = upsample_strided(maps, size=cases["targets"].shape[1:])
+        aligned = grounding_report(centred, targets=cases["targets"])
+        # On a map of full size, cells are pixels: the cell columns would only repeat the pixel ones.
+        sections[name]["stride_aligned"] = {k: v for k, v in aligned.items() if k != "per_image" and "cell" not in k}
         weighted = None
         if "anatomy_map" in test:
             weight = attention_grids(test["anatomy_map"][cases["index"]])
             weighted = grounding_report(maps * weight, targets=cases["targets"])
             sections[name]["anatomy_weighted"] = {k: v for k, v in weighted.items() if k != "per_image"}
-        pooled.append((name, cases["index"], protocols[0], weighted))
+        pooled.append((name, cases["index"], protocols[0], aligned, weighted))
     return {
         "size": GROUNDING_SIZE,
         "truth": "boxes",
@@ -182,10 +188,11 @@ def _pooled(cases: list, test: Mapping, *, focal: Sequence[str], resamples: int,
             key: np.concatenate([np.asarray(c[2]["per_image"][key], np.float64) for c in chosen])
             for key in ("pointing_pixel", "pointing_cell", "iou", "dice")
         }
-        if all(c[3] is not None for c in chosen):
-            values["pointing_pixel_anatomy_weighted"] = np.concatenate(
-                [np.asarray(c[3]["per_image"]["pointing_pixel"], np.float64) for c in chosen]
-            )
+        for variant, column in (("stride_aligned", 3), ("anatomy_weighted", 4)):
+            if all(c[column] is not None for c in chosen):
+                values[f"pointing_pixel_{variant}"] = np.concatenate(
+                    [np.asarray(c[column]["per_image"]["pointing_pixel"], np.float64) for c in chosen]
+                )
         patients = test["patient_id"][np.concatenate([c[1] for c in chosen])]
         intervals = mean_intervals(values, patients=patients, resamples=resamples, seed=seed)
         sections[group] = {

@@ -85,6 +85,27 @@ def upsample(maps: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
     return large
 
 
+def upsample_strided(maps: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
+    """Bilinear, with cell (i, j) put where a strided network looks: at pixel (i H / h, j W / w).
+
+    Convolutions of stride 2 with symmetric padding centre output i on input 2 i, so a patch grid of stride 16 samples
+    pixels 0, 16, 32 ... and not the middles 8, 24, 40 ... of its cells. `upsample`, like the released evaluation, draws
+    a map half a cell too far right and down.
+
+    Args:
+      maps: float B x h x w.
+      size: (H, W).
+
+    Returns:
+      float32 B x H x W.
+    """
+    maps = np.ascontiguousarray(maps, np.float32)
+    to_cells = np.array([[maps.shape[2] / size[1], 0, 0], [0, maps.shape[1] / size[0], 0]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    warped = [cv2.warpAffine(m, to_cells, size[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE) for m in maps]
+    return np.stack(warped) if warped else np.empty((0, *size), np.float32)
+
+
 def _span(low: np.ndarray, high: np.ndarray, *, length: int) -> np.ndarray:
     """bool B x K x length: the pixels of one axis that an interval takes; all false for NaN."""
     centres = (np.arange(length) + 0.5) / length

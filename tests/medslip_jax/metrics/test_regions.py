@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medslip_jax.errors import InputError
-from medslip_jax.metrics.regions import box_masks, cell_targets, pad_boxes, upsample
+from medslip_jax.metrics.regions import box_masks, cell_targets, pad_boxes, upsample, upsample_strided
 
 
 def test_ragged_boxes_are_padded_with_nan():
@@ -88,3 +88,31 @@ def test_upsampling_keeps_the_place_of_the_maximum_and_takes_large_batches():
     rows, columns = np.nonzero(large[599] == large[599].max())
     assert set(rows // 16) == {2} and set(columns // 16) == {10}
     assert upsample(maps[:0], size=(28, 28)).shape == (0, 28, 28)
+
+
+def test_strided_upsampling_puts_a_cell_where_the_network_looks():
+    maps = np.zeros((1, 4, 4), np.float32)
+    maps[0, 1, 2] = 1.0
+    large = upsample_strided(maps, size=(16, 16))
+    # stride 4: cell (1, 2) is centred on pixel (4, 8), and half-way to its neighbours 2 pixels further
+    assert np.unravel_index(large[0].argmax(), (16, 16)) == (4, 8)
+    np.testing.assert_allclose(large[0, 4, 6:11], [0.5, 0.75, 1.0, 0.75, 0.5])
+    # drawn by cell middles, the same cell peaks on pixels 5 and 6, 9 and 10
+    middles = upsample(maps, size=(16, 16))[0]
+    assert {tuple(index) for index in np.argwhere(middles == middles.max())} == {(5, 9), (5, 10), (6, 9), (6, 10)}
+    assert upsample_strided(np.zeros((0, 4, 4)), size=(16, 16)).shape == (0, 16, 16)
+
+
+def test_a_patch_of_the_trunk_looks_at_multiples_of_sixteen():
+    import jax
+
+    from medslip_jax.models.resnet import ResNetTrunk
+
+    trunk = ResNetTrunk("resnet18", 8)
+    image = jax.random.normal(jax.random.key(0), (1, 512, 512, 3))
+    variables = trunk.init(jax.random.key(1), image, train=False)
+    saliency = jax.grad(lambda x: trunk.apply(variables, x, train=False)[0, 16, 16].sum())(image)
+    weight = np.abs(np.asarray(saliency)).sum((0, 3))
+    centre = [np.average(np.arange(512), weights=weight.sum(axis)) for axis in (1, 0)]
+    # 16 * 16 = 256 is where cell 16 looks; its middle would be 264
+    np.testing.assert_allclose(centre, 256, atol=3)
