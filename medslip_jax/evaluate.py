@@ -82,11 +82,7 @@ def evaluate(
     Raises:
       InputError: the checkpoint or the data cannot be used.
     """
-    out = Path(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out {out}: cannot be written ({error.strerror})") from error
+    out = _writable(out)
     data_dir = experiment.require_built(config)
     mesh = sharding.make_mesh()
     sharding.check_batch_size(mesh, config.eval.batch_size, key="eval.batch_size")
@@ -130,12 +126,31 @@ def evaluate(
         result["grounding"] = zero_shot.ground(
             test, validation=validation, classes=classes, focal=config.eval.focal, resamples=resamples
         )
+    _write_results(out, result, test, source, classes=classes, pictures=pictures)
+    return result
+
+
+def _writable(out: str | Path) -> Path:
+    out = Path(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {out}: cannot be written ({error.strerror})") from error
+    return out
+
+
+def _write_results(
+    out: Path, result: Mapping, test: Mapping, source: Sequence[Mapping], *, classes: Sequence[str], pictures: int
+) -> None:
     _write(out / "metrics.json", json.dumps(result, indent=1, allow_nan=False).encode())
     write_predictions(out / "predictions.npz", test, classes=classes)
     if pictures and classes:
         rows = overlay_rows(test, source, classes=classes, count=pictures)
-        overlay_grid(rows, out / "heatmaps.png", title=f"{config.data.name} {split}: true boxes and attention")
-    return result
+        overlay_grid(
+            rows,
+            out / "heatmaps.png",
+            title=f"{result['data']['name']} {result['data']['split']}: true boxes and attention",
+        )
 
 
 def annotated_classes(source: Sequence[Mapping]) -> list[str]:
