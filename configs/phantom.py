@@ -4,9 +4,8 @@
   medslip pretrain --config configs/phantom.py:full   the longer run whose result the README reports
   medslip pretrain --config configs/phantom.py:tiny   seconds; shows that everything works, learns nothing
 
-A short run from scratch cannot afford the released initial values: the disentangling mask and five layers of
-N(0, 0.02) weights make the image's signal a thousand times smaller than the queries'. Xavier weights, normalised
-patches and cosine similarities start it at scale; README has the measurements.
+A short run from scratch learns slowly from the released initial values. Xavier weights, normalised patches and cosine
+similarities together were enough; README has the measurements and what they leave open.
 """
 
 from ml_collections import ConfigDict

@@ -31,9 +31,8 @@ class MeDSLIPConfig:
       share_query_projection: one Linear(T, D) for both text tables (released), or one for each.
       streams: "dual", or "pathology" for the single-stream ablation, which has neither mask nor anatomy stream.
       linear_init: N(0, 0.02) as released, or Xavier uniform, for every linear layer.
-      patch_norm: "layer_norm" normalises each stream's patches before its decoder reads them. The released mask
-        makes the pathology patches of a fresh model some hundred times smaller than the queries, and a short run
-        spends its first epochs on growing them.
+      patch_norm: "layer_norm" normalises each stream's patches before its decoder reads them. Alone it
+        made no measurable difference in short runs (README); the small-budget configs use it with "xavier".
       dtype: computations of the trunk and decoders; parameters, statistics, norms and softmax stay float32.
     """
 
