@@ -1,5 +1,7 @@
-"""The one exception that means "what the user gave cannot be used", and the check that most options need."""
+"""The one exception that means "what the user gave cannot be used", and the checks that most options need."""
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Literal, get_args, get_origin, get_type_hints
 
 
@@ -22,3 +24,18 @@ def check_choices(options, *, section: str) -> None:
         if get_origin(kind) is Literal and getattr(options, name) not in get_args(kind):
             choices = ", ".join(map(str, get_args(kind)))
             raise InputError(f"{section}.{name}={getattr(options, name)!r}: must be one of {choices}")
+
+
+def from_section(dataclass: type, section: Mapping, *, name: str):
+    """`dataclass(**section)`; `InputError` naming a key that it does not have.
+
+    Args:
+      dataclass: an options class.
+      section: {field: value}, such as a section of a config or a JSON object.
+      name: of the section, for the message.
+    """
+    known = {field.name for field in dataclasses.fields(dataclass)}
+    unknown = sorted(set(section) - known)
+    if unknown:
+        raise InputError(f"config.{name}: unknown keys {', '.join(unknown)}; it has: {', '.join(sorted(known))}")
+    return dataclass(**{key: section[key] for key in section})

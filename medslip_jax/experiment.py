@@ -8,14 +8,13 @@ whose docstrings explain them.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from data_pipelines.augment import AugmentConfig
-from medslip_jax.errors import InputError
+from medslip_jax.errors import InputError, from_section
 from medslip_jax.losses import LossConfig
 from medslip_jax.models import MeDSLIPConfig
 from medslip_jax.optim import OptimConfig
@@ -115,22 +114,24 @@ def _tupled(value):
 
 
 def model_config(config: ConfigDict) -> MeDSLIPConfig:
-    return _build(MeDSLIPConfig, config.model, "model")
+    return from_section(MeDSLIPConfig, config.model, name="model")
 
 
 def loss_config(config: ConfigDict) -> LossConfig:
     """`exclude_classes` are names in a config and indices in the dataclass."""
     section = dict(config.loss)
     names = section.pop("exclude_classes")
-    return _build(LossConfig, section | {"exclude_classes": tuple(map(pathology_index, names))}, "loss")
+    return from_section(
+        LossConfig, section | {"exclude_classes": tuple(map(pathology_index, names))}, name="loss"
+    )
 
 
 def optim_config(config: ConfigDict) -> OptimConfig:
-    return _build(OptimConfig, config.optim, "optim")
+    return from_section(OptimConfig, config.optim, name="optim")
 
 
 def augment_config(config: ConfigDict) -> AugmentConfig:
-    return _build(AugmentConfig, config.data.augment, "data.augment")
+    return from_section(AugmentConfig, config.data.augment, name="data.augment")
 
 
 def books(config: ConfigDict) -> TextBooks:
@@ -149,14 +150,6 @@ def books(config: ConfigDict) -> TextBooks:
 def books_hash(tables: TextBooks) -> str:
     """sha256 of both tables' bytes."""
     return hashlib.sha256(tables.pathology.tobytes() + tables.anatomy.tobytes()).hexdigest()
-
-
-def _build(dataclass: type, section: Mapping, name: str):
-    known = {field.name for field in dataclasses.fields(dataclass)}
-    unknown = sorted(set(section) - known)
-    if unknown:
-        raise InputError(f"config.{name}: unknown keys {', '.join(unknown)}; it has: {', '.join(sorted(known))}")
-    return dataclass(**{key: section[key] for key in section})
 
 
 def differences(saved: ConfigDict, current: ConfigDict, *, prefix: str = "") -> list[str]:

@@ -1,6 +1,8 @@
 """Flax modules. `MeDSLIPConfig()` is the paper's ResNet-50 model."""
 
-from medslip_jax.models.config import MeDSLIPConfig
+from medslip_jax.models.classifier import Classifier
+from medslip_jax.models.config import ClassifierConfig, MeDSLIPConfig, SegmenterConfig
 from medslip_jax.models.dual_stream import MeDSLIP
+from medslip_jax.models.segmenter import Segmenter
 
-__all__ = ["MeDSLIP", "MeDSLIPConfig"]
+__all__ = ["Classifier", "ClassifierConfig", "MeDSLIP", "MeDSLIPConfig", "Segmenter", "SegmenterConfig"]

@@ -1,4 +1,4 @@
-"""What a MeDSLIP model is made of: one frozen, hashable record, checked when it is made."""
+"""What each kind of model is made of: frozen, hashable records, checked when they are made."""
 
 import dataclasses
 from typing import Literal
@@ -11,6 +11,7 @@ Streams = Literal["dual", "pathology"]
 LinearInit = Literal["released", "xavier"]
 PatchNorm = Literal["none", "layer_norm"]
 DType = Literal["float32", "bfloat16"]
+Disentangle = Literal["none", "pathology"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,17 +53,68 @@ class MeDSLIPConfig:
     dtype: DType = "float32"
 
     def __post_init__(self):
-        check_choices(self, section="model")
-        for field in dataclasses.fields(self):
-            if field.type is int and getattr(self, field.name) < 1:
-                raise InputError(f"model.{field.name}={getattr(self, field.name)!r}: must be at least 1")
+        _check(self)
         if self.embed_dim % self.decoder_heads:
             raise InputError(
                 f"model.decoder_heads={self.decoder_heads} does not divide model.embed_dim={self.embed_dim}"
             )
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"model.dropout={self.dropout}: must be in [0, 1)")
 
     @property
     def stream_names(self) -> tuple[str, ...]:
         return ("pathology", "anatomy") if self.streams == "dual" else ("pathology",)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifierConfig:
+    """Defaults are the paper's fine-tuned classifier (SPEC 7): the whole ResNet-50 and one class.
+
+    Attributes:
+      backbone, trunk_width, dtype: as in `MeDSLIPConfig`.
+      num_classes: logits, each with a sigmoid of its own.
+      disentangle: "pathology" keeps the disentangling block before `layer4` and reads the pathology stream.
+      embed_dim, mask_activation, patch_norm, linear_init: of that block, as in `MeDSLIPConfig`.
+    """
+
+    backbone: Backbone = "resnet50"
+    trunk_width: int = 64
+    num_classes: int = 1
+    disentangle: Disentangle = "none"
+    embed_dim: int = 256
+    mask_activation: MaskActivation = "none"
+    patch_norm: PatchNorm = "none"
+    linear_init: LinearInit = "released"
+    dtype: DType = "float32"
+
+    def __post_init__(self):
+        _check(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmenterConfig:
+    """Defaults are the paper's U-Net (SPEC 7) with one class.
+
+    Attributes:
+      backbone, trunk_width, dtype: as in `MeDSLIPConfig`.
+      num_classes: logits a pixel, each with a sigmoid of its own.
+      dropout: rate before the last layer.
+    """
+
+    backbone: Backbone = "resnet50"
+    trunk_width: int = 64
+    num_classes: int = 1
+    dropout: float = 0.2
+    dtype: DType = "float32"
+
+    def __post_init__(self):
+        _check(self)
+
+
+def _check(config) -> None:
+    """`InputError` for a choice, a size or a rate out of range."""
+    check_choices(config, section="model")
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.type is int and value < 1:
+            raise InputError(f"model.{field.name}={value!r}: must be at least 1")
+        if field.name == "dropout" and not 0 <= value < 1:
+            raise InputError(f"model.dropout={value}: must be in [0, 1)")

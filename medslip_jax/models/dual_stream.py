@@ -6,12 +6,14 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from medslip_jax.models.config import MeDSLIPConfig
+from medslip_jax.models.disentangle import project_patches, split_streams
 from medslip_jax.models.layers import Linear
+from medslip_jax.models.pretrainable import Pretrainable
 from medslip_jax.models.query_decoder import LayerNorm, QueryDecoder
 from medslip_jax.models.resnet import ResNetTrunk
 
 
-class MeDSLIP(nn.Module):
+class MeDSLIP(Pretrainable, nn.Module):
     """The whole model.
 
     Example:
@@ -47,17 +49,15 @@ class MeDSLIP(nn.Module):
           ProtoCL) and "attention" (b layers q n, head average; rows sum to 1).
         """
         c = self.config
-        grid = ResNetTrunk(c.backbone, c.trunk_width, c.dtype, name="trunk")(image, train=train)
-        streams = self._disentangle(grid.reshape(grid.shape[0], -1, grid.shape[-1]))
+        grid = ResNetTrunk(c.backbone, c.trunk_width, dtype=c.dtype, name="trunk")(image, train=train)["layer3"]
+        patches = grid.reshape(grid.shape[0], -1, grid.shape[-1])
+        streams = {"pathology": patches} if c.streams == "pathology" else split_streams(patches, c)
         books = {"pathology": pathology_book, "anatomy": anatomy_book}
         norm = LayerNorm(name="decoder_norm")
         shared = Linear(c.embed_dim, c.linear_init, dtype=c.dtype, name="query_projection")
         out = {}
         for name, x in streams.items():
-            hidden = nn.relu(Linear(x.shape[-1], c.linear_init, dtype=c.dtype, name=f"patch_hidden_{name}")(x))
-            patches = Linear(c.embed_dim, c.linear_init, dtype=c.dtype, name=f"patch_out_{name}")(hidden)
-            if c.patch_norm == "layer_norm":
-                patches = LayerNorm(name=f"patch_norm_{name}")(patches)
+            patches = project_patches(x, c, stream=name)
             if c.share_query_projection:
                 queries = shared(books[name])
             else:
@@ -74,18 +74,6 @@ class MeDSLIP(nn.Module):
                 **self._heads(name, features, train=train),
             }
         return out
-
-    def _disentangle(self, x: Float[Array, "b n c"]) -> dict[str, Array]:
-        """SPEC 3.2: m = W x + b; pathology patches m x, anatomy patches (1 - m) x."""
-        c = self.config
-        if c.streams == "pathology":
-            return {"pathology": x}
-        if c.mask_activation == "off":
-            return {"pathology": x, "anatomy": x}
-        mask = Linear(x.shape[-1], c.linear_init, dtype=c.dtype, name="mask_generator")(x)
-        if c.mask_activation == "sigmoid":
-            mask = jax.nn.sigmoid(mask)
-        return {"pathology": mask * x, "anatomy": (1 - mask) * x}
 
     def _heads(self, name: str, features: Float[Array, "b q d"], *, train: bool) -> dict[str, Array]:
         """One dropout feeds both heads (SPEC 3.7); float32, as they are small and feed the losses."""

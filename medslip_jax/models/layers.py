@@ -1,4 +1,4 @@
-"""Layers whose initial values or statistics follow PyTorch: Linear, 1 x 1 and k x k convolution, BatchNorm."""
+"""Layers whose initial values or statistics follow PyTorch: Linear, convolutions (also transposed), BatchNorm."""
 
 import math
 
@@ -29,7 +29,7 @@ def linear_kernel_init(name: str):
 
 
 class Linear(nn.Module):
-    """y = x W + b over the last axis; W by `kernel_init`, b by PyTorch's default or zero."""
+    """y = x W + b over the last axis; W by `kernel_init` (or "torch", PyTorch's), b by PyTorch's default or zero."""
 
     features: int
     kernel_init: str = "released"
@@ -40,7 +40,8 @@ class Linear(nn.Module):
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b d"]:
         fan_in = x.shape[-1]
         bias_init = torch_uniform(fan_in) if self.bias_init == "torch" else nn.initializers.zeros
-        kernel = self.param("kernel", linear_kernel_init(self.kernel_init), (fan_in, self.features))
+        kernel_init = torch_uniform(fan_in) if self.kernel_init == "torch" else linear_kernel_init(self.kernel_init)
+        kernel = self.param("kernel", kernel_init, (fan_in, self.features))
         bias = self.param("bias", bias_init, (self.features,))
         x, kernel, bias = (jnp.asarray(v, self.dtype) for v in (x, kernel, bias))
         return jnp.matmul(x, kernel, precision=precision(self.dtype)) + bias.reshape((1,) * (x.ndim - 1) + (-1,))
@@ -65,19 +66,20 @@ class PointwiseConv(nn.Module):
 
 
 class Conv(nn.Module):
-    """A k x k convolution without bias and with explicit symmetric padding k // 2, as torchvision's."""
+    """A k x k convolution with explicit symmetric padding k // 2, as torchvision's; `bias` "none" or "torch"."""
 
     features: int
     size: int
     stride: int = 1
     dtype: str = "float32"
+    bias: str = "none"
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         fan_in = self.size**2 * x.shape[-1]
         kernel = self.param("kernel", torch_uniform(fan_in), (self.size, self.size, x.shape[-1], self.features))
         pad = self.size // 2
-        return jax.lax.conv_general_dilated(
+        y = jax.lax.conv_general_dilated(
             jnp.asarray(x, self.dtype),
             jnp.asarray(kernel, self.dtype),
             window_strides=(self.stride, self.stride),
@@ -85,6 +87,30 @@ class Conv(nn.Module):
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
             precision=precision(self.dtype),
         )
+        if self.bias == "none":
+            return y
+        bias = self.param("bias", torch_uniform(fan_in), (self.features,))
+        return y + jnp.asarray(bias, self.dtype).reshape(1, 1, 1, -1)
+
+
+class TransposedConv(nn.Module):
+    """A transposed convolution whose stride is its size, so that outputs do not overlap: one matrix product."""
+
+    features: int
+    size: int
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b hs ws d"]:
+        b, h, w, c = x.shape
+        # PyTorch takes the output channels for the fan-in of a transposed convolution.
+        init = torch_uniform(self.features * self.size**2)
+        kernel = self.param("kernel", init, (c, self.size, self.size, self.features))
+        bias = jnp.asarray(self.param("bias", init, (self.features,)), self.dtype)
+        x, kernel = jnp.asarray(x, self.dtype), jnp.asarray(kernel, self.dtype).reshape(c, -1)
+        y = jnp.matmul(x, kernel, precision=precision(self.dtype)).reshape(b, h, w, self.size, self.size, -1)
+        y = y.transpose(0, 1, 3, 2, 4, 5).reshape(b, h * self.size, w * self.size, self.features)
+        return y + bias.reshape(1, 1, 1, -1)
 
 
 class BatchNorm(nn.Module):

@@ -1,4 +1,4 @@
-"""ResNet-50 and ResNet-18 up to `layer3`, numerically torchvision's (SPEC 3.1).
+"""ResNet-50 and ResNet-18, numerically torchvision's (SPEC 3.1).
 
 He et al., "Deep Residual Learning for Image Recognition", 2016, in the v1.5 form: the stride of a bottleneck sits
 on its 3 x 3 convolution. Module names are torchvision's, so that the conversion table stays short.
@@ -9,14 +9,14 @@ from jaxtyping import Array, Float
 
 from medslip_jax.models.layers import BatchNorm, Conv, PointwiseConv
 
-# Blocks in layer1, layer2, layer3.
-DEPTHS = {"resnet50": (3, 4, 6), "resnet18": (2, 2, 2)}
+# Blocks in layer1 .. layer4.
+DEPTHS = {"resnet50": (3, 4, 6, 3), "resnet18": (2, 2, 2, 2)}
 EXPANSION = {"resnet50": 4, "resnet18": 1}
 
 
-def trunk_channels(backbone: str, width: int) -> int:
-    """Channels of the `layer3` output: 1024 for the paper's ResNet-50, 256 for ResNet-18."""
-    return 4 * width * EXPANSION[backbone]
+def stage_channels(backbone: str, width: int, stage: int) -> int:
+    """Channels that `layer{stage}` (1 .. 4) gives: 256, 512, 1024, 2048 for the paper's ResNet-50 (width 64)."""
+    return width * 2 ** (stage - 1) * EXPANSION[backbone]
 
 
 class Bottleneck(nn.Module):
@@ -61,21 +61,37 @@ def _shortcut(x: Array, features: int, stride: int, dtype: str, train: bool) -> 
     return BatchNorm(name="downsample_bn")(x, train=train)
 
 
+def resnet_stage(
+    x: Float[Array, "b h w c"], *, backbone: str, width: int, stage: int, dtype: str, train: bool
+) -> Float[Array, "b h2 w2 d"]:
+    """`layer{stage}`: its blocks one after another, named layer{stage}_{j}. Called inside a compact scope."""
+    block = Bottleneck if backbone == "resnet50" else BasicBlock
+    for j in range(DEPTHS[backbone][stage - 1]):
+        stride = 2 if stage > 1 and j == 0 else 1
+        x = block(width * 2 ** (stage - 1), stride, dtype, name=f"layer{stage}_{j}")(x, train=train)
+    return x
+
+
 class ResNetTrunk(nn.Module):
-    """Image -> patch grid at 1/16 of the resolution; 224 x 224 x 3 -> 14 x 14 x 1024 for the paper's model."""
+    """Image -> every stage's output: "stem" (1/2, after its ReLU), "layer1" (1/4) .. "layer4" (1/32).
+
+    The pre-trained trunk ends with `layer3`: 224 x 224 x 3 -> 14 x 14 x 1024 for the paper's model.
+    """
 
     backbone: str = "resnet50"
     width: int = 64
+    stages: int = 3
     dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, image: Float[Array, "b h w 3"], *, train: bool) -> Float[Array, "b h16 w16 c"]:
-        block = Bottleneck if self.backbone == "resnet50" else BasicBlock
+    def __call__(self, image: Float[Array, "b h w 3"], *, train: bool) -> dict[str, Float[Array, "b h2 w2 d"]]:
         x = Conv(self.width, 7, 2, self.dtype, name="conv1")(image)
         x = nn.relu(BatchNorm(name="bn1")(x, train=train))
+        out = {"stem": x}
         x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
-        for i, depth in enumerate(DEPTHS[self.backbone]):
-            for j in range(depth):
-                stride = 2 if i > 0 and j == 0 else 1
-                x = block(self.width * 2**i, stride, self.dtype, name=f"layer{i + 1}_{j}")(x, train=train)
-        return x
+        for stage in range(1, self.stages + 1):
+            x = resnet_stage(
+                x, backbone=self.backbone, width=self.width, stage=stage, dtype=self.dtype, train=train
+            )
+            out[f"layer{stage}"] = x
+        return out

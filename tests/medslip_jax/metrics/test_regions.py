@@ -111,7 +111,7 @@ def test_a_patch_of_the_trunk_looks_at_multiples_of_sixteen():
     trunk = ResNetTrunk("resnet18", 8)
     image = jax.random.normal(jax.random.key(0), (1, 512, 512, 3))
     variables = trunk.init(jax.random.key(1), image, train=False)
-    saliency = jax.grad(lambda x: trunk.apply(variables, x, train=False)[0, 16, 16].sum())(image)
+    saliency = jax.grad(lambda x: trunk.apply(variables, x, train=False)["layer3"][0, 16, 16].sum())(image)
     weight = np.abs(np.asarray(saliency)).sum((0, 3))
     centre = [np.average(np.arange(512), weights=weight.sum(axis)) for axis in (1, 0)]
     # 16 * 16 = 256 is where cell 16 looks; its middle would be 264

@@ -1,0 +1,72 @@
+"""Write under a temporary name, then rename: a reader never meets half a file, and a failure leaves the old one."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from medslip_jax.errors import InputError
+
+
+@contextlib.contextmanager
+def replacing_file(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path` to write to; renamed to `path` at the end, removed if the block raises.
+
+    The temporary name keeps the suffix, as libraries choose a format by it.
+
+    Raises:
+      InputError: the folder is missing or cannot be written.
+    """
+    path = Path(path)
+    temporary = _temporary(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_directory(path: str | Path) -> Iterator[Path]:
+    """A new temporary directory beside `path`; takes its place at the end, and is removed if the block raises.
+
+    A directory that is already there is moved aside first and deleted last, so that at no moment both are gone.
+
+    Raises:
+      InputError: the parent is missing or cannot be written.
+    """
+    path = Path(path).absolute()
+    temporary, old = _temporary(path), path.with_name(f".{path.name}.{os.getpid()}.old")
+    try:
+        temporary.mkdir()
+        yield temporary
+        if path.exists():
+            path.replace(old)
+        try:
+            temporary.replace(path)
+        except OSError:
+            if old.exists():
+                old.replace(path)
+            raise
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Replaces a file whole."""
+    with replacing_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path}: cannot be written ({error.strerror or error}); check the folder and the space left")

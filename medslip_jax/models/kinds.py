@@ -1,0 +1,59 @@
+"""The kinds of models by name, and what can be said of each without running it."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from medslip_jax.errors import InputError, from_section
+from medslip_jax.models.classifier import Classifier
+from medslip_jax.models.config import ClassifierConfig, MeDSLIPConfig, SegmenterConfig
+from medslip_jax.models.dual_stream import MeDSLIP
+from medslip_jax.models.segmenter import Segmenter
+
+ModelConfig = MeDSLIPConfig | ClassifierConfig | SegmenterConfig
+
+# Kind -> (config, module); the kind is the module's name in lower case.
+KINDS: dict[str, tuple[type, type]] = {
+    "medslip": (MeDSLIPConfig, MeDSLIP),
+    "classifier": (ClassifierConfig, Classifier),
+    "segmenter": (SegmenterConfig, Segmenter),
+}
+
+
+def kind_of(config: ModelConfig) -> str:
+    return next(kind for kind, (cls, _) in KINDS.items() if type(config) is cls)
+
+
+def make_module(config: ModelConfig) -> nn.Module:
+    return KINDS[kind_of(config)][1](config)
+
+
+def config_from_fields(kind: str, fields: Mapping) -> ModelConfig:
+    """The config of a kind from {field: value}; `InputError` for an unknown kind, field or value."""
+    if kind not in KINDS:
+        raise InputError(f"kind {kind!r} is unknown; one of {', '.join(KINDS)}")
+    return from_section(KINDS[kind][0], fields, name="model")
+
+
+def initial_variables(config: ModelConfig, *, seed: int = 0) -> dict[str, dict]:
+    """{"params", "batch_stats"} before training."""
+    return jax.jit(make_module(config).init)(jax.random.key(seed), *_inputs(config))
+
+
+def abstract_variables(config: ModelConfig) -> dict[str, dict]:
+    """The same tree as shapes and dtypes (`jax.ShapeDtypeStruct`), without computing anything."""
+    return jax.eval_shape(make_module(config).init, jax.random.key(0), *_inputs(config))
+
+
+def _inputs(config: ModelConfig) -> list[jax.Array]:
+    """The smallest arguments that a module takes; no parameter's shape depends on their size."""
+    image = jnp.zeros((1, 32, 32, 3))
+    return [image, *[jnp.zeros((1, config.text_dim))] * 2] if isinstance(config, MeDSLIPConfig) else [image]
+
+
+def fields_of(config: ModelConfig) -> dict:
+    """{field: value}, for JSON."""
+    return dataclasses.asdict(config)

@@ -1,0 +1,160 @@
+"""State dicts on disk: `.pth` through PyTorch, `.safetensors` without it; and the names of their side files.
+
+Reading never runs code from a file: `torch.load(weights_only=True)` or safetensors, nothing else.
+"""
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from medslip_jax.errors import InputError
+from medslip_jax.files import replacing_file, write_bytes
+
+TORCH_SUFFIXES = (".pth", ".pt", ".bin")
+SUFFIXES = (*TORCH_SUFFIXES, ".safetensors")
+PRETRAINED_WEIGHTS = "model.safetensors"
+INSTALL = "`pip install medslip_jax[torch]`"
+# Where training scripts keep the state_dict among optimiser state, epoch and options.
+_CONTAINERS = ("model", "state_dict", "model_state_dict")
+
+
+def info_file(weights: Path) -> Path:
+    """The JSON file beside a weights file: `config.json` in a `save_pretrained` directory, else `NAME.json`."""
+    return weights.with_name("config.json" if weights.name == PRETRAINED_WEIGHTS else f"{weights.name}.json")
+
+
+def books_file(weights: Path) -> Path:
+    """The text tables beside a weights file: `books.npz` in a `save_pretrained` directory, else `NAME.books.npz`."""
+    return weights.with_name("books.npz" if weights.name == PRETRAINED_WEIGHTS else f"{weights.name}.books.npz")
+
+
+def read_info(weights: Path) -> dict:
+    """What `info_file` holds, {} if there is none; `InputError` if it is not a JSON object."""
+    path = info_file(weights)
+    if not path.is_file():
+        return {}
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot read this description of {weights.name} ({error}); remove it") from error
+    if not isinstance(info, dict):
+        raise InputError(f"{path}: expected a JSON object that describes {weights.name}; remove it")
+    return info
+
+
+def write_info(weights: Path, info: Mapping) -> None:
+    write_bytes(info_file(weights), (json.dumps(info, indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_state(path: str | Path) -> dict:
+    """{"state": {name: array}, "left_out": [names]} of a `.pth`, `.pt`, `.bin` or `.safetensors` file.
+
+    The state_dict may be the file's content or lie under "model", "state_dict" or "model_state_dict"; what lies
+    beside it (optimiser state, epoch, ...) is left out. Half-precision tensors become float32, which is exact.
+
+    Raises:
+      InputError: missing, truncated or foreign file, one that holds Python objects, or PyTorch is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    if path.suffix == ".safetensors":
+        return {"state": _read_safetensors(path), "left_out": []}
+    content = load_torch(path)
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path}: holds a {type(content).__name__}; expected a state_dict")
+    inside = next((key for key in _CONTAINERS if isinstance(content.get(key), Mapping)), None)
+    state = content if inside is None else content[inside]
+    foreign = [f"{name} ({type(value).__name__})" for name, value in state.items() if not _is_tensor(value)]
+    if foreign or not state:
+        what = f"entries that are no tensors: {', '.join(foreign[:4])}" if foreign else "no tensor"
+        raise InputError(f'{path}: holds {what}; expected a state_dict or {{"model": state_dict}}')
+    return {
+        "state": {str(name): _to_numpy(tensor) for name, tensor in state.items()},
+        "left_out": [] if inside is None else sorted(str(key) for key in content if key != inside),
+    }
+
+
+def load_torch(path: Path) -> object:
+    """What `torch.load` reads with weights_only=True; tensors stay on disk until they are used where that works."""
+    torch = require_torch(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+    except pickle.UnpicklingError as error:
+        raise InputError(_unpickling(path, str(error))) from error
+    except Exception as error:  # torch raises a dozen unrelated classes for a damaged file
+        raise damaged(path, error) from error
+
+
+def require_torch(path: Path):
+    """The module; `InputError` naming the file that needs it where PyTorch is not installed."""
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError(f"{path}: needs PyTorch; {INSTALL}, or use .safetensors") from error
+    return torch
+
+
+def write_state(path: str | Path, state: Mapping[str, np.ndarray]) -> None:
+    """Writes a state_dict by suffix, `.pth` as {"model": state_dict} (SPEC 8); the file is replaced whole."""
+    path = Path(path)
+    with replacing_file(path) as temporary:
+        if path.suffix == ".safetensors":
+            arrays = {name: np.ascontiguousarray(array) for name, array in state.items()}
+            save_file(arrays, temporary, metadata={"format": "pt"})
+            return
+        torch = require_torch(path)
+        tensors = {name: torch.from_numpy(np.require(array, requirements="CW")) for name, array in state.items()}
+        # Into an open file, as the archive would otherwise carry the temporary name.
+        with temporary.open("wb") as file:
+            torch.save({"model": tensors}, file)
+
+
+def damaged(path: Path, error: Exception) -> InputError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return InputError(f"{path}: not a readable checkpoint, truncated or of another format ({reason})")
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        # Not load_file: bfloat16 has no NumPy type of its own.
+        with safe_open(path, framework="flax") as file:
+            return {name: _widened(np.asarray(file.get_tensor(name))) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise damaged(path, error) from error
+
+
+def _is_tensor(value: object) -> bool:
+    return hasattr(value, "detach") and hasattr(value, "numpy")
+
+
+def _to_numpy(tensor) -> np.ndarray:
+    tensor = tensor.detach().resolve_conj()
+    return (tensor.float() if tensor.is_floating_point() and tensor.itemsize < 4 else tensor).numpy()
+
+
+def _widened(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float32) if array.dtype.itemsize == 2 and array.dtype.kind not in "iu" else array
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
+
+
+def _unpickling(path: Path, message: str) -> str:
+    """torch's long advice, which begins with how to switch the protection off, in one line of our own."""
+    marker = "Unsupported global: GLOBAL "
+    name = message.partition(marker)[2].split()[0] if marker in message else ""
+    if name:
+        return (
+            f"{path}: holds Python objects ({name}), which could run code when loaded; save the tensors alone, "
+            'torch.save({"model": model.state_dict()}, FILE), where the file comes from'
+        )
+    first = (message.strip().splitlines() or ["no reason given"])[0]
+    return f"{path}: not a readable checkpoint, truncated or of another format ({first})"
