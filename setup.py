@@ -23,6 +23,7 @@ REQUIRES = [
     "transformers>=5.0",
     "tokenizers>=0.22",
     "safetensors>=0.6",
+    "ml-dtypes>=0.5",
     "huggingface-hub>=1.0",
     "msgpack>=1.0",
     "threadpoolctl>=3.1",

@@ -3,10 +3,11 @@
 A checkpoint is a directory `WORKDIR/checkpoints/STEP` with four items, written together or not at all:
 "model" {params, batch_stats[, ema: {params, batch_stats}]},
 "optimizer" {step, opt_state}, "loader" and "config" (JSON). Evaluation reads
-"model" and "config" only.
+"model" and "config" only; a converted checkpoint (`write_model`) has these two, "info" and, if known, the text tables.
 """
 
 import contextlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from medslip_jax import experiment
 from medslip_jax.errors import InputError
 from medslip_jax.train_step import TrainState
 
+BOOKS = "books.npz"
 # What may change between the parts of one run, as it does not change the losses.
 _FREE = (
     "log_every",
@@ -146,22 +148,63 @@ def find_checkpoint(path: str | Path) -> Path:
     path = Path(path).absolute()
     if not path.is_dir():
         raise InputError(f"{path}: no such directory; give a --workdir of `medslip pretrain` or a checkpoint in it")
-    for directory in (path, path / "checkpoints"):
-        steps = [d for d in directory.iterdir() if d.name.isdigit()] if directory.is_dir() else []
-        if steps:
-            return max(steps, key=lambda d: int(d.name))
+    newest = find_latest(path)
+    if newest is not None:
+        return newest
     if (path / "model").is_dir():
         return path
     raise InputError(f"{path}: holds no checkpoint; the run may not have reached its first save")
 
 
+def find_latest(workdir: str | Path) -> Path | None:
+    """The newest checkpoint of a run, None if it has none yet."""
+    for directory in (Path(workdir).absolute(), Path(workdir).absolute() / "checkpoints"):
+        steps = [d for d in directory.iterdir() if d.name.isdigit()] if directory.is_dir() else []
+        if steps:
+            return max(steps, key=lambda d: int(d.name))
+    return None
+
+
 def read_config(directory: Path) -> ConfigDict:
-    """The config that a checkpoint was made with."""
+    """The config that a checkpoint was made with; the text tables that lie in the checkpoint are named in it."""
     file = directory / "config" / "metadata"
     try:
-        return experiment.from_json(file.read_text())
+        config = experiment.from_json(file.read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"{file}: cannot read the checkpoint's config ({error})") from error
+    if (directory / BOOKS).is_file():
+        config.books.path = str(directory / BOOKS)
+    return config
+
+
+def read_info(directory: Path) -> dict:
+    """The description of a converted checkpoint, {} of a run's own."""
+    file = directory / "info" / "metadata"
+    try:
+        return json.loads(file.read_text()) if file.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot read the checkpoint's description ({error})") from error
+
+
+def write_model(directory: Path, variables: Mapping, *, config: ConfigDict, info: Mapping) -> None:
+    """Writes a checkpoint without training state into an empty directory, which need not exist.
+
+    Args:
+      directory: of the checkpoint; the caller gives it its final name once all is written.
+      variables: {"params", "batch_stats"}.
+      config: what `read_config` will give.
+      info: what `read_info` will give.
+    """
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        checkpointer.save(
+            directory,
+            args=ocp.args.Composite(
+                model=ocp.args.StandardSave({"params": variables["params"], "batch_stats": variables["batch_stats"]}),
+                config=ocp.args.JsonSave(config.to_dict()),
+                info=ocp.args.JsonSave(dict(info)),
+            ),
+            force=True,
+        )
 
 
 def read_variables(directory: Path, *, sharding) -> dict[str, dict]:

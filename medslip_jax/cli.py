@@ -11,6 +11,7 @@ from medslip_jax.errors import InputError
 VERBS = {
     "pretrain": ("medslip_jax.pretrain", "pre-train a model from a config"),
     "evaluate": ("medslip_jax.evaluate", "zero-shot classification and grounding of a checkpoint"),
+    "convert": ("medslip_jax.convert", "weights between PyTorch files, safetensors and checkpoints"),
     "data": ("medslip_jax.data", "build a data set as ArrayRecord files"),
     "books": ("medslip_jax.books", "write the text tables of a BERT encoder"),
 }

@@ -6,7 +6,6 @@ Zero-shot classification and grounding of a checkpoint. Writes `metrics.json`, `
 import argparse
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from data_pipelines.loader import Loader
 from medslip_jax import experiment, sharding, zero_shot
 from medslip_jax.checkpoint import find_checkpoint, read_config, read_variables
 from medslip_jax.errors import InputError
+from medslip_jax.files import replacing_file, tree_hash, write_bytes
 from medslip_jax.pretrain import loader_options, make_trainer
 from medslip_jax.report.overlays import OverlayRow, overlay_grid
 from medslip_jax.report.tables import classification_table, grounding_table
@@ -41,6 +41,8 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     directory = find_checkpoint(args.checkpoint)
     config = read_config(directory)
+    if config.get("kind", "medslip") != "medslip":
+        raise InputError(f"{directory}: holds a {config.kind}; zero-shot evaluation takes pre-training models")
     config.data.name = args.data or config.data.name
     config.data.dir = args.data_dir or config.data.dir
     config.eval.batch_size = args.batch_size or config.eval.batch_size
@@ -142,7 +144,7 @@ def _writable(out: str | Path) -> Path:
 def _write_results(
     out: Path, result: Mapping, test: Mapping, source: Sequence[Mapping], *, classes: Sequence[str], pictures: int
 ) -> None:
-    _write(out / "metrics.json", json.dumps(result, indent=1, allow_nan=False).encode())
+    write_bytes(out / "metrics.json", json.dumps(result, indent=1, allow_nan=False).encode())
     write_predictions(out / "predictions.npz", test, classes=classes)
     if pictures and classes:
         rows = overlay_rows(test, source, classes=classes, count=pictures)
@@ -215,25 +217,10 @@ def write_predictions(path: Path, test: Mapping, *, classes: Sequence[str]) -> N
     arrays |= {key: test[key] for key in ("anatomy", "anatomy_map") if key in test}
     if classes:
         arrays |= {"map_names": np.array(classes), "pathology_map": test["pathology_map"]}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp.npz")
-    np.savez_compressed(temporary, **arrays)
-    temporary.replace(path)
+    with replacing_file(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
 
 
 def ids_hash(test: Mapping) -> str:
     """sha256 of the image ids in order: two results are comparable if theirs agree."""
     return hashlib.sha256("\n".join(test["image_id"]).encode()).hexdigest()
-
-
-def tree_hash(directory: Path) -> str:
-    """sha256 over the names and bytes of all files below a directory."""
-    digest = hashlib.sha256()
-    for file in sorted(p for p in directory.rglob("*") if p.is_file()):
-        digest.update(str(file.relative_to(directory)).encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)

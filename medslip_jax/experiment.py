@@ -21,12 +21,17 @@ from medslip_jax.optim import OptimConfig
 from medslip_jax.text_books import TextBooks, load_books, prepared
 from medslip_jax.vocabulary import pathology_index
 
+# What a converted checkpoint has in books.sha256 if nobody knows its text tables.
+UNKNOWN_BOOKS = "unknown"
+
 
 def default_config() -> ConfigDict:
     """The released recipe (SPEC 5) on a data set that the config file still has to name.
 
     Keys outside the dataclass sections:
       seed: root of every random stream: initial values, dropout, negatives, shuffling, augmentation.
+      init_from: weights to start from, whatever `pretrained.load` reads ("" = from scratch); optimiser and schedule
+        start anew. init_excuse: leaf paths such as "params/decoder_*" that need not fit and keep initial values.
       num_epochs, num_steps: length of the run; num_steps, if above 0, wins.
       data.name, data.dir: what was built (`medslip data build NAME --out DIR`) and where.
       data.train_images, books.sha256: filled in by a run, so that a resume sees if data or tables have changed.
@@ -41,6 +46,7 @@ def default_config() -> ConfigDict:
     """
     config = ConfigDict()
     config.seed = 0
+    config.init_from, config.init_excuse = "", ()
     config.num_epochs = 100
     config.num_steps = 0
     config.data = ConfigDict(
@@ -121,9 +127,7 @@ def loss_config(config: ConfigDict) -> LossConfig:
     """`exclude_classes` are names in a config and indices in the dataclass."""
     section = dict(config.loss)
     names = section.pop("exclude_classes")
-    return from_section(
-        LossConfig, section | {"exclude_classes": tuple(map(pathology_index, names))}, name="loss"
-    )
+    return from_section(LossConfig, section | {"exclude_classes": tuple(map(pathology_index, names))}, name="loss")
 
 
 def optim_config(config: ConfigDict) -> OptimConfig:
@@ -135,8 +139,17 @@ def augment_config(config: ConfigDict) -> AugmentConfig:
 
 
 def books(config: ConfigDict) -> TextBooks:
-    """The text tables of a run; `InputError` if their width is not model.text_dim or they changed since training."""
-    tables = prepared(load_books(config.books.path or None), text_tables=config.books.tables)
+    """The text tables of a run, prepared; `InputError` if not model.text_dim wide or changed since training."""
+    return checked_books(config, load_books(config.books.path or None))
+
+
+def checked_books(config: ConfigDict, raw: TextBooks) -> TextBooks:
+    """Tables as read -> as the model reads them; `InputError` as of `books`."""
+    if config.books.sha256 == UNKNOWN_BOOKS:
+        raise InputError(
+            "this model came without the text tables that it was trained with; convert it again with --books FILE"
+        )
+    tables = prepared(raw, text_tables=config.books.tables)
     if tables.width != config.model.text_dim:
         raise InputError(
             f"model.text_dim={config.model.text_dim}, but the text tables "

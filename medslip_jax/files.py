@@ -1,6 +1,7 @@
-"""Write under a temporary name, then rename: a reader never meets half a file, and a failure leaves the old one."""
+"""Write under a temporary name, then rename, so that nobody meets half a file; and the hashes of files."""
 
 import contextlib
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -62,6 +63,20 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     """Replaces a file whole."""
     with replacing_file(path) as temporary:
         temporary.write_bytes(data)
+
+
+def file_hash(path: Path) -> str:
+    """sha256 (hex) of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tree_hash(directory: Path) -> str:
+    """sha256 (hex) over the names and bytes of all files below a directory."""
+    digest = hashlib.sha256()
+    for file in sorted(p for p in directory.rglob("*") if p.is_file()):
+        digest.update(str(file.relative_to(directory)).encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
 
 
 def _temporary(path: Path) -> Path:

@@ -12,10 +12,14 @@ from ml_collections import ConfigDict
 from data_pipelines.datasets import open_split
 from data_pipelines.loader import Loader
 from medslip_jax import experiment, sharding
+from medslip_jax.checkpoint import find_latest
+from medslip_jax.errors import InputError
 from medslip_jax.metrics.classification import classification_report
+from medslip_jax.pretrained import load
 from medslip_jax.scoring import jit_score_step, score
 from medslip_jax.train_loop import train
 from medslip_jax.train_step import Trainer, TrainState, eval_variables
+from medslip_jax.transfer import fit
 from medslip_jax.vocabulary import PATHOLOGIES, pathology_index
 
 
@@ -45,15 +49,35 @@ def pretrain(config: ConfigDict, *, workdir: str | Path, stop_after: int | None 
         devices = f"{mesh.size} {jax.devices()[0].platform} device(s)"
         print(f"{len(source)} images, {trainer.num_steps} steps of {config.data.batch_size} on {devices}; {workdir}")
     validation = open_split(data_dir, config.data.name, "validation")
+    # Only a run that starts needs them, and the source may be gone when it goes on.
+    starts = config.init_from and find_latest(workdir) is None
     return train(
         trainer,
         loader,
         config=config,
         workdir=workdir,
         mesh=mesh,
+        initial=initial_from(config) if starts else None,
         validate=make_validation(config, trainer, validation, mesh),
         stop_after=stop_after,
     )
+
+
+def initial_from(config: ConfigDict) -> dict[str, dict]:
+    """The variables of config.init_from, fitted to the run's model.
+
+    Raises:
+      InputError: no such model, another architecture, or text tables other than the run's.
+    """
+    pretrained = load(config.init_from, kind="medslip")["pretrained"]
+    try:
+        fitted = fit(pretrained.variables, experiment.model_config(config), excuse=config.init_excuse, seed=config.seed)
+    except InputError as error:
+        raise InputError(f"--config.init_from={config.init_from}: {error}; see init_excuse") from error
+    known = pretrained.prepared_books
+    if known is not None and experiment.books_hash(known) != experiment.books_hash(experiment.books(config)):
+        print(f"note: {config.init_from} was trained with other text tables than this run's")
+    return fitted["variables"]
 
 
 def make_trainer(config: ConfigDict, *, num_images: int) -> Trainer:

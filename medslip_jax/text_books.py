@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
-import os
 import zipfile
 from importlib import resources
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 
 from medslip_jax import vocabulary
 from medslip_jax.errors import InputError
+from medslip_jax.files import replacing_file
 from medslip_jax.version import __version__
 
 if TYPE_CHECKING:
@@ -93,16 +93,9 @@ def save_books(books: TextBooks, *, path: str | Path) -> None:
     Raises:
       InputError: the folder is missing or cannot be written.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     provenance = np.array(json.dumps(books.provenance, sort_keys=True))
-    try:
-        with temporary.open("wb") as file:
-            np.savez(file, pathology=books.pathology, anatomy=books.anatomy, provenance=provenance)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot write the text books ({error.strerror}); check the folder") from error
+    with replacing_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, pathology=books.pathology, anatomy=books.anatomy, provenance=provenance)
 
 
 def load_books(path: str | Path | None = None) -> TextBooks:
@@ -111,7 +104,7 @@ def load_books(path: str | Path | None = None) -> TextBooks:
     Raises:
       InputError: no such file, not an .npz of text books, or tables of wrong shapes.
     """
-    path = Path(str(resources.files("medslip_jax") / "assets" / SHIPPED)) if path is None else Path(path)
+    path = shipped_books() if path is None else Path(path)
     hint = "make it with `medslip books`"
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -124,6 +117,11 @@ def load_books(path: str | Path | None = None) -> TextBooks:
         raise InputError(f"{path}: {error}") from error
     except (ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not a file of text books ({error}); {hint}") from error
+
+
+def shipped_books() -> Path:
+    """The file of the pair that comes with this package."""
+    return Path(str(resources.files("medslip_jax") / "assets" / SHIPPED))
 
 
 def prepared(books: TextBooks, *, text_tables: TextTables = "as_is") -> TextBooks:

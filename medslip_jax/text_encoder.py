@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from medslip_jax.errors import InputError
+from medslip_jax.hub import hub_errors, snapshot
 from medslip_jax.models.bert import Bert, BertConfig
 from medslip_jax.models.bert_weights import READERS, find_weights, load_bert
 
@@ -122,33 +123,15 @@ def _in_package(name: str) -> Path:
 
 
 def _from_hub(hub_id: str) -> Path:
-    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
-
-    try:
-        for weights in READERS:
-            # Not in the cache is an OSError; another format may still be.
-            with contextlib.suppress(OSError):
-                if directory := _snapshot(hub_id, weights=weights, local_files_only=True):
-                    return directory
-        for weights in READERS:
-            if directory := _snapshot(hub_id, weights=weights, local_files_only=False):
-                return directory
-    except HFValidationError as error:
-        raise InputError(f"{hub_id}: neither a directory nor the form of a hub id; give a directory") from error
-    except RepositoryNotFoundError as error:
-        raise InputError(f"{hub_id}: not on the hub, or only after a login; give a directory") from error
-    except OSError as error:
-        raise InputError(f"{hub_id}: not in the local cache and no network; give a directory") from error
+    with hub_errors(hub_id, hint="give a directory"):
+        for local in (True, False):
+            for weights in READERS:
+                # Not in the cache is an OSError; another format may still be.
+                with contextlib.suppress(OSError) if local else contextlib.nullcontext():
+                    directory = snapshot(hub_id, [*_SMALL_FILES, weights], local=local)
+                    if find_weights(directory):
+                        return directory
     raise InputError(f"{hub_id}: the hub has no weights of it as {', '.join(READERS)}; give a directory")
-
-
-def _snapshot(hub_id: str, *, weights: str, local_files_only: bool) -> Path | None:
-    """The folder of the hub's files, if it has weights; `HF_HUB_OFFLINE` keeps it off the network."""
-    from huggingface_hub import snapshot_download
-
-    patterns = [*_SMALL_FILES, weights]
-    path = Path(snapshot_download(hub_id, allow_patterns=patterns, local_files_only=local_files_only))
-    return path if find_weights(path) else None
 
 
 def _load_tokenizer(directory: Path) -> Any:

@@ -13,6 +13,8 @@ from medslip_jax.errors import InputError
 from medslip_jax.matching import MatchReport, match, shapes_of, some
 from medslip_jax.models.config import MeDSLIPConfig
 from medslip_jax.models.kinds import ModelConfig, abstract_variables, initial_variables
+from medslip_jax.torch_config import check_fit
+from medslip_jax.torch_files import canonical
 from medslip_jax.torch_names import FlatTree, rules
 
 _STATE = "PyTorch state_dict"
@@ -34,7 +36,7 @@ def to_torch(
     flat = flatten(variables)
     table = rules(config)
     leaves = {path: () for rule in table for path in rule.flax}
-    match({path: () for path in flat}, leaves).check("Flax variables")
+    match(dict.fromkeys(flat, ()), leaves).check("Flax variables")
     counts = batches_tracked if isinstance(batches_tracked, Mapping) else {}
     default = 0 if isinstance(batches_tracked, Mapping) else batches_tracked
     return {
@@ -64,7 +66,7 @@ def from_torch(
     """
     state = canonical(state)
     report = match_state(state, config, excuse=excuse)
-    report.check(_STATE)
+    check_fit(report, shapes_of(state), config, where=_STATE)
     table, loaded = rules(config), set(report.loaded)
     flat: FlatTree = {}
     for rule in table:
@@ -94,18 +96,6 @@ def match_state(state: Mapping, config: ModelConfig, *, excuse: Iterable[str] = 
 def counters(state: Mapping[str, np.ndarray]) -> dict[str, int]:
     """{name: value} of the `num_batches_tracked` entries, which the Flax tree does not hold."""
     return {name: int(x) for name, x in state.items() if name.endswith("num_batches_tracked") and np.size(x) == 1}
-
-
-def canonical(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Names without `module.` and of the current spelling; `InputError` if two become one."""
-    renamed = {_canonical(name): array for name, array in state.items()}
-    if len(renamed) != len(state):
-        raise InputError(f"{_STATE}: some tensors are there twice, with and without `module.` or an old name")
-    return renamed
-
-
-def _canonical(name: str) -> str:
-    return name.removeprefix("module.").replace("disease_embedding_layer", "pathology_embedding_layer")
 
 
 def flatten(variables: Mapping) -> FlatTree:

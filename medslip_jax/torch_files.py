@@ -3,14 +3,16 @@
 Reading never runs code from a file: `torch.load(weights_only=True)` or safetensors, nothing else.
 """
 
+import contextlib
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import ml_dtypes  # noqa: F401 - gives NumPy its bfloat16, which safetensors may hold
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 from medslip_jax.errors import InputError
 from medslip_jax.files import replacing_file, write_bytes
@@ -80,6 +82,18 @@ def read_state(path: str | Path) -> dict:
     }
 
 
+def canonical(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Names without the `module.` of DDP and in the current spelling (SPEC 8); `InputError` if two become one."""
+    renamed = {_canonical(name): array for name, array in state.items()}
+    if len(renamed) != len(state):
+        raise InputError("PyTorch state_dict: some tensors are there twice, with and without `module.` or an old name")
+    return renamed
+
+
+def _canonical(name: str) -> str:
+    return name.removeprefix("module.").replace("disease_embedding_layer", "pathology_embedding_layer")
+
+
 def load_torch(path: Path) -> object:
     """What `torch.load` reads with weights_only=True; tensors stay on disk until they are used where that works."""
     torch = require_torch(path)
@@ -100,19 +114,29 @@ def require_torch(path: Path):
     return torch
 
 
-def write_state(path: str | Path, state: Mapping[str, np.ndarray]) -> None:
-    """Writes a state_dict by suffix, `.pth` as {"model": state_dict} (SPEC 8); the file is replaced whole."""
+@contextlib.contextmanager
+def writing_state(path: str | Path, state: Mapping[str, np.ndarray]) -> Iterator[Path]:
+    """Writes a state_dict by suffix, `.pth` as {"model": state_dict} (SPEC 8), under the temporary path it yields.
+
+    The file takes its place when the block ends, and what it replaces stays if the block raises.
+    """
     path = Path(path)
+    arrays = {name: np.require(array, requirements="CW") for name, array in state.items()}
     with replacing_file(path) as temporary:
         if path.suffix == ".safetensors":
-            arrays = {name: np.ascontiguousarray(array) for name, array in state.items()}
             save_file(arrays, temporary, metadata={"format": "pt"})
-            return
-        torch = require_torch(path)
-        tensors = {name: torch.from_numpy(np.require(array, requirements="CW")) for name, array in state.items()}
-        # Into an open file, as the archive would otherwise carry the temporary name.
-        with temporary.open("wb") as file:
-            torch.save({"model": tensors}, file)
+        else:
+            torch = require_torch(path)
+            # Into an open file, as the archive would otherwise carry the temporary name.
+            with temporary.open("wb") as file:
+                torch.save({"model": {name: torch.from_numpy(array) for name, array in arrays.items()}}, file)
+        yield temporary
+
+
+def write_state(path: str | Path, state: Mapping[str, np.ndarray]) -> None:
+    """`writing_state` with nothing to do in between."""
+    with writing_state(path, state):
+        return
 
 
 def damaged(path: Path, error: Exception) -> InputError:
@@ -122,9 +146,7 @@ def damaged(path: Path, error: Exception) -> InputError:
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
-        # Not load_file: bfloat16 has no NumPy type of its own.
-        with safe_open(path, framework="flax") as file:
-            return {name: _widened(np.asarray(file.get_tensor(name))) for name in file.keys()}  # noqa: SIM118
+        return {name: _widened(array) for name, array in load_file(path).items()}
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise damaged(path, error) from error
 

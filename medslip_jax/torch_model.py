@@ -8,12 +8,14 @@ initialisation recipe: train with the Flax model.
 import inspect
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from medslip_jax import text_books, torch_files
 from medslip_jax.errors import InputError
+from medslip_jax.matching import match, shapes_of
 
 try:
     import torch
@@ -32,7 +34,6 @@ _CHOICES = {
 }
 # Fields of the Flax model's config that change nothing here: this module always computes in its weights' type.
 _TRAINING_ONLY = ("dropout", "linear_init", "dtype")
-_SHOWN = 4
 
 
 class MeDSLIP(nn.Module):
@@ -199,12 +200,11 @@ class MeDSLIP(nn.Module):
         return model.requires_grad_(False)
 
     def _load(self, given: Mapping[str, np.ndarray]) -> None:
-        state = {_canonical(name): np.asarray(array) for name, array in given.items()}
-        problems = [f"{len(given) - len(state)} tensors twice, under two names"] if len(state) < len(given) else []
-        problems += _differences(state, {name: tuple(tensor.shape) for name, tensor in self.state_dict().items()})
-        if problems:
-            more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-            raise InputError(f"weights do not fit the model: {'; '.join(problems[:_SHOWN])}{more}")
+        state = torch_files.canonical(given)
+        match(shapes_of(state), shapes_of(self.state_dict())).check("PyTorch state_dict")
+        for name in [name for name in state if name.startswith("decoder_anatomy.norm.")]:
+            if not np.array_equal(state[name], state[name.replace("anatomy", "pathology")]):
+                raise InputError(f"{name} differs from the pathology decoder's norm, which it must equal")
         self.load_state_dict({name: torch.tensor(array) for name, array in state.items()}, strict=True)
 
     def _set_books(self, path: Path, *, tables: str) -> None:
@@ -334,26 +334,12 @@ def _inference_options(info: Mapping) -> dict:
     for name in ("model", "books"):
         if not isinstance(info.get(name, {}), dict):
             raise InputError(f"{name} is {info[name]!r}; expected an object")
+    tables = info.get("books", {}).get("tables", "as_is")
+    if tables not in get_args(text_books.TextTables):
+        raise InputError(f"books.tables={tables!r}: must be one of {', '.join(get_args(text_books.TextTables))}")
     section = info.get("model", {})
     known = inspect.signature(MeDSLIP).parameters
     unknown = sorted(section.keys() - known - set(_TRAINING_ONLY))
     if unknown:
         raise InputError(f"model.{unknown[0]}: not an option of this version's model; update medslip_jax")
     return {name: value for name, value in section.items() if name in known}
-
-
-def _canonical(name: str) -> str:
-    return name.removeprefix("module.").replace("disease_embedding_layer", "pathology_embedding_layer")
-
-
-def _differences(state: Mapping[str, np.ndarray], wanted: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Missing and unexpected names, wrong shapes, and two different copies of the norm that decoders share."""
-    problems = [f"{name} is missing" for name in wanted if name not in state]
-    problems += [f"{name} is unexpected" for name in state if name not in wanted]
-    for name, shape in wanted.items():
-        if name in state and state[name].shape != shape:
-            problems.append(f"{name} is {state[name].shape}, expected {shape}")
-        other = name.replace("decoder_anatomy.norm.", "decoder_pathology.norm.")
-        if {name, other} <= state.keys() and not np.array_equal(state[name], state[other]):
-            problems.append(f"{name} differs from {other}, which is the same layer")
-    return problems

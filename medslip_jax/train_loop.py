@@ -16,7 +16,7 @@ from data_pipelines.loader import Loader
 from medslip_jax import sharding
 from medslip_jax.checkpoint import Checkpoints
 from medslip_jax.errors import InputError
-from medslip_jax.train_step import Trainer, TrainState, jit_init, jit_train_step
+from medslip_jax.train_step import Trainer, TrainState, jit_init, jit_train_step, with_variables
 from medslip_jax.writers import Means, Writers
 
 Validate = Callable[[TrainState], Mapping[str, float]]
@@ -29,6 +29,7 @@ def train(
     config: ConfigDict,
     workdir: str | Path,
     mesh: jax.sharding.Mesh,
+    initial: Mapping | None = None,
     validate: Validate | None = None,
     stop_after: int | None = None,
 ) -> TrainState:
@@ -40,6 +41,7 @@ def train(
       config: written into every checkpoint; log_every, eval_every, save_every and keep are read here.
       workdir: metrics and checkpoints go here.
       mesh: where the steps run.
+      initial: {"params", "batch_stats"} of a run that starts, in place of random ones.
       validate: state -> numbers to log; called every `eval_every` steps and at the end.
       stop_after: ends after this many steps in all, with a checkpoint.
 
@@ -51,7 +53,7 @@ def train(
     """
     init = jit_init(trainer, mesh, image_size=config.data.image_size)
     checkpoints = Checkpoints(workdir, keep=config.keep)
-    restored = _restore(checkpoints, init, mesh, config)
+    restored = _restore(checkpoints, init, mesh, config, initial=initial)
     state, start = restored["state"], restored["step"]
     step_fn = jit_train_step(trainer, mesh, state)
     last = trainer.num_steps if stop_after is None else min(stop_after, trainer.num_steps)
@@ -83,10 +85,13 @@ def train(
     return state
 
 
-def _restore(checkpoints: Checkpoints, init: Callable, mesh: jax.sharding.Mesh, config: ConfigDict) -> dict:
+def _restore(
+    checkpoints: Checkpoints, init: Callable, mesh: jax.sharding.Mesh, config: ConfigDict, *, initial: Mapping | None
+) -> dict:
     """{"state", "step", "loader", "window"} of the newest checkpoint, or of a run that starts."""
     if checkpoints.latest() is None:
-        return {"state": init(), "step": 0, "loader": {"batch": 0}, "window": {}}
+        state = init() if initial is None else with_variables(init(), initial)
+        return {"state": state, "step": 0, "loader": {"batch": 0}, "window": {}}
     shapes = jax.eval_shape(init)
     template = jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, sharding.state_sharding(mesh, shapes)

@@ -147,6 +147,21 @@ def eval_variables(state: TrainState) -> dict[str, dict]:
     return {"params": state.params, "batch_stats": state.batch_stats} if state.ema is None else state.ema
 
 
+def with_variables(state: TrainState, variables: Mapping) -> TrainState:
+    """A state that starts from given {"params", "batch_stats"}, in the placement of `state`; so do its averages."""
+
+    def place(old: Mapping, new: Mapping):
+        return jax.tree.map(lambda x, y: jax.device_put(jnp.asarray(y, x.dtype), x.sharding), dict(old), dict(new))
+
+    known = {"params": variables["params"], "batch_stats": variables["batch_stats"]}
+    return state.replace(
+        params=place(state.params, known["params"]),
+        batch_stats=place(state.batch_stats, known["batch_stats"]),
+        # Placed once more, as the step donates its state and may not get one buffer twice.
+        ema=None if state.ema is None else place(state.ema, known),
+    )
+
+
 def jit_init(trainer: Trainer, mesh: Mesh, *, image_size: int) -> Callable[[], TrainState]:
     """`init_state`, made directly in the placement that the steps use."""
     make = functools.partial(init_state, trainer, image_size=image_size)

@@ -15,16 +15,15 @@ import msgpack
 import numpy as np
 from flax.serialization import msgpack_restore
 from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from medslip_jax.errors import InputError
+from medslip_jax.matching import match, shapes_of
 from medslip_jax.models.bert import Bert, BertConfig
+from medslip_jax.torch_files import damaged, read_state
 
 # The pooler and the pre-training heads come after the last hidden state; position_ids is a constant buffer.
 EXCUSED = ("pooler.", "cls.", "embeddings.position_ids")
 _PREFIX = "bert."
-_SHOWN = 6
 
 _TOP = {
     "word_embeddings": "embeddings.word_embeddings",
@@ -95,7 +94,9 @@ def from_state_dict(state: Mapping[str, np.ndarray], *, config: BertConfig, wher
     shapes = jax.eval_shape(Bert(config).init, jax.random.key(0), ids, ids)["params"]
     wanted = {path: leaf.shape for path, leaf in flatten_dict(shapes).items()}
     names = {path: hf_name(path) for path in wanted}
-    _compare(state, {names[path]: _torch_shape(path, shape) for path, shape in wanted.items()}, where=where)
+    used = {name: shape for name, shape in shapes_of(state).items() if not name.startswith(EXCUSED)}
+    report = match(used, {names[path]: _torch_shape(path, shape) for path, shape in wanted.items()})
+    report.check(f"{where}: weights do not fit config.json")
     flat = {path: np.asarray(state[name], np.float32) for path, name in names.items()}
     return unflatten_dict({path: x.T if path[-1] == "kernel" else x for path, x in flat.items()})
 
@@ -125,31 +126,8 @@ def _plain_name(name: str) -> str:
     return name
 
 
-def _compare(state: Mapping[str, np.ndarray], wanted: Mapping[str, tuple[int, ...]], *, where: str) -> None:
-    missing = [f"- {name} (missing)" for name in wanted if name not in state]
-    unused = [name for name in state if name not in wanted and not name.startswith(EXCUSED)]
-    extra = [f"+ {name} (unexpected)" for name in unused]
-    shape = [
-        f"! {name} is {state[name].shape}, expected {shape}"
-        for name, shape in wanted.items()
-        if name in state and state[name].shape != shape
-    ]
-    lines = missing + extra + shape
-    if lines:
-        more = f"; and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
-        raise InputError(f"{where}: weights do not fit config.json: {'; '.join(lines[:_SHOWN])}{more}")
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    reason = str(error).partition("\n")[0]
-    return InputError(f"{path}: cannot read the weights ({reason}); fetch the file again")
-
-
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise _damaged(path, error) from error
+def _read_state(path: Path) -> dict[str, np.ndarray]:
+    return read_state(path)["state"]
 
 
 def _read_msgpack(path: Path) -> dict[str, np.ndarray]:
@@ -157,9 +135,9 @@ def _read_msgpack(path: Path) -> dict[str, np.ndarray]:
     try:
         tree = msgpack_restore(path.read_bytes())
     except (ValueError, TypeError, OSError, msgpack.UnpackException) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     if not isinstance(tree, dict):
-        raise _damaged(path, ValueError(f"it holds a {type(tree).__name__}, not a tree"))
+        raise damaged(path, ValueError(f"it holds a {type(tree).__name__}, not a tree"))
     state = {}
     for keys, array in flatten_dict(tree).items():
         *modules, leaf = map(str, keys)
@@ -168,20 +146,8 @@ def _read_msgpack(path: Path) -> dict[str, np.ndarray]:
     return state
 
 
-def _read_torch(path: Path) -> dict[str, np.ndarray]:
-    try:
-        import torch
-    except ImportError as error:
-        raise InputError(f"{path}: needs PyTorch; `pip install medslip_jax[torch]`") from error
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: tensor.float().numpy() for name, tensor in state.items()}
-    except Exception as error:  # torch raises a dozen unrelated classes for a damaged file
-        raise _damaged(path, error) from error
-
-
 READERS = {
-    "model.safetensors": _read_safetensors,
+    "model.safetensors": _read_state,
     "flax_model.msgpack": _read_msgpack,
-    "pytorch_model.bin": _read_torch,
+    "pytorch_model.bin": _read_state,
 }

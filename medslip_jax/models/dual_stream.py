@@ -1,6 +1,5 @@
 """MeDSLIP: trunk -> disentangling mask -> two streams -> two query decoders -> heads (SPEC 3)."""
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float

@@ -45,13 +45,13 @@ class Pretrainable:
           license: of the weights, an SPDX or hub identifier such as "cc-by-nc-4.0"; required, as nobody may use
             weights without one.
           books: the text tables the model was trained with (pre-training models).
-          info: facts for config.json and the card; see `medslip_jax.pretrained.describe`.
+          info: facts for config.json and the card; see `medslip_jax.bundle.describe`.
           metrics: {name: number} for the card.
 
         Raises:
           InputError: no licence, variables that do not fit the module, or an unwritable directory.
         """
-        from medslip_jax.pretrained import Pretrained, save_pretrained
+        from medslip_jax.pretrained import Pretrained
 
         pretrained = Pretrained(self.config, variables, books, dict(info or {}))
-        save_pretrained(pretrained, directory, license=license, metrics=metrics)
+        pretrained.save_pretrained(directory, license=license, metrics=metrics)

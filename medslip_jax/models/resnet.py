@@ -90,8 +90,6 @@ class ResNetTrunk(nn.Module):
         out = {"stem": x}
         x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         for stage in range(1, self.stages + 1):
-            x = resnet_stage(
-                x, backbone=self.backbone, width=self.width, stage=stage, dtype=self.dtype, train=train
-            )
+            x = resnet_stage(x, backbone=self.backbone, width=self.width, stage=stage, dtype=self.dtype, train=train)
             out[f"layer{stage}"] = x
         return out

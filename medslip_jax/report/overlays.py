@@ -1,7 +1,6 @@
 """Heat maps over X-rays as PNG files: row 0 of image, map and box is the top, as in the arrays."""
 
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from medslip_jax.errors import InputError
+from medslip_jax.files import write_bytes
 from medslip_jax.metrics.regions import upsample
 
 # Yellow to red, which is nowhere in an X-ray nor in the boxes' cyan; transparent where attention is low, so
@@ -164,10 +164,5 @@ def _check(image: np.ndarray, attention: np.ndarray, boxes: np.ndarray, *, where
 
 def _write(data: bytes, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_bytes(path, data)
     return path

@@ -74,7 +74,7 @@ def test_save_and_load(tmp_path):
 
 
 def test_save_into_a_missing_folder(tmp_path):
-    with pytest.raises(InputError, match=r"missing/books.npz: cannot write .*No such file"):
+    with pytest.raises(InputError, match=r"missing/books.npz: cannot be written .*No such file"):
         save_books(random_books(), path=tmp_path / "missing" / "books.npz")
 
 

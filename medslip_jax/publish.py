@@ -1,0 +1,111 @@
+"""Writes a bundle in each form that it travels in; every target is replaced whole or left as it was."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from ml_collections import ConfigDict
+
+from medslip_jax import experiment
+from medslip_jax.bundle import ModelBundle, describe
+from medslip_jax.checkpoint import BOOKS, write_model
+from medslip_jax.errors import InputError
+from medslip_jax.files import file_hash, replacing_directory, write_bytes
+from medslip_jax.model_card import model_card
+from medslip_jax.models.kinds import fields_of, kind_of
+from medslip_jax.text_books import save_books
+from medslip_jax.torch_checkpoint import to_torch
+from medslip_jax.torch_files import (
+    PRETRAINED_WEIGHTS,
+    SUFFIXES,
+    books_file,
+    info_file,
+    write_info,
+    writing_state,
+)
+
+Form = Literal["weights", "orbax", "pretrained"]
+
+
+def form_of(path: Path, directory_form: str) -> Form:
+    """What `path` is to become: a weights file by its suffix, else a directory of `directory_form`."""
+    if path.suffix in SUFFIXES:
+        return "weights"
+    if path.suffix and directory_form != "pretrained" and len(path.suffix) <= 5 and not path.suffix[1:].isdigit():
+        raise InputError(f"--to {path}: unknown suffix {path.suffix}; write {', '.join(SUFFIXES)} or a directory")
+    return directory_form
+
+
+def targets(path: Path, form: Form) -> list[Path]:
+    """The files and directories that writing touches."""
+    return [path, info_file(path), books_file(path)] if form == "weights" else [path]
+
+
+def save_weights(bundle: ModelBundle, path: str | Path) -> None:
+    """`.pth` as {"model": state_dict} or `.safetensors`, with its description and text tables beside it.
+
+    The description carries the hash of the weights: side files of another version are refused when read. The weights
+    are renamed into place first, so that a stop in between is found out.
+
+    Raises:
+      InputError: unwritable, or `.pth` without PyTorch.
+    """
+    path = Path(path)
+    state = to_torch(bundle.variables, bundle.config, batches_tracked=bundle.info.get("num_batches_tracked", 0))
+    with writing_state(path, state) as temporary:
+        digest = file_hash(temporary)
+        if bundle.books is not None:
+            save_books(bundle.books, path=books_file(path))
+        else:
+            books_file(path).unlink(missing_ok=True)
+    write_info(path, dict(bundle.info) | {"weights_sha256": digest})
+
+
+def save_pretrained(
+    bundle: ModelBundle, directory: str | Path, *, license: str, metrics: Mapping | None = None
+) -> None:
+    """model.safetensors, config.json, books.npz and README.md in a new directory; an old one is replaced.
+
+    Raises:
+      InputError: no licence, no text tables for a pre-training model, or unwritable.
+    """
+    if not license or not license.strip():
+        raise InputError("license is empty: say under which licence the weights may be used, such as cc-by-nc-4.0")
+    complete = describe(bundle.config, books=bundle.books, inherited=bundle.info) | {"license": license}
+    if metrics:
+        complete["metrics"] = dict(metrics)
+    bundle = ModelBundle(bundle.config, bundle.variables, bundle.books, complete)
+    _ = bundle.inputs
+    card = model_card(complete, license=license, metrics=metrics)
+    with replacing_directory(directory) as temporary:
+        save_weights(bundle, temporary / PRETRAINED_WEIGHTS)
+        write_bytes(temporary / "README.md", card.encode())
+
+
+def save_orbax(bundle: ModelBundle, directory: str | Path) -> None:
+    """A checkpoint directory that `medslip evaluate` reads and training starts from; an old one is replaced.
+
+    Raises:
+      InputError: unwritable.
+    """
+    with replacing_directory(directory) as temporary:
+        write_model(temporary, bundle.variables, config=_experiment(bundle), info=bundle.info)
+        if bundle.books is not None:
+            save_books(bundle.books, path=temporary / BOOKS)
+
+
+def _experiment(bundle: ModelBundle) -> ConfigDict:
+    """The experiment that the weights came with, or the default one around their model."""
+    known = bundle.info.get("experiment")
+    config = experiment.from_json(json.dumps(known)) if known else experiment.default_config()
+    config.unlock()
+    if kind_of(bundle.config) != "medslip":
+        config.kind = kind_of(bundle.config)
+    config.model = ConfigDict(fields_of(bundle.config))
+    # Whoever reads the checkpoint finds the tables in it.
+    config.books.path = ""
+    config.books.sha256 = experiment.UNKNOWN_BOOKS
+    if bundle.books is not None:
+        config.books.sha256 = experiment.books_hash(bundle.prepared_books)
+    return config
