@@ -24,6 +24,7 @@ REQUIRES = [
     "tokenizers>=0.22",
     "safetensors>=0.6",
     "ml-dtypes>=0.5",
+    "flatbuffers>=24.3",  # imported by jax.export, which does not require it
     "huggingface-hub>=1.0",
     "msgpack>=1.0",
     "threadpoolctl>=3.1",
@@ -53,6 +54,7 @@ setup(
         "tpu": ["jax[tpu]"],
         "cuda": ["jax[cuda12]"],
         "torch": ["torch>=2.13"],
+        "onnx": ["jax2onnx>=0.17", "onnx>=1.20", "onnxruntime>=1.23"],
         "beam": ["apache-beam>=2.60"],
         "dev": [
             "pytest>=8",

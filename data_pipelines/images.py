@@ -1,62 +1,69 @@
 """The one image reader: JPEG, PNG (8 and 16 bit) and DICOM -> grey uint8, and the encoder of what is stored.
 
+`ImagePolicy` says what the reader does where files leave a choice, `image_checks` what is odd about a picture.
 Pillow reads what users bring, as it refuses truncated files; OpenCV decodes what we stored ourselves, as it
 is twice as fast and the loader's time goes there.
 """
 
+import dataclasses
 import io
 import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+from data_pipelines.dicom import read_dicom
+from data_pipelines.image_checks import colour_share
+from data_pipelines.image_policy import ImagePolicy
 from medslip_jax.errors import InputError
 
 _JPEG_START, _JPEG_END, _PNG_START, _PNG_END = b"\xff\xd8\xff", b"\xff\xd9", b"\x89PNG\r\n\x1a\n", b"IEND"
-SIXTEEN_BIT = ("full", "stretch")
 # A radiograph is far from it; a strip of two pixels, scaled up, would not fit into memory or a JPEG (65500 pixels).
 _MAX_ASPECT = 16
 
 
-def read_grey(source: str | Path | bytes, *, name: str = "", sixteen_bit: str = "full") -> np.ndarray:
-    """Any supported image -> uint8 (H, W), 0 black .. 255 white (bone bright).
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """A picture: `grey` uint8 (H, W), 0 black .. 255 white (bone bright); `colour` the share, 0 .. 1, of its file's
+    pixels that are not grey, for `image_checks.suspicions`."""
+
+    grey: np.ndarray
+    colour: float = 0.0
+
+
+def read_grey(source: str | Path | bytes, *, name: str = "", policy: ImagePolicy = ImagePolicy()) -> np.ndarray:
+    """Any supported image -> uint8 (H, W); `read_image` without the share of colour."""
+    return read_image(source, name=name, policy=policy).grey
+
+
+def read_image(source: str | Path | bytes, *, name: str = "", policy: ImagePolicy = ImagePolicy()) -> Reading:
+    """Any supported image, told by its bytes and not by its name.
 
     Colour becomes ITU-R 601 luma, transparency lies on black, a palette is looked up, EXIF rotation is
-    applied. Sixteen bits are scaled, never clipped: "full" maps 0 .. 65535 to 0 .. 255 (PNG's own
-    definition); "stretch" maps the image's own minimum .. maximum, for files that hold 12-bit values
-    unscaled. DICOM: rescale slope and intercept, the first VOI window if there is one (else the image's own
-    range), MONOCHROME1 inverted.
+    applied, sixteen bits are scaled and never clipped. Of DICOM see `dicom.read_dicom`.
 
     Args:
       source: a path, or the file's bytes.
       name: what an error calls the image; the path by default.
-      sixteen_bit: "full" or "stretch".
+      policy: what to do where files leave a choice.
 
     Raises:
       InputError: missing, truncated, corrupt or unsupported file; the message names it.
     """
-    if sixteen_bit not in SIXTEEN_BIT:
-        raise InputError(f"sixteen_bit={sixteen_bit!r}: one of {', '.join(SIXTEEN_BIT)}")
     name = name or ("image" if isinstance(source, bytes) else str(source))
     data = source if isinstance(source, bytes) else read_bytes(source, name=name)
     if data[128:132] == b"DICM":
-        return _read_dicom(data, name)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
-                image.load()
-                return _to_grey(ImageOps.exif_transpose(image), sixteen_bit)
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
-        raise InputError(f"{name}: not a readable JPEG, PNG or DICOM image ({_first_line(error)})") from error
+        pixels = read_dicom(data, name=name, policy=policy)
+    else:
+        pixels = _read_picture(data, name=name, policy=policy)
+    colour = 0.0
+    if pixels.ndim == 3:
+        colour, pixels = colour_share(pixels), np.asarray(Image.fromarray(pixels).convert("L"))
+    if policy.polarity == "inverted":
+        pixels = 255 - pixels
+    return Reading(equalise_as_released(pixels) if policy.equalise == "released_rsna" else pixels, colour)
 
 
 def read_bytes(path: str | Path, *, name: str = "") -> bytes:
@@ -105,6 +112,11 @@ def encode_grey(image: np.ndarray, *, quality: int = 95, kind: str = "jpeg") -> 
     return data.tobytes()
 
 
+def fit(image: np.ndarray, size: int, *, policy: ImagePolicy = ImagePolicy()) -> np.ndarray:
+    """Scales uint8 (H, W) as `policy.resize` says: `resize_short_side` or `squash`."""
+    return squash(image, size) if policy.resize == "squash" else resize_short_side(image, size)
+
+
 def resize_short_side(image: np.ndarray, size: int) -> np.ndarray:
     """Scales uint8 (H, W) so that min(H, W) = size, aspect kept: (512, 640) -> (256, 320) for size 256.
 
@@ -130,38 +142,57 @@ def resize(image: np.ndarray, *, height: int, width: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def _to_grey(image: Image.Image, sixteen_bit: str) -> np.ndarray:
+def equalise_as_released(image: np.ndarray) -> np.ndarray:
+    """uint8 (H, W) -> uint8 with an even histogram, number for number as the released RSNA reader (SPEC 7).
+
+    Which is scikit-image's `equalize_hist` of image / 255 with its 256 bins from the darkest to the brightest pixel,
+    times 255, the fraction cut off. Example: pixels 0, 10, 10, 20. Up to bin 127 the cumulative share is 1/4, from bin
+    128, which starts at 10, to bin 254 it is 3/4, then 1; between the middles of two bins it is interpolated: at 10,
+    where two bins meet, 1/2 -> 63, 127, 127, 255.
+    """
+    counts = np.bincount(image.ravel(), minlength=256)
+    present = np.flatnonzero(counts)
+    levels = np.arange(256) / 255.0
+    histogram, edges = np.histogram(
+        levels[present], bins=256, range=(levels[present[0]], levels[present[-1]]), weights=counts[present]
+    )
+    shares = histogram.cumsum() / histogram.sum()
+    table = np.interp(levels, (edges[1:] + edges[:-1]) / 2, shares)
+    return (255 * table).astype(np.uint8)[image]
+
+
+def _read_picture(data: bytes, *, name: str, policy: ImagePolicy) -> np.ndarray:
+    """JPEG or PNG -> uint8 (H, W), or (H, W, 3) if it is in colour."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
+                image.load()
+                return _flat(ImageOps.exif_transpose(image), policy.sixteen_bit)
+    except UnidentifiedImageError as error:  # whose own text has an address in memory
+        said = "it does not begin like a JPEG or PNG, and DICM is not at byte 128"
+        raise InputError(f"{name}: not a readable JPEG, PNG or DICOM image ({said})") from error
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{name}: not a readable JPEG, PNG or DICOM image ({said})") from error
+
+
+def _flat(image: Image.Image, sixteen_bit: str) -> np.ndarray:
     if image.mode.startswith("I") or image.mode == "F":
         return _to_eight_bits(np.asarray(image), sixteen_bit)
-    if image.mode == "P":
-        image = image.convert("RGBA")
-    if image.mode in ("LA", "PA", "RGBA"):
+    if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-    return np.asarray(image.convert("L"))
+    return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
 
 
 def _to_eight_bits(pixels: np.ndarray, sixteen_bit: str) -> np.ndarray:
     pixels = pixels.astype(np.float32)
     low, high = (0.0, 65535.0) if sixteen_bit == "full" else (float(pixels.min()), float(pixels.max()))
     return np.rint((pixels - low) * (255.0 / max(high - low, 1e-6))).clip(0, 255).astype(np.uint8)
-
-
-def _read_dicom(data: bytes, name: str) -> np.ndarray:
-    import pydicom
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut
-
-    try:
-        dicom = pydicom.dcmread(io.BytesIO(data))
-        pixels = apply_voi_lut(apply_modality_lut(dicom.pixel_array, dicom), dicom)
-        inverted = dicom.PhotometricInterpretation == "MONOCHROME1"
-    except Exception as error:  # pydicom and its decoders raise any class, NotImplementedError and KeyError included
-        raise InputError(f"{name}: not a readable DICOM image ({_first_line(error)})") from error
-    if pixels.ndim != 2:
-        raise InputError(f"{name}: DICOM pixels of shape {pixels.shape}; expected one grey frame (H, W)")
-    grey = _to_eight_bits(pixels, "stretch")
-    return 255 - grey if inverted else grey
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -7,6 +7,7 @@ run can start at any k on any number of hosts, workers or threads and see the sa
 therefore one number.
 """
 
+import dataclasses
 import sys
 import weakref
 from collections.abc import Sequence
@@ -20,6 +21,31 @@ from data_pipelines import augment as augment_lib
 from data_pipelines import images, records
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import PATHOLOGIES
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+    """Several sources that training draws from in fixed proportions, each reshuffled at its own end.
+
+    Attributes:
+      sources: as of `Loader`, at least one.
+      weights: of each, above 0; only their ratios matter. Any run of consecutive positions has them nearly exactly.
+    """
+
+    sources: tuple[Sequence[dict], ...]
+    weights: tuple[float, ...]
+
+    def __post_init__(self):
+        if not self.sources or len(self.sources) != len(self.weights):
+            raise InputError(f"mixture: {len(self.sources)} sources and {len(self.weights)} weights; give one for each")
+        if not all(0 < weight < float("inf") for weight in self.weights):
+            raise InputError(f"mixture: weights {self.weights}; each must be a number above 0")
+        if not all(len(source) for source in self.sources):
+            raise InputError("mixture: one of the data sources is empty; build the data again or choose another split")
+
+    def __len__(self) -> int:
+        """Records of all sources."""
+        return sum(map(len, self.sources))
 
 
 class Loader:
@@ -38,7 +64,8 @@ class Loader:
       batch = next(loader); state = loader.get_state()      # {"batch": 1}
 
     Args:
-      source: random access to records (`records.decode`), at least one; must be picklable if workers > 0.
+      source: random access to records (`records.decode`), at least one; must be picklable if workers > 0. Training
+        also takes a `Mixture` of several.
       batch_size: examples of a batch over all hosts, a multiple of host_count.
       image_size: side of the square images in pixels.
       seed: of the shuffle and of every augmentation.
@@ -55,7 +82,7 @@ class Loader:
 
     def __init__(
         self,
-        source: Sequence[dict],
+        source: Sequence[dict] | Mixture,
         *,
         batch_size: int,
         image_size: int,
@@ -159,7 +186,7 @@ class _HostPart(grain.MapDataset):
 
 
 def _train_positions(
-    source: Sequence[dict], *, size: int, seed: int, augment: augment_lib.AugmentConfig | None
+    source: Sequence[dict] | Mixture, *, size: int, seed: int, augment: augment_lib.AugmentConfig | None
 ) -> grain.MapDataset:
     def prepare(record: dict, rng: np.random.Generator) -> dict:
         sample = _decode(record)
@@ -168,7 +195,14 @@ def _train_positions(
             return sample
         return augment_lib.augment(sample, rng=rng, size=size, config=augment)
 
-    return grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(prepare)
+    if not isinstance(source, Mixture):
+        return grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(prepare)
+    streams = [
+        # Sources of equal length would otherwise be shuffled alike.
+        grain.MapDataset.source(one).seed(seed + number).shuffle().repeat()
+        for number, one in enumerate(source.sources)
+    ]
+    return grain.MapDataset.mix(streams, source.weights).seed(seed).random_map(prepare)
 
 
 def _eval_positions(source: Sequence[dict], *, size: int, padded: int) -> grain.MapDataset:

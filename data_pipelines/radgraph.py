@@ -1,5 +1,7 @@
 """RadGraph JSON -> rows -> triplets -> label matrices (SPEC 6).
 
+`label_matrices` reads parsed JSON; `radgraph_stream.iter_label_matrices` reads a file of any size, study by study.
+
     radgraph   {"p10/p<patient>/s<study>.txt": {"text": tokens, "entities": {id: {...}}}}
     Row        one observation at one anatomy string in one sentence
     Triplet    (landmark, class, exists)
@@ -12,8 +14,7 @@ instead of its tokens.
 
 import functools
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,11 +33,12 @@ _LABELS = {
 }
 _LABELS |= {short: short for short in _LABELS.values()}
 _EXISTS = {"OBS-DP": True, "OBS-DA": False}
+_OBSERVED = frozenset({*_EXISTS, "OBS-U"})
+_SENTENCE_ENDS = frozenset(".?!")
 _STUDY_KEY = re.compile(r"(?:.*/)?s(\d+)(?:\.txt)?")
 
 
-@dataclass(frozen=True)
-class Entity:
+class Entity(NamedTuple):
     """One checked entity; `text` is lower case and already normalised where the file says how."""
 
     text: str
@@ -97,8 +99,24 @@ def label_matrices(radgraph: Mapping[str, dict]) -> tuple[np.ndarray, np.ndarray
         if name in row_of:
             raise InputError(f"RadGraph study {key!r}: study id {name} occurs twice; give each study one key")
         row_of[name] = len(row_of)
-        _fill(matrices[row_of[name]], study_triplets(entities))
+        fill_study(matrices[row_of[name]], entities)
     return np.array(list(row_of), dtype=np.str_), matrices[: len(row_of)]
+
+
+def fill_study(matrix: np.ndarray, entities: Mapping[str, Entity]) -> None:
+    """Set what a study (`read_entities`) says in its int8 (51, 75) matrix of -1, in place."""
+    said: dict[tuple[int, int], bool] = {}
+    for row in rows(entities):
+        if row.label in _EXISTS:
+            cell = _cell(row.anatomy, row.lemma)
+            said[cell] = _EXISTS[row.label] or said.get(cell, False)
+    for cell, exists in said.items():
+        matrix[cell] = exists
+
+
+@functools.lru_cache(maxsize=65536)
+def _cell(anatomy: str, lemma: str) -> tuple[int, int]:
+    return vocabulary.anatomy_index(landmark(anatomy)), vocabulary.pathology_index(observation_class(lemma))
 
 
 def triplets_matrix(triplets: Iterable[tuple[str, str, bool]]) -> np.ndarray:
@@ -111,14 +129,10 @@ def triplets_matrix(triplets: Iterable[tuple[str, str, bool]]) -> np.ndarray:
       InputError: a name is not in the vocabulary.
     """
     matrix = np.full((len(vocabulary.ANATOMIES), len(vocabulary.PATHOLOGIES)), -1, np.int8)
-    _fill(matrix, triplets)
-    return matrix
-
-
-def _fill(matrix: np.ndarray, found: Iterable[tuple[str, str, bool]]) -> None:
-    for anatomy, pathology, exists in found:
+    for anatomy, pathology, exists in triplets:
         cell = vocabulary.anatomy_index(anatomy), vocabulary.pathology_index(pathology)
         matrix[cell] = max(matrix[cell], int(exists))
+    return matrix
 
 
 def study_id(key: str) -> str:
@@ -148,20 +162,19 @@ def rows(entities: Mapping[str, Entity]) -> Iterator[Row]:
 
 
 def _sentence_rows(entities: Mapping[str, Entity], sentence: int) -> Iterator[Row]:
-    names, owners = _anatomy_strings(entities)
-    for entity in entities.values():
-        if not entity.label.startswith("OBS"):
+    observations = [entity for entity in entities.values() if entity.label in _OBSERVED]
+    if not observations:
+        return
+    names, owners = _anatomy_strings(entities) if len(observations) < len(entities) else ({}, {})
+    for text, lemma, label, _, relations in observations:
+        if not relations:
+            yield Row(sentence, "unspecified", text, label, lemma)
             continue
         places = [
-            names[owner]
-            for kind, target in entity.relations
-            if kind == "located_at"
-            for owner in owners.get(target, ())
+            names[owner] for kind, target in relations if kind == "located_at" for owner in owners.get(target, ())
         ]
-        if not entity.relations:
-            places = ["unspecified"]
         for anatomy in dict.fromkeys(places):
-            yield Row(sentence, anatomy, entity.text, entity.label, entity.lemma)
+            yield Row(sentence, anatomy, text, label, lemma)
 
 
 def _anatomy_strings(entities: Mapping[str, Entity]) -> tuple[dict[str, str], dict[str, list[str]]]:
@@ -170,7 +183,7 @@ def _anatomy_strings(entities: Mapping[str, Entity]) -> tuple[dict[str, str], di
     names = {key: entity.text for key, entity in anatomies.items() if not entity.relations}
     owners = {root: [root] for root in names}
     for key, entity in anatomies.items():
-        for root in dict.fromkeys(target for _, target in entity.relations if target in names):
+        for root in dict.fromkeys([target for _, target in entity.relations if target in names]):
             names[root] += f"|{entity.text}"
             owners.setdefault(key, []).append(root)
     return names, owners
@@ -223,45 +236,46 @@ def read_entities(study: Mapping, *, key: str) -> dict[str, Entity]:
         raise InputError(f"{where}: field 'entities' must be an object of id -> entity")
     sentences = _sentence_of_token(study["text"].split())
     raw = study["entities"]
-    return {name: _entity(raw, name, sentences, where=where) for name in raw}
+    for name, entity in raw.items():
+        problem = _problem(entity, raw, len(sentences))
+        if problem:
+            raise InputError(f"{where}, entity {name!r}: field {problem}")
+    return {name: _entity(entity, sentences) for name, entity in raw.items()}
 
 
 def _sentence_of_token(tokens: list[str]) -> list[int]:
     numbers, current = [], 0
     for token in tokens:
         numbers.append(current)
-        current += token in (".", "?", "!")
+        current += token in _SENTENCE_ENDS
     return numbers
 
 
-def _entity(raw: Mapping[str, Mapping], name: str, sentences: list[int], *, where: str) -> Entity:
-    entity, where = raw[name], f"{where}, entity {name!r}"
+def _entity(entity: Mapping, sentences: Sequence[int]) -> Entity:
+    tokens, label, lemma = entity["tokens"], _LABELS[entity["label"]], entity.get("lemma")
+    text = (lemma if lemma and label not in _OBSERVED else tokens).lower()
+    relations = tuple([(kind, target) for kind, target in entity["relations"]])
+    return Entity(text, lemma or lemmatise(tokens), label, sentences[entity["start_ix"]], relations)
+
+
+def _problem(entity: object, raw: Mapping, length: int) -> str:
+    """What is wrong with an entity of a text of `length` tokens, beginning with the field's name; "" if nothing is."""
     if not isinstance(entity, Mapping) or not isinstance(entity.get("tokens"), str):
-        raise InputError(f"{where}: field 'tokens' must be a string")
+        return "'tokens' must be a string"
     label = entity.get("label")
     if not isinstance(label, str) or label not in _LABELS:
-        raise InputError(f"{where}: field 'label' is {label!r}; expected one of {sorted(_LABELS)}")
+        return f"'label' is {label!r}; expected one of {sorted(_LABELS)}"
     start = entity.get("start_ix")
-    if type(start) is not int or not 0 <= start < len(sentences):
-        raise InputError(f"{where}: field 'start_ix' is {start!r}; expected a token number below {len(sentences)}")
+    if type(start) is not int or not 0 <= start < length:
+        return f"'start_ix' is {start!r}; expected a token number below {length}"
     lemma = entity.get("lemma")
     if lemma is not None and not isinstance(lemma, str):
-        raise InputError(f"{where}: field 'lemma' must be a string or left out")
-    is_anatomy = _LABELS[label].startswith("ANAT")
-    return Entity(
-        text=(lemma if lemma and is_anatomy else entity["tokens"]).lower(),
-        lemma=lemma or lemmatise(entity["tokens"]),
-        label=_LABELS[label],
-        sentence=sentences[start],
-        relations=_relations(entity.get("relations"), raw, where=where),
-    )
-
-
-def _relations(found: object, raw: Mapping, *, where: str) -> tuple[tuple[str, str], ...]:
-    if not isinstance(found, list):
-        raise InputError(f"{where}: field 'relations' must be a list of [type, target id]")
-    for relation in found:
-        pair = isinstance(relation, list | tuple) and len(relation) == 2 and all(isinstance(x, str) for x in relation)
-        if not pair or relation[1] not in raw:
-            raise InputError(f"{where}: field 'relations' has {relation!r}; expected [type, id of an entity here]")
-    return tuple((kind, target) for kind, target in found)
+        return "'lemma' must be a string or left out"
+    relations = entity.get("relations")
+    if not isinstance(relations, list):
+        return "'relations' must be a list of [type, target id]"
+    for relation in relations:
+        pair = isinstance(relation, list | tuple) and len(relation) == 2
+        if not pair or not all(isinstance(part, str) for part in relation) or relation[1] not in raw:
+            return f"'relations' has {relation!r}; expected [type, id of an entity here]"
+    return ""

@@ -10,14 +10,18 @@ A record is a plain dict:
     labels       int8 (75,) in {-1, 0, 1}: the truth for evaluation; -1 = unknown, left out of every metric
     annotations  list of {"pathology": index, "anatomy": index or -1, "box": float32 (4,), "mask": bytes} with
                  box = (x0, y0, x1, y1) as fractions of width and height, mask = PNG file or b""
+    targets      only in data sets that ask for something which is none of the 75, such as COVIDx: {name: -1, 0 or 1},
+                 the truth for a query that the user gives as text (SPEC 7); it never reaches training
 
 On disk it is a tf.train.Example in ArrayRecord. TFDS stores an int8 tensor as varints, 10 bytes for each -1
 (38 kB a matrix), and its own zlib encoding does not work without TensorFlow; so matrix and labels are bytes
-features: the matrix compressed (about 40 bytes), the labels raw (75 bytes).
+features: the matrix compressed (about 40 bytes), the labels raw (75 bytes). Targets are a JSON object, and data sets
+without any have no such feature.
 """
 
+import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -28,12 +32,13 @@ from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES
 MATRIX_SHAPE = (len(ANATOMIES), len(PATHOLOGIES))
 LABELS_SHAPE = (len(PATHOLOGIES),)
 KEYS = ("image", "image_id", "patient_id", "report", "matrix", "labels", "annotations")
+OPTIONAL_KEYS = ("targets",)
 ANNOTATION_KEYS = ("pathology", "anatomy", "box", "mask")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 
-def features() -> tfds.features.FeaturesDict:
-    """The TFDS features of one encoded record (`Text` is TFDS's name for one string of bytes)."""
+def features(optional: Sequence[str] = ()) -> tfds.features.FeaturesDict:
+    """The TFDS features of one encoded record with those of `OPTIONAL_KEYS` (`Text` is TFDS's name for bytes)."""
     text = tfds.features.Text
     annotation = {
         "pathology": np.int32,
@@ -41,14 +46,15 @@ def features() -> tfds.features.FeaturesDict:
         "box": tfds.features.Tensor(shape=(4,), dtype=np.float32),
         "mask": text(),
     }
-    fields = {key: text() for key in KEYS[:-1]}
+    fields = {key: text() for key in (*KEYS[:-1], *optional)}
     return tfds.features.FeaturesDict(fields | {"annotations": tfds.features.Sequence(annotation)})
 
 
 def encode(record: Mapping) -> dict:
     """Validated record -> the example that a TFDS builder yields."""
     validate(record)
-    return dict(record) | {
+    targets = {"targets": json.dumps(record["targets"], sort_keys=True)} if "targets" in record else {}
+    return dict(record) | targets | {
         "matrix": zlib.compress(np.ascontiguousarray(record["matrix"]).tobytes(), 6),
         "labels": np.ascontiguousarray(record["labels"]).tobytes(),
         "annotations": [dict(annotation) for annotation in record["annotations"]],
@@ -59,7 +65,8 @@ def decode(example: Mapping) -> dict:
     """Example as read back by TFDS -> record; `InputError` if a field does not fit the schema."""
     image_id = _text(example["image_id"])
     columns = example["annotations"]
-    return {
+    targets = {"targets": json.loads(_text(example["targets"]))} if "targets" in example else {}
+    return targets | {
         "image": example["image"],
         "image_id": image_id,
         "patient_id": _text(example["patient_id"]),
@@ -73,6 +80,12 @@ def decode(example: Mapping) -> dict:
     }
 
 
+def present(record: Mapping) -> tuple[str, ...]:
+    """Names of the pathologies that a record's labels call present, in class order, and of such targets."""
+    targets = (name for name, value in sorted(record.get("targets", {}).items()) if value == 1)
+    return (*(PATHOLOGIES[i] for i in np.flatnonzero(record["labels"] == 1)), *targets)
+
+
 def validate(record: Mapping) -> None:
     """Checks every field of a record against the schema above.
 
@@ -80,7 +93,7 @@ def validate(record: Mapping) -> None:
       InputError: one line `record image_id=...: what is wrong`, for the first field that does not fit.
     """
     image_id = record.get("image_id", "?")
-    if set(record) != set(KEYS):
+    if set(record) - set(OPTIONAL_KEYS) != set(KEYS):
         _fail(image_id, f"keys are {sorted(record)}, expected {sorted(KEYS)}")
     if not isinstance(record["image"], bytes) or not record["image"].startswith(_MAGIC):
         _fail(image_id, "image is not the bytes of a JPEG or PNG file")
@@ -94,6 +107,9 @@ def validate(record: Mapping) -> None:
     check_labels(record["labels"], LABELS_SHAPE, "labels", image_id)
     for number, annotation in enumerate(record["annotations"]):
         _check_annotation(annotation, f"annotation {number}", image_id)
+    for name, value in record.get("targets", {}).items():
+        if name in PATHOLOGIES or type(value) is not int or not -1 <= value <= 1:
+            _fail(image_id, f"target {name!r} is {value!r}, expected -1, 0 or 1 and a name that is none of the classes")
 
 
 def check_labels(array: np.ndarray, shape: tuple[int, ...], key: str, image_id: str) -> None:

@@ -3,7 +3,9 @@
 A mention is a run of side, zone and root words ("right middle lobe"); runs joined by "and", "or" or a comma
 form a chain and share what they leave out ("right middle and lower lobes"). An observation takes, in this
 order: the chain right before it, the chain that a quality describes ("enlarged heart"), the chain behind a
-preposition, the subject of the clause; a transitive quality ("obscuring") takes its object before all these.
+preposition, the subject of the clause, the place that the clause begins with ("at the left base an opacity"); a
+transitive quality ("obscuring") takes its object before all these. "Effusions, left greater than right" are on both
+sides. "Calcified" before a finding is where the finding is.
 Words for both sides give one place a side where the vocabulary has both, else the unsided landmark.
 """
 
@@ -11,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from data_pipelines.report_assertions import OBSERVATIONS, PLACES
-from data_pipelines.report_terms import FINDING_PLACES, HOMES, TRANSITIVE
+from data_pipelines.report_terms import DESCRIBING, FINDING_PLACES, HOMES, TRANSITIVE
 from data_pipelines.report_tokens import Item
 
 SIDED = frozenset({"lung", "lobe", "pleural", "hilar", "hemidiaphragm", "costophrenic"})
@@ -73,7 +75,7 @@ def mentions(items: Sequence[Item]) -> list[Mention]:
 def _runs(items: Sequence[Item]) -> Iterator[Mention]:
     run = None
     for i, item in enumerate(items):
-        if item.tag == "FILL" and run and run.last == i - 1:
+        if run and run.last == i - 1 and (item.tag == "FILL" or _parts_side(items, i, run)):
             run = replace(run, last=i)
         if item.tag not in PLACES:
             continue
@@ -86,6 +88,19 @@ def _runs(items: Sequence[Item]) -> Iterator[Mention]:
         run = _with(run, field, item, i)
     if run:
         yield run
+
+
+def _parts_side(items: Sequence[Item], i: int, run: Mention) -> bool:
+    """Whether a word of size stands between a side and the rest of its anatomy ("right small pleural effusion",
+    "right small and left large effusions").
+    """
+    following = [item.tag for item in items[i:] if not _is_size(item)][:2]
+    whole = following[:1] in (["ROOT"], ["ZONE"]) or following == ["AND", "SIDE"]
+    return _is_size(items[i]) and run.side_only and whole
+
+
+def _is_size(item: Item) -> bool:
+    return item.tag == "SIZE" or item.phrase == "large"
 
 
 def _begins_another(run: Mention, field: str, item: Item) -> bool:
@@ -150,10 +165,13 @@ def places_of(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[M
         described = _described(items, k, found)
         if described:
             return described
-    after = _after(items, k, found)
+    after = _after(items, k, found) or _compared(items, k, found, before)
     if before or after:
         return _merged(before, after)
-    return _subject(items, k, found)
+    described = _described_finding(items, k)
+    if described:
+        return places_of(items, described, found)
+    return _subject(items, k, found) or _fronted(items, k, found)
 
 
 def _chain(found: Sequence[Mention], one: Mention) -> list[Mention]:
@@ -215,6 +233,37 @@ def _after(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[Ment
     end = chain[-1].last + 1
     acts = end < len(items) and items[end].phrase in TRANSITIVE and _object(items, end, found)
     return chain if acts else _unless_named(items, chain)
+
+
+def _compared(items: Sequence[Item], k: int, found: Sequence[Mention], before: Sequence[Mention]) -> list[Mention]:
+    """Both sides of ", left greater than right" right behind a finding whose place so far has no side or zone."""
+    sides = [mention for mention in found if mention.first > k][:2]
+    if len(sides) < 2 or not all(mention.side_only for mention in sides) or any(m.side or m.zone for m in before):
+        return []
+    first, second = sides
+    between = items[first.last + 1 : second.first]
+    behind = items[k + 1].tag == "COMMA" and first.first == k + 2
+    return sides if behind and len(between) == 1 and between[0].phrase.endswith(" than") else []
+
+
+def _described_finding(items: Sequence[Item], k: int) -> int:
+    """The number of the finding that "calcified" describes ("calcified left hilar granuloma"), 0 if none."""
+    if items[k].value != "calcification":
+        return 0
+    i = next((i for i in range(k + 1, len(items)) if items[i].tag not in ("SIZE", "WORD", "FILL", *PLACES)), 0)
+    return i if i and items[i].tag == "FINDING" else 0
+
+
+def _fronted(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[Mention]:
+    """The place that a clause begins with ("in the right upper lobe a nodule is seen"), for its first observation."""
+    start = next((i for i, item in enumerate(items) if item.tag not in ("PREP", "THE", "WORD", "SIZE")), k)
+    first = next((mention for mention in found if mention.first == start), None)
+    if first is None or items[0].tag != "PREP":
+        return []
+    chain = _chain(found, first)
+    between = items[chain[-1].last + 1 : k]
+    passed = ("COMMA", "THE", "SIZE", "FILL", "WORD")
+    return chain if all(item.tag in passed or item.phrase in DESCRIBING for item in between) else []
 
 
 def _merged(before: list[Mention], after: list[Mention]) -> list[Mention]:

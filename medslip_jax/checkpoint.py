@@ -7,12 +7,18 @@ A checkpoint is a directory `WORKDIR/checkpoints/STEP` with four items, written 
 """
 
 import contextlib
+import errno
 import json
+import os
+import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+import tensorstore as ts
 from ml_collections import ConfigDict
 
 from medslip_jax import experiment
@@ -130,9 +136,18 @@ def _readable(directory: Path):
     """Orbax's and tensorstore's ways of saying that files are damaged or missing, as one line."""
     try:
         yield
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # bare Exception among them
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{directory}: cannot be read ({reason}); delete it to go on from an older one") from error
+
+
+def _read_through(model: Path) -> None:
+    """Fails where Orbax would too, but quietly: its threads print pages when a file is cut short or missing."""
+    if not (model / "manifest.ocdbt").is_file():
+        raise FileNotFoundError("model/manifest.ocdbt is missing")
+    store = ts.KvStore.open({"driver": "ocdbt", "base": f"file://{model}/"}).result()
+    for key in store.list().result():
+        store.read(key).result()
 
 
 def _abstract(tree):
@@ -194,17 +209,24 @@ def write_model(directory: Path, variables: Mapping, *, config: ConfigDict, info
       variables: {"params", "batch_stats"}.
       config: what `read_config` will give.
       info: what `read_info` will give.
+
+    Raises:
+      OSError: not all of it could be written.
     """
+    args = ocp.args.Composite(
+        model=ocp.args.StandardSave({"params": variables["params"], "batch_stats": variables["batch_stats"]}),
+        config=ocp.args.JsonSave(config.to_dict()),
+        info=ocp.args.JsonSave(dict(info)),
+    )
+    # A disk that fills up while Orbax writes makes its threads print pages.
+    if shutil.disk_usage(directory.parent).free < sum(np.asarray(x).nbytes for x in jax.tree.leaves(variables)):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        checkpointer.save(
-            directory,
-            args=ocp.args.Composite(
-                model=ocp.args.StandardSave({"params": variables["params"], "batch_stats": variables["batch_stats"]}),
-                config=ocp.args.JsonSave(config.to_dict()),
-                info=ocp.args.JsonSave(dict(info)),
-            ),
-            force=True,
-        )
+        try:
+            checkpointer.save(directory, args=args, force=True)
+        except ValueError as error:  # how tensorstore reports a full disk
+            code = re.search(r"os_error_code='(\d+)'", str(error))
+            raise OSError(os.strerror(int(code[1])) if code else " ".join(str(error).split())[:200]) from error
 
 
 def read_variables(directory: Path, *, sharding) -> dict[str, dict]:
@@ -219,6 +241,7 @@ def read_variables(directory: Path, *, sharding) -> dict[str, dict]:
     """
     checkpointer = ocp.StandardCheckpointer()
     with _readable(directory):
+        _read_through(directory / "model")
         metadata = checkpointer.metadata(directory / "model").item_metadata.tree
         abstract = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype, sharding=sharding), metadata)
         model = checkpointer.restore(directory / "model", abstract)

@@ -12,7 +12,8 @@ VERBS = {
     "pretrain": ("medslip_jax.pretrain", "pre-train a model from a config"),
     "evaluate": ("medslip_jax.evaluate", "zero-shot classification and grounding of a checkpoint"),
     "convert": ("medslip_jax.convert", "weights between PyTorch files, safetensors and checkpoints"),
-    "data": ("medslip_jax.data", "build a data set as ArrayRecord files"),
+    "export": ("medslip_jax.export", "a model as StableHLO or ONNX, for serving"),
+    "data": ("medslip_jax.data", "check, build and show data sets"),
     "books": ("medslip_jax.books", "write the text tables of a BERT encoder"),
 }
 

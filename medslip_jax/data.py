@@ -1,21 +1,41 @@
-"""`medslip data build NAME --out DIR`: makes a data set that `pretrain` and `evaluate` read."""
+"""`medslip data build | check | show`: data sets that `pretrain` and `evaluate` read.
+
+medslip data check NAME --root DIR             is the official download complete?
+medslip data build NAME --root DIR --out DIR   ArrayRecord files below OUT/NAME; a stopped build goes on
+medslip data show DIR --out FILE.html          what is in a built data set
+"""
 
 import argparse
+import collections
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
-from data_pipelines.datasets import BUILDERS
+from data_pipelines.datasets import BUILDERS, builder_class
 from data_pipelines.datasets.build import DROPS_FILE, NOTES_FILE, build
-from data_pipelines.datasets.folder_options import POLICIES, FolderOptions, read_options
-from data_pipelines.datasets.phantom import PhantomOptions
+from data_pipelines.datasets.folder_options import read_options
+from data_pipelines.datasets.official import check, table
+from data_pipelines.datasets.plan import POLICIES, SPLITS
 from medslip_jax.errors import InputError
+
+_EXAMPLES = 2  # of each kind of drop
 
 
 def main(argv: list[str]) -> int:
-    """Runs the verb; returns the exit code 0. Bad input raises `InputError`."""
+    """Runs the verb: 0, or 1 if a check finds something amiss. Bad input raises `InputError`."""
     flags = _parser().parse_args(argv)
-    arguments = {"phantom": _phantom, "folder": _folder}[flags.name](flags)
-    report = build(flags.name, out=flags.out, existing="overwrite" if flags.overwrite else "refuse", **arguments)
+    return {"build": _build, "check": _check, "show": _show}[flags.action](flags)
+
+
+def _build(flags: argparse.Namespace) -> int:
+    report = build(
+        flags.name,
+        out=flags.out,
+        existing="overwrite" if flags.overwrite else "refuse",
+        workers=flags.workers,
+        beam_options=_beam(flags),
+        **_arguments(flags),
+    )
     counts = ", ".join(f"{split} {count}" for split, count in report["splits"].items())
     print(f"{report['directory']}: {counts}")
     for line in drop_summary(report["drops"], directory=report["directory"]):
@@ -25,68 +45,113 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def drop_summary(drops: list[dict], *, directory: str) -> list[str]:
-    """Lines for the user: how many rows were left out and the first five, [] for none."""
+def _check(flags: argparse.Namespace) -> int:
+    cls = builder_class(flags.name)
+    if not hasattr(cls, "EXPECTED"):
+        raise InputError(f"{flags.name}: has no official download to check")
+    findings = check(flags.root, cls.EXPECTED)
+    print(f"{flags.name} in {flags.root}; expected tree:\n{cls.TREE.rstrip()}\n")
+    print("\n".join(table(findings)))
+    return int(any(finding.state in ("missing", "differs") for finding in findings))
+
+
+def _show(flags: argparse.Namespace) -> int:
+    from data_pipelines.datasets.show import write_page
+
+    print(f"written: {write_page(flags.directory, flags.out or Path(flags.directory) / 'contents.html')}")
+    return 0
+
+
+def drop_summary(drops: Sequence[dict], *, directory: str) -> list[str]:
+    """Lines for the user: how many rows were left out, how many of each kind, examples; [] for none."""
     if not drops:
         return []
-    shown = [f"  row {drop['row']} {drop['file']}: {drop['reason']}" for drop in drops[:5]]
-    return [f"left out {len(drops)} rows, all listed in {Path(directory) / DROPS_FILE}", *shown]
+    kinds = collections.defaultdict(list)
+    for drop in drops:
+        kinds[drop["kind"]].append(drop)
+    lines = [f"left out {len(drops)} rows, all listed in {Path(directory) / DROPS_FILE}"]
+    for kind, found in sorted(kinds.items(), key=lambda item: -len(item[1])):
+        lines.append(f"  {len(found)} {kind}")
+        lines += [f"    row {drop['row']} {drop['file']}: {drop['reason']}" for drop in found[:_EXAMPLES]]
+    return lines
 
 
-def note_summary(notes: list[str], *, directory: str) -> list[str]:
+def note_summary(notes: Sequence[str], *, directory: str) -> list[str]:
     """Lines for the user: the first five notes and how many there are beyond them, [] for none."""
     more = [f"note: {len(notes) - 5} more in {Path(directory) / NOTES_FILE}"] if len(notes) > 5 else []
     return [*(f"note: {note}" for note in notes[:5]), *more]
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="medslip data", description=__doc__, allow_abbrev=False)
-    parser.add_argument("action", choices=["build"])
-    parser.add_argument("name", choices=list(BUILDERS))
-    parser.add_argument("--out", required=True, type=Path, help="data directory; the data set goes to OUT/NAME")
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT/NAME if it exists")
-    parser.add_argument("--options", type=Path, help="JSON file of the data set's options")
-    parser.add_argument("--size", type=int, help="short side of the stored images in pixels (256)")
-    parser.add_argument("--workers", type=int, default=2, help="processes (2)")
-    parser.add_argument("--root", type=Path, help="folder: directory of the CSV file and the images")
-    parser.add_argument("--policy", choices=POLICIES, help="folder: what to do with an unreadable image (fail)")
-    for split in ("train", "validation", "test"):
-        parser.add_argument(f"--{split}", type=int, help=f"phantom: how many {split} examples")
+    parser = argparse.ArgumentParser(
+        prog="medslip data",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar="build | check | show")
+    _build_parser(actions.add_parser("build", help="make a data set", allow_abbrev=False))
+    checks = actions.add_parser("check", help="compare a download with the official tree", allow_abbrev=False)
+    checks.add_argument("name", choices=list(BUILDERS))
+    checks.add_argument("--root", type=Path, required=True, help="directory of the download")
+    shows = actions.add_parser("show", help="write a page on a built data set", allow_abbrev=False)
+    shows.add_argument("directory", type=Path, help="OUT/NAME of a build, or a version below it")
+    shows.add_argument("--out", type=Path, metavar="FILE.html", help="DIRECTORY/contents.html by default")
     return parser
 
 
-def _phantom(flags: argparse.Namespace) -> dict:
-    _refuse(flags, ("root", "policy"))
-    given = {key: getattr(flags, key) for key in ("size", "train", "validation", "test")}
-    return {"options": _options(PhantomOptions, flags, given | {"workers": flags.workers})}
+def _build_parser(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("name", choices=list(BUILDERS))
+    add("--out", required=True, type=Path, help="data directory; the data set goes to OUT/NAME")
+    add("--root", type=Path, help="directory of the download, or of the CSV file and the images")
+    add("--overwrite", action="store_true", help="replace OUT/NAME if it exists")
+    add("--options", type=Path, metavar="FILE.json", help="options of the data set")
+    add("--size", type=int, help="short side of the stored images in pixels (256)")
+    add("--workers", type=int, default=2, help="processes (%(default)s)")
+    add("--policy", choices=POLICIES, help="unreadable images: skip and list, or fail (folder: fail, others: skip)")
+    add("--partial", action="store_true", help="accept a download whose counts are not the official ones")
+    add("--beam_runner", help="encode on Apache Beam, such as DirectRunner (extra [beam])")
+    add("--beam_option", action="append", default=[], metavar="--KEY=VALUE", help="for the runner; repeat")
+    for split in SPLITS:
+        add(f"--{split}", type=int, help=f"phantom: how many {split} examples")
 
 
-def _folder(flags: argparse.Namespace) -> dict:
-    _refuse(flags, ("train", "validation", "test"))
+def _beam(flags: argparse.Namespace) -> list[str]:
+    if flags.beam_option and not flags.beam_runner:
+        raise InputError("--beam_option: belongs to --beam_runner, which is not given")
+    return [f"--runner={flags.beam_runner}", *flags.beam_option] if flags.beam_runner else []
+
+
+def _arguments(flags: argparse.Namespace) -> dict:
+    """What the data set's `plan` takes."""
+    if flags.name == "phantom":
+        _refuse(flags, ("root", "policy", "partial"))
+        return {"options": _options(flags, {split: getattr(flags, split) for split in SPLITS})}
+    _refuse(flags, SPLITS)
+    if flags.name == "folder":
+        _refuse(flags, ("partial",))
     if flags.root is None:
-        raise InputError("--root: the folder data set needs the directory of the CSV file and the images")
-    options = _options(FolderOptions, flags, {"size": flags.size})
-    return {
-        "root": flags.root,
-        "options": options,
-        "policy": flags.policy or "fail",
-        "workers": flags.workers,
-    }
+        raise InputError(f"--root: the {flags.name} data set needs the directory of its files")
+    policy = {"policy": flags.policy} if flags.policy else {}
+    return {"root": flags.root, "options": _options(flags, {"partial": flags.partial or None}), **policy}
 
 
-def _options(cls: type, flags: argparse.Namespace, given: dict):
-    """The options class from the JSON file, with the flags that were given on top."""
-    options = read_options(flags.options) if flags.options else {}
-    unknown = sorted(set(options) - {field.name for field in dataclasses.fields(cls)})
+def _options(flags: argparse.Namespace, given: dict):
+    """The options from the JSON file, with the flags that were given on top."""
+    cls = builder_class(flags.name).OPTIONS
+    values = read_options(flags.options) if flags.options else {}
+    unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
     if unknown:
         raise InputError(f"{flags.options}: unknown option {unknown[0]!r} of {flags.name}")
+    values |= {key: value for key, value in (given | {"size": flags.size}).items() if value is not None}
     try:
-        return cls(**(options | {key: value for key, value in given.items() if value is not None}))
+        return cls.from_json(values) if hasattr(cls, "from_json") else cls(**values)
     except InputError as error:
         raise InputError(f"{flags.options}: {error}") if flags.options else error from error
 
 
-def _refuse(flags: argparse.Namespace, names: tuple[str, ...]) -> None:
+def _refuse(flags: argparse.Namespace, names: Sequence[str]) -> None:
     for name in names:
-        if getattr(flags, name) is not None:
+        if getattr(flags, name):
             raise InputError(f"--{name}: not a flag of the {flags.name} data set")

@@ -34,6 +34,8 @@ def default_config() -> ConfigDict:
         start anew. init_excuse: leaf paths such as "params/decoder_*" that need not fit and keep initial values.
       num_epochs, num_steps: length of the run; num_steps, if above 0, wins.
       data.name, data.dir: what was built (`medslip data build NAME --out DIR`) and where.
+      data.mixture: other data sets to train on too, by weight: "openi=2,nih_cxr14=1" ("" = data.name alone, which
+        is also where validation and test come from).
       data.train_images, books.sha256: filled in by a run, so that a resume sees if data or tables have changed.
       data.batch_size: images of a step over all devices. data.image_size: side in pixels.
       data.workers, data.threads: processes (0: none) and threads that decode and augment.
@@ -50,7 +52,7 @@ def default_config() -> ConfigDict:
     config.num_epochs = 100
     config.num_steps = 0
     config.data = ConfigDict(
-        {"name": "", "dir": "data", "train_images": 0, "batch_size": 64, "image_size": 224, "workers": 0, "threads": 2}
+        {"name": "", "dir": "data", "mixture": "", "train_images": 0, "batch_size": 64, "image_size": 224, "workers": 0, "threads": 2}
     )
     config.data.augment = _section(AugmentConfig)
     config.model = _section(MeDSLIPConfig)

@@ -1,9 +1,11 @@
 """Write under a temporary name, then rename, so that nobody meets half a file; and the hashes of files."""
 
 import contextlib
+import glob
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,7 +57,9 @@ def replacing_directory(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        # Orbax writes to a longer name beside it, and leaves that when it fails.
+        for left in (temporary, *temporary.parent.glob(f"{glob.escape(temporary.name)}.*")):
+            _remove(left)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -77,6 +81,15 @@ def tree_hash(directory: Path) -> str:
     for file in sorted(p for p in directory.rglob("*") if p.is_file()):
         digest.update(str(file.relative_to(directory)).encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
+
+
+def _remove(directory: Path) -> None:
+    """Threads of a library that failed may still be writing into it."""
+    for _ in range(20):
+        shutil.rmtree(directory, ignore_errors=True)
+        if not directory.exists():
+            return
+        time.sleep(0.1)
 
 
 def _temporary(path: Path) -> Path:

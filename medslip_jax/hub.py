@@ -52,7 +52,7 @@ def snapshot(repo: str, patterns: Sequence[str], *, local: bool, revision: str |
 @contextlib.contextmanager
 def hub_errors(name: str, *, hint: str) -> Iterator[None]:
     """The hub client's ways of failing as one `InputError` line that ends with `hint`."""
-    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
     try:
         yield
@@ -60,7 +60,12 @@ def hub_errors(name: str, *, hint: str) -> Iterator[None]:
         raise InputError(f"{name}: neither a directory nor the form of a hub id; {hint}") from error
     except RepositoryNotFoundError as error:
         raise InputError(f"{name}: not on the hub, or only after a login; {hint}") from error
-    except OSError as error:
+    except RevisionNotFoundError as error:
+        raise InputError(f"{name}: the hub has no such revision; {hint}") from error
+    except Exception as error:
+        # The errors of the HTTP library below the client, which changes, are not all OSError.
+        if not isinstance(error, OSError) and not type(error).__module__.startswith(("httpx", "requests")):
+            raise
         raise InputError(f"{name}: not in the local cache and no network; {hint}") from error
 
 
@@ -73,7 +78,7 @@ def _fetch(reference: str, repo: str, names: Sequence[str], *, revision: str | N
     if not path.is_file():
         if local:
             raise FileNotFoundError(path)
-        raise InputError(f"{reference}: the repository has no {name}; look at its list of files")
+        raise InputError(f"{reference}: no {name} on the hub or, without network, in the cache; look at its files")
     return path
 
 
@@ -84,7 +89,9 @@ def _weights_names(repo: str, *, revision: str | None, local: bool) -> list[str]
     else:
         from huggingface_hub import HfApi
 
-        names = sorted(name for name in HfApi().list_repo_files(repo, revision=revision) if "/" not in name)
+        # One request; the client's list of files would try six times before it says that there is no network.
+        files = HfApi().repo_info(repo, revision=revision).siblings or []
+        names = sorted(file.rfilename for file in files if "/" not in file.rfilename)
     weights = [name for name in names if name.endswith(SUFFIXES)]
     # Training scripts leave optimiser states beside the weights under such names.
     return [n for n in weights if not (n.endswith(TORCH_SUFFIXES) and n.startswith(("optimizer", "scheduler")))]

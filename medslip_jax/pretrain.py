@@ -1,7 +1,7 @@
 """`medslip pretrain --config FILE[:arg] --workdir DIR [--config.x.y=value ...]`."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from data_pipelines.datasets import open_split
-from data_pipelines.loader import Loader
+from data_pipelines.loader import Loader, Mixture
 from medslip_jax import experiment, sharding
 from medslip_jax.checkpoint import find_latest
 from medslip_jax.errors import InputError
@@ -40,7 +40,7 @@ def pretrain(config: ConfigDict, *, workdir: str | Path, stop_after: int | None 
     mesh = sharding.make_mesh(fsdp=config.mesh.fsdp)
     sharding.check_batch_size(mesh, config.data.batch_size, key="data.batch_size")
     sharding.check_batch_size(mesh, config.eval.batch_size, key="eval.batch_size")
-    source = open_split(data_dir, config.data.name, "train")
+    source = training_source(config)
     config = config.copy_and_resolve_references()
     config.data.train_images, config.books.sha256 = len(source), experiment.books_hash(experiment.books(config))
     trainer = make_trainer(config, num_images=len(source))
@@ -61,6 +61,26 @@ def pretrain(config: ConfigDict, *, workdir: str | Path, stop_after: int | None 
         validate=make_validation(config, trainer, validation, mesh),
         stop_after=stop_after,
     )
+
+
+def training_source(config: ConfigDict) -> Sequence[dict] | Mixture:
+    """The training split of data.name, or the weighted mixture of those in data.mixture.
+
+    Raises:
+      InputError: a data set that is not built, or a malformed mixture.
+    """
+    data_dir = experiment.require_built(config)
+    if not config.data.mixture:
+        return open_split(data_dir, config.data.name, "train")
+    names, weights = [], []
+    for item in config.data.mixture.split(","):
+        name, _, weight = item.strip().partition("=")
+        try:
+            weights.append(float(weight))
+        except ValueError as error:
+            raise InputError(f"data.mixture={config.data.mixture!r}: {item!r} is not NAME=WEIGHT") from error
+        names.append(name)
+    return Mixture(tuple(open_split(data_dir, name, "train") for name in names), tuple(weights))
 
 
 def initial_from(config: ConfigDict) -> dict[str, dict]:

@@ -20,7 +20,7 @@ from medslip_jax.checkpoint import find_checkpoint, read_config, read_info, read
 from medslip_jax.errors import InputError
 from medslip_jax.files import file_hash, tree_hash
 from medslip_jax.hub import fetch_weights, looks_like_hub_id
-from medslip_jax.matching import check_finite, shapes_of
+from medslip_jax.matching import MatchReport, check_finite, shapes_of
 from medslip_jax.models.kinds import ModelConfig, config_from_fields, kind_of
 from medslip_jax.publish import save_pretrained
 from medslip_jax.text_books import TextBooks, load_books, shipped_books
@@ -84,6 +84,10 @@ def load(
     read = _read_orbax if path.is_dir() else _read_weights
     found = read(path, expected=expected, books=books, excuse=tuple(excuse))
     pretrained, have = found["pretrained"], kind_of(found["pretrained"].config)
+    if not Path(where).exists():
+        pretrained.info["source"]["hub"] = str(where)
+    if books is not None and have != "medslip":
+        raise InputError(f"{where}: holds a {have}, which reads no text tables; leave {books} out")
     if kind is not None and have != kind:
         raise InputError(f"{where}: holds a {have}, but a {kind} is expected here")
     check_finite({k: np.asarray(v) for k, v in flatten(pretrained.variables).items()}, where=str(where))
@@ -101,7 +105,12 @@ def locate(where: str | Path) -> Path:
             raise InputError(f"{where}: expected a directory or a file with {', '.join(SUFFIXES)}")
         return path
     text = str(where)
-    if (path.suffix in SUFFIXES and not looks_like_hub_id(text)) or path.is_absolute() or text.startswith((".", "~")):
+    # A repository is hardly called "x.pth": with one slash it is a file that is not there.
+    if (
+        (path.suffix in SUFFIXES and not (looks_like_hub_id(text) and text.count("/") > 1))
+        or path.is_absolute()
+        or text.startswith((".", "~"))
+    ):
         raise InputError(f"{where}: no such file or directory")
     return fetch_weights(text)
 
@@ -112,15 +121,15 @@ def _read_weights(path: Path, *, expected: ConfigDict | None, books: str | Path 
     try:
         state = canonical(content["state"])
         info = read_side_info(path)
+        digest = file_hash(path)
+        if info.get("weights_sha256", digest) != digest:
+            raise InputError(f"{info_file(path)}: describes another {path.name}; remove it or convert again")
         settled = _settle(path, shapes_of(state), info=info, expected=expected)
         config = settled["config"]
         report = match_state(state, config, excuse=excuse)
         variables = from_torch(state, config, excuse=excuse)
     except InputError as error:
         raise error if str(path) in str(error) else InputError(f"{path}: {error}") from error
-    digest = file_hash(path)
-    if info.get("weights_sha256", digest) != digest:
-        raise InputError(f"{info_file(path)}: describes another {path.name}; remove it or convert again")
     beside = books_file(path)
     tables = _books(books or (beside if beside.is_file() else None), config)
     if books is None and tables is not None:
@@ -135,7 +144,7 @@ def _read_weights(path: Path, *, expected: ConfigDict | None, books: str | Path 
         books=tables,
         source={"name": path.name, "sha256": digest},
         inherited=info,
-    ) | {"num_batches_tracked": same.pop() if len(same) == 1 else tracked, "excused": sorted(report.excused)}
+    ) | {"num_batches_tracked": same.pop() if len(same) == 1 else tracked, "excused": _excused(report, info)}
     return {
         "pretrained": Pretrained(config, variables, tables, description),
         "report": report,
@@ -147,8 +156,12 @@ def _read_weights(path: Path, *, expected: ConfigDict | None, books: str | Path 
 def _settle(path: Path, shapes: Mapping, *, info: Mapping, expected: ConfigDict | None) -> dict:
     """{"config", "assumed"}: from the caller's experiment, else the side file, else the tensors themselves."""
     if expected is not None:
-        return {"config": experiment.model_config(expected), "assumed": {}}
-    if "model" in info:
+        config = experiment.model_config(expected)
+        if info.get("model") and config_from_fields(info.get("kind", "medslip"), info["model"]) != config:
+            lines = experiment.differences(ConfigDict(info["model"]), expected.model, prefix="model.")
+            raise InputError(f"{info_file(path)}: not the model of --config: {'; '.join(lines)}")
+        return {"config": config, "assumed": {}}
+    if info.get("model"):
         return {"config": config_from_fields(info.get("kind", "medslip"), info["model"]), "assumed": {}}
     return infer_config(shapes, where=str(path))
 
@@ -166,7 +179,8 @@ def _read_orbax(path: Path, *, expected: ConfigDict | None, books: str | Path | 
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     tables = _books(books or settings.books.path or _shipped(settings), config)
-    if tables is not None:
+    # Tables that the caller gives are new knowledge if nobody knew them.
+    if tables is not None and not (books and settings.books.sha256 == experiment.UNKNOWN_BOOKS):
         experiment.checked_books(settings, tables)
     # The directory of a run's checkpoint is its step, which is how many batches its statistics have seen.
     step = int(path.name) if path.name.isdigit() else None
@@ -175,12 +189,18 @@ def _read_orbax(path: Path, *, expected: ConfigDict | None, books: str | Path | 
     known = settings if not info or info.get("experiment") else None
     description = describe(config, experiment_config=known, books=tables, source=source, inherited=info)
     tracked = info.get("num_batches_tracked", step or 0)
+    description |= {"num_batches_tracked": tracked, "excused": _excused(fitted["report"], info)}
     return {
-        "pretrained": Pretrained(config, fitted["variables"], tables, description | {"num_batches_tracked": tracked}),
+        "pretrained": Pretrained(config, fitted["variables"], tables, description),
         "report": fitted["report"],
         "left_out": [],
         "assumed": {},
     }
+
+
+def _excused(report: MatchReport, info: Mapping) -> list[str]:
+    """Names that did not fit, now or in an earlier conversion."""
+    return sorted(report.excused | set(info.get("excused", [])))
 
 
 def _books(path: str | Path | None, config: ModelConfig) -> TextBooks | None:

@@ -1,5 +1,6 @@
 """Writes a bundle in each form that it travels in; every target is replaced whole or left as it was."""
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,8 @@ from medslip_jax import experiment
 from medslip_jax.bundle import ModelBundle, describe
 from medslip_jax.checkpoint import BOOKS, write_model
 from medslip_jax.errors import InputError
-from medslip_jax.files import file_hash, replacing_directory, write_bytes
+from medslip_jax.files import file_hash, replacing_directory, replacing_file, write_bytes
+from medslip_jax.matching import some
 from medslip_jax.model_card import model_card
 from medslip_jax.models.kinds import fields_of, kind_of
 from medslip_jax.text_books import save_books
@@ -20,11 +22,16 @@ from medslip_jax.torch_files import (
     PRETRAINED_WEIGHTS,
     SUFFIXES,
     books_file,
+    info_bytes,
     info_file,
-    write_info,
     writing_state,
 )
 
+# What a directory of `save_pretrained` or a converted checkpoint consists of.
+_OURS = (
+    *(PRETRAINED_WEIGHTS, "config.json", "books.npz", "README.md", ".gitattributes"),
+    *("model", "config", "info", "_CHECKPOINT_METADATA", "commit_success.txt"),
+)
 Form = Literal["weights", "orbax", "pretrained"]
 
 
@@ -45,21 +52,23 @@ def targets(path: Path, form: Form) -> list[Path]:
 def save_weights(bundle: ModelBundle, path: str | Path) -> None:
     """`.pth` as {"model": state_dict} or `.safetensors`, with its description and text tables beside it.
 
-    The description carries the hash of the weights: side files of another version are refused when read. The weights
-    are renamed into place first, so that a stop in between is found out.
+    All are written before the first is renamed. The description carries the hash of the weights and these are renamed
+    first, so that a stop in between is found out: side files of another version are refused when read.
 
     Raises:
       InputError: unwritable, or `.pth` without PyTorch.
     """
     path = Path(path)
     state = to_torch(bundle.variables, bundle.config, batches_tracked=bundle.info.get("num_batches_tracked", 0))
-    with writing_state(path, state) as temporary:
-        digest = file_hash(temporary)
+    # Entered last, renamed first.
+    with contextlib.ExitStack() as stack:
         if bundle.books is not None:
-            save_books(bundle.books, path=books_file(path))
-        else:
-            books_file(path).unlink(missing_ok=True)
-    write_info(path, dict(bundle.info) | {"weights_sha256": digest})
+            save_books(bundle.books, path=stack.enter_context(replacing_file(books_file(path))))
+        info = stack.enter_context(replacing_file(info_file(path)))
+        temporary = stack.enter_context(writing_state(path, state))
+        info.write_bytes(info_bytes(dict(bundle.info) | {"weights_sha256": file_hash(temporary)}))
+    if bundle.books is None:
+        books_file(path).unlink(missing_ok=True)
 
 
 def save_pretrained(
@@ -78,6 +87,7 @@ def save_pretrained(
     bundle = ModelBundle(bundle.config, bundle.variables, bundle.books, complete)
     _ = bundle.inputs
     card = model_card(complete, license=license, metrics=metrics)
+    _check_replaceable(Path(directory))
     with replacing_directory(directory) as temporary:
         save_weights(bundle, temporary / PRETRAINED_WEIGHTS)
         write_bytes(temporary / "README.md", card.encode())
@@ -89,10 +99,20 @@ def save_orbax(bundle: ModelBundle, directory: str | Path) -> None:
     Raises:
       InputError: unwritable.
     """
+    _check_replaceable(Path(directory))
     with replacing_directory(directory) as temporary:
         write_model(temporary, bundle.variables, config=_experiment(bundle), info=bundle.info)
         if bundle.books is not None:
             save_books(bundle.books, path=temporary / BOOKS)
+
+
+def _check_replaceable(path: Path) -> None:
+    """`InputError` for a directory with anything in it that is not ours: it would be deleted."""
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path}: is a file, and a directory would take its place; give another name")
+    others = sorted(entry.name for entry in path.iterdir() if entry.name not in _OURS) if path.is_dir() else []
+    if others:
+        raise InputError(f"{path}: holds other things than a converted model ({some(others)}); give another name")
 
 
 def _experiment(bundle: ModelBundle) -> ConfigDict:

@@ -68,6 +68,13 @@ def from_torch(
     report = match_state(state, config, excuse=excuse)
     check_fit(report, shapes_of(state), config, where=_STATE)
     table, loaded = rules(config), set(report.loaded)
+    foreign = [
+        f"{rule.torch} ({state[rule.torch].dtype})"
+        for rule in table
+        if rule.torch in loaded and rule.layout != "counter" and state[rule.torch].dtype.kind != "f"
+    ]
+    if foreign:
+        raise InputError(f"{_STATE}: {len(foreign)} tensors are not floats, as quantised ones are ({some(foreign)})")
     flat: FlatTree = {}
     for rule in table:
         if rule.torch in loaded and not rule.alias and rule.layout != "counter":
@@ -77,7 +84,7 @@ def from_torch(
         for rule in table
         if rule.alias
         and rule.torch in loaded
-        and not all(np.array_equal(flat.get(path), x) for path, x in rule.from_torch(state[rule.torch]).items())
+        and not all(_same(flat.get(path), x) for path, x in rule.from_torch(state[rule.torch]).items())
     ]
     if differ:
         raise InputError(f"{_STATE}: {some(differ)} differs from the pathology decoder's norm, which it must equal")
@@ -96,6 +103,11 @@ def match_state(state: Mapping, config: ModelConfig, *, excuse: Iterable[str] = 
 def counters(state: Mapping[str, np.ndarray]) -> dict[str, int]:
     """{name: value} of the `num_batches_tracked` entries, which the Flax tree does not hold."""
     return {name: int(x) for name, x in state.items() if name.endswith("num_batches_tracked") and np.size(x) == 1}
+
+
+def _same(a: np.ndarray | None, b: np.ndarray) -> bool:
+    """Bit for bit but for NaN, which `check_finite` reports better."""
+    return a is not None and np.array_equal(a, b, equal_nan=True)
 
 
 def flatten(variables: Mapping) -> FlatTree:

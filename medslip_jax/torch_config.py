@@ -28,7 +28,8 @@ def infer_config(shapes: Shapes, *, where: str) -> dict:
     """
     seen = visible_fields(shapes, where=where)
     config = config_from_fields(seen.pop("kind"), seen)
-    invisible = [field for field in _INVISIBLE[kind_of(config)] if field not in seen]
+    masked = any(name.startswith("mask_generator.") for name in shapes)
+    invisible = [field for field in _INVISIBLE[kind_of(config)] if masked or field != "mask_activation"]
     return {"config": config, "assumed": {field: getattr(config, field) for field in invisible}}
 
 
@@ -62,8 +63,8 @@ def _kind(shapes: Shapes, *, where: str) -> str:
         return "classifier"
     if any(name.startswith(("decoder_pathology.", "pathology_embedding_layer.")) for name in shapes):
         return "medslip"
-    names = some(sorted(shapes))
-    raise InputError(f"{where}: no MeDSLIP model, classifier or U-Net; its tensors are called {names}")
+    names = f"its tensors are called {some(sorted(shapes))}" if shapes else "it holds no tensor"
+    raise InputError(f"{where}: no MeDSLIP model, classifier or U-Net; {names}")
 
 
 def _trunk(shapes: Shapes, *, where: str) -> dict:

@@ -6,6 +6,8 @@ Reading never runs code from a file: `torch.load(weights_only=True)` or safetens
 import contextlib
 import json
 import pickle
+import re
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -15,13 +17,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from medslip_jax.errors import InputError
-from medslip_jax.files import replacing_file, write_bytes
+from medslip_jax.files import replacing_file
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin")
 SUFFIXES = (*TORCH_SUFFIXES, ".safetensors")
 PRETRAINED_WEIGHTS = "model.safetensors"
 INSTALL = "`pip install medslip_jax[torch]`"
 # Where training scripts keep the state_dict among optimiser state, epoch and options.
+_SECTIONS = ("model", "experiment", "books", "source")
 _CONTAINERS = ("model", "state_dict", "model_state_dict")
 
 
@@ -44,20 +47,22 @@ def read_info(weights: Path) -> dict:
         info = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot read this description of {weights.name} ({error}); remove it") from error
-    if not isinstance(info, dict):
+    if not isinstance(info, dict) or not all(isinstance(info.get(key) or {}, dict) for key in _SECTIONS):
         raise InputError(f"{path}: expected a JSON object that describes {weights.name}; remove it")
     return info
 
 
-def write_info(weights: Path, info: Mapping) -> None:
-    write_bytes(info_file(weights), (json.dumps(info, indent=1, allow_nan=False) + "\n").encode())
+def info_bytes(info: Mapping) -> bytes:
+    """What `info_file` is to hold."""
+    return (json.dumps(info, indent=1, allow_nan=False) + "\n").encode()
 
 
 def read_state(path: str | Path) -> dict:
     """{"state": {name: array}, "left_out": [names]} of a `.pth`, `.pt`, `.bin` or `.safetensors` file.
 
     The state_dict may be the file's content or lie under "model", "state_dict" or "model_state_dict"; what lies
-    beside it (optimiser state, epoch, ...) is left out. Half-precision tensors become float32, which is exact.
+    beside it (optimiser state, epoch, ...) is left out. Tensors of other float types become float32: exact from
+    half precision and bfloat16, rounded from float64.
 
     Raises:
       InputError: missing, truncated or foreign file, one that holds Python objects, or PyTorch is not installed.
@@ -76,8 +81,12 @@ def read_state(path: str | Path) -> dict:
     if foreign or not state:
         what = f"entries that are no tensors: {', '.join(foreign[:4])}" if foreign else "no tensor"
         raise InputError(f'{path}: holds {what}; expected a state_dict or {{"model": state_dict}}')
+    try:
+        arrays = {str(name): _to_numpy(tensor) for name, tensor in state.items()}
+    except (TypeError, RuntimeError) as error:  # sparse, quantised or without data
+        raise damaged(path, error) from error
     return {
-        "state": {str(name): _to_numpy(tensor) for name, tensor in state.items()},
+        "state": arrays,
         "left_out": [] if inside is None else sorted(str(key) for key in content if key != inside),
     }
 
@@ -98,7 +107,8 @@ def load_torch(path: Path) -> object:
     """What `torch.load` reads with weights_only=True; tensors stay on disk until they are used where that works."""
     torch = require_torch(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+        with warnings.catch_warnings(action="ignore"):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except pickle.UnpicklingError as error:
         raise InputError(_unpickling(path, str(error))) from error
     except Exception as error:  # torch raises a dozen unrelated classes for a damaged file
@@ -123,14 +133,24 @@ def writing_state(path: str | Path, state: Mapping[str, np.ndarray]) -> Iterator
     path = Path(path)
     arrays = {name: np.require(array, requirements="CW") for name, array in state.items()}
     with replacing_file(path) as temporary:
-        if path.suffix == ".safetensors":
-            save_file(arrays, temporary, metadata={"format": "pt"})
-        else:
-            torch = require_torch(path)
-            # Into an open file, as the archive would otherwise carry the temporary name.
-            with temporary.open("wb") as file:
-                torch.save({"model": {name: torch.from_numpy(array) for name, array in arrays.items()}}, file)
+        try:
+            _write(arrays, temporary)
+        except (RuntimeError, SafetensorError) as error:  # how the two libraries report a full disk
+            raise error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error)) from error
         yield temporary
+
+
+def _write(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+    if path.suffix == ".safetensors":
+        path.touch()
+        mode = path.stat().st_mode
+        save_file(arrays, path, metadata={"format": "pt"})
+        path.chmod(mode)  # it makes a file that nobody else can read
+        return
+    torch = require_torch(path)
+    # Into an open file, as the archive would otherwise carry the temporary name.
+    with path.open("wb") as file:
+        torch.save({"model": {name: torch.from_numpy(array) for name, array in arrays.items()}}, file)
 
 
 def write_state(path: str | Path, state: Mapping[str, np.ndarray]) -> None:
@@ -146,8 +166,8 @@ def damaged(path: Path, error: Exception) -> InputError:
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
-        return {name: _widened(array) for name, array in load_file(path).items()}
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        return {name: _single(array) for name, array in load_file(path).items()}
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise damaged(path, error) from error
 
 
@@ -157,11 +177,12 @@ def _is_tensor(value: object) -> bool:
 
 def _to_numpy(tensor) -> np.ndarray:
     tensor = tensor.detach().resolve_conj()
-    return (tensor.float() if tensor.is_floating_point() and tensor.itemsize < 4 else tensor).numpy()
+    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
 
 
-def _widened(array: np.ndarray) -> np.ndarray:
-    return array.astype(np.float32) if array.dtype.itemsize == 2 and array.dtype.kind not in "iu" else array
+def _single(array: np.ndarray) -> np.ndarray:
+    # Kind V are the float types of ml_dtypes, such as bfloat16.
+    return array.astype(np.float32, copy=False) if array.dtype.kind in "fV" else array
 
 
 def _is_zip(path: Path) -> bool:
@@ -171,12 +192,12 @@ def _is_zip(path: Path) -> bool:
 
 def _unpickling(path: Path, message: str) -> str:
     """torch's long advice, which begins with how to switch the protection off, in one line of our own."""
-    marker = "Unsupported global: GLOBAL "
-    name = message.partition(marker)[2].split()[0] if marker in message else ""
+    name = re.search(r"GLOBAL (\S+)", message)
     if name:
         return (
-            f"{path}: holds Python objects ({name}), which could run code when loaded; save the tensors alone, "
+            f"{path}: holds Python objects ({name[1]}), which could run code when loaded; save the tensors alone, "
             'torch.save({"model": model.state_dict()}, FILE), where the file comes from'
         )
-    first = (message.strip().splitlines() or ["no reason given"])[0]
-    return f"{path}: not a readable checkpoint, truncated or of another format ({first})"
+    # What torch found, without the advice around it.
+    found = message.partition("WeightsUnpickler error:")[2].strip().splitlines() or ["no pickle of tensors"]
+    return f"{path}: not a readable checkpoint, truncated or of another format ({found[0].strip()})"

@@ -53,7 +53,7 @@ def phantom_data(tmp_path_factory) -> Path:
     from data_pipelines.datasets.phantom import PhantomOptions
 
     out = tmp_path_factory.mktemp("phantom_data")
-    build("phantom", out=out, options=PhantomOptions(train=24, validation=8, test=16, size=64, workers=1))
+    build("phantom", out=out, options=PhantomOptions(train=24, validation=8, test=16, size=64), workers=1)
     return out
 
 

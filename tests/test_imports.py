@@ -49,6 +49,9 @@ ROOMS = {
     "books": 6,
     "evaluate": 7,
     "convert": 7,
+    "serving": 3,
+    "onnx_export": 4,
+    "export": 7,
     "cli": 8,
     "__init__": 9,
 }

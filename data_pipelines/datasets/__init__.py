@@ -16,6 +16,10 @@ from medslip_jax.errors import InputError
 BUILDERS = {
     "phantom": ("data_pipelines.datasets.phantom", "Phantom"),
     "folder": ("data_pipelines.datasets.folder", "Folder"),
+    "nih_cxr14": ("data_pipelines.datasets.nih_cxr14", "NihCxr14"),
+    "rsna": ("data_pipelines.datasets.rsna", "Rsna"),
+    "siim_acr": ("data_pipelines.datasets.siim_acr", "SiimAcr"),
+    "covidx": ("data_pipelines.datasets.covidx", "CovidX"),
 }
 
 
@@ -36,7 +40,7 @@ class RecordSource:
     def __init__(self, directory: str | Path, split: str):
         self._directory, self._split = str(directory), split
         builder = tfds.builder_from_directory(self._directory)
-        if set(builder.info.features) != set(records.KEYS):
+        if set(builder.info.features) - set(records.OPTIONAL_KEYS) != set(records.KEYS):
             raise InputError(f"{directory}: not made by `medslip data build`; its features are no record's")
         if split not in builder.info.splits:
             found = ", ".join(builder.info.splits) or "none"

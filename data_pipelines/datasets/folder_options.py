@@ -5,13 +5,11 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from data_pipelines.datasets.plan import SPLITS
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import PATHOLOGIES
 
 COLUMNS = ("image", "report", "labels", "split", "patient", "boxes", "masks", "view")
-SPLITS = ("train", "validation", "test")
-# What the builder does with a row whose image or mask cannot be read.
-POLICIES = ("skip", "fail")
 
 
 @dataclasses.dataclass(frozen=True)

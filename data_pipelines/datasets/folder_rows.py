@@ -10,7 +10,8 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_pipelines.datasets.folder_options import SPLITS, FolderOptions
+from data_pipelines.datasets.folder_options import FolderOptions
+from data_pipelines.datasets.plan import SPLITS
 from medslip_jax.errors import InputError
 
 

@@ -2,18 +2,17 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
-from tqdm import tqdm
 
 from data_pipelines import images, phantom, radgraph, records
-from data_pipelines.datasets.workers import in_order
+from data_pipelines.datasets.plan import SPLITS, Job, Made, Plan
+from data_pipelines.datasets.planned import PlannedBuilder
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import anatomy_index, pathology_index
 
-SPLITS = ("train", "validation", "test")
 # Phantom i of split s has seed s * SEED_STRIDE + i, so no two splits share one whatever their sizes.
 SEED_STRIDE = 10_000_000
 
@@ -26,7 +25,6 @@ class PhantomOptions:
       train, validation, test: phantoms of each split, 1 .. 10,000,000.
       size: side of the images in pixels.
       image_format: "jpeg" (quality 95) or "png" (lossless, larger).
-      workers: processes that draw, 1 for none beside this one; the result does not depend on it.
     """
 
     train: int = 6000
@@ -34,10 +32,9 @@ class PhantomOptions:
     test: int = 1000
     size: int = 256
     image_format: str = "jpeg"
-    workers: int = 2
 
     def __post_init__(self):
-        for name in (*SPLITS, "size", "workers"):
+        for name in (*SPLITS, "size"):
             if type(getattr(self, name)) is not int:
                 raise InputError(f"phantom {name}={getattr(self, name)!r}: expected a whole number")
         for split in SPLITS:
@@ -45,45 +42,35 @@ class PhantomOptions:
                 raise InputError(f"phantom {split}={getattr(self, split)}: expected 1 .. {SEED_STRIDE}")
         if self.size < 64:
             raise InputError(f"phantom size={self.size}: expected at least 64 pixels")
-        if self.workers < 1:
-            raise InputError(f"phantom workers={self.workers}: expected at least 1")
         if self.image_format not in ("jpeg", "png"):
             raise InputError(f"phantom image_format={self.image_format!r}: expected 'jpeg' or 'png'")
 
 
-class Phantom(tfds.core.GeneratorBasedBuilder):
+class Phantom(PlannedBuilder):
     """Phantoms: the triplets of the report are the training matrix, what is drawn is the evaluation truth."""
 
     name = "phantom"
     VERSION = tfds.core.Version("1.0.0")
+    OPTIONS = PhantomOptions
 
-    def __init__(self, *, options: PhantomOptions | None = None, **kwargs):
-        self._options = options or PhantomOptions()
-        super().__init__(file_format="array_record", **kwargs)
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
+    @staticmethod
+    def plan(*, options: PhantomOptions | None = None) -> Plan:
+        """The phantoms of every split; nothing is read from disk."""
+        options = options or PhantomOptions()
+        return Plan(
+            jobs={
+                split: [
+                    Job(row=row, file=f"phantom-{split}-{seed}", split=split, payload=seed)
+                    for row, seed in enumerate(split_seeds(split, getattr(options, split)))
+                ]
+                for split in SPLITS
+            },
+            encode=functools.partial(_encoded, options=options),
             description="Procedural frontal chest X-rays with reports, label matrices, boxes and masks.",
-            features=records.features(),
-            metadata=tfds.core.MetadataDict(self._provenance()),
-            disable_shuffling=True,
+            metadata=dataclasses.asdict(options),
+            listing=Path("phantom"),
+            policy="fail",
         )
-
-    def _provenance(self) -> dict:
-        options = dataclasses.asdict(self._options)
-        del options["workers"]
-        return options
-
-    def _split_generators(self, dl_manager):
-        return {
-            split: self._generate_examples(split, split_seeds(split, getattr(self._options, split))) for split in SPLITS
-        }
-
-    def _generate_examples(self, split: str, seeds: Sequence[int]) -> Iterator[tuple[int, dict]]:
-        encoded = functools.partial(_encoded, split=split, options=self._options)
-        drawn = in_order(encoded, seeds, workers=self._options.workers, chunk=16)
-        yield from enumerate(tqdm(drawn, total=len(seeds), desc=f"phantom {split}", disable=None))
 
 
 def split_seeds(split: str, count: int) -> range:
@@ -121,5 +108,6 @@ def phantom_record(seed: int, *, split: str, options: PhantomOptions) -> dict:
     }
 
 
-def _encoded(seed: int, *, split: str, options: PhantomOptions) -> dict:
-    return records.encode(phantom_record(seed, split=split, options=options))
+def _encoded(job: Job, *, options: PhantomOptions) -> Made:
+    record = phantom_record(job.payload, split=job.split, options=options)
+    return Made(record=records.encode(record), labels=records.present(record))

@@ -114,7 +114,7 @@ def _check(config) -> None:
     check_choices(config, section="model")
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if field.type is int and value < 1:
+        if field.type is int and (not isinstance(value, int) or value < 1):
             raise InputError(f"model.{field.name}={value!r}: must be at least 1")
-        if field.name == "dropout" and not 0 <= value < 1:
+        if field.name == "dropout" and not (isinstance(value, int | float) and 0 <= value < 1):
             raise InputError(f"model.dropout={value}: must be in [0, 1)")

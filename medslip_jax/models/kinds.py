@@ -1,6 +1,7 @@
 """The kinds of models by name, and what can be said of each without running it."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 import jax
@@ -45,6 +46,11 @@ def initial_variables(config: ModelConfig, *, seed: int = 0) -> dict[str, dict]:
 
 def abstract_variables(config: ModelConfig) -> dict[str, dict]:
     """The same tree as shapes and dtypes (`jax.ShapeDtypeStruct`), without computing anything."""
+    return jax.tree.map(lambda leaf: leaf, _abstract_variables(config))  # a tree of the caller's own
+
+
+@functools.lru_cache(maxsize=16)
+def _abstract_variables(config: ModelConfig) -> dict[str, dict]:
     return jax.eval_shape(make_module(config).init, jax.random.key(0), *_inputs(config))
 
 

@@ -5,9 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-from data_pipelines import images
+from data_pipelines import images, records
 from data_pipelines.augment import AugmentConfig
-from data_pipelines.loader import Loader
+from data_pipelines.loader import Loader, Mixture
 from medslip_jax.errors import InputError
 
 SIZE = 24
@@ -219,3 +219,61 @@ def test_exit_with_running_workers_is_quiet(tmp_path):
     )
     done = subprocess.run([sys.executable, script], check=False, capture_output=True, text=True, timeout=60)
     assert done.stdout == "(2, 16, 16)\n" and "Traceback" not in done.stderr and "leaked" not in done.stderr
+
+
+class _Marked:
+    """Records whose matrix says which source and which row they come from."""
+
+    def __init__(self, mark: int, count: int):
+        self.mark, self.count = mark, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> dict:
+        matrix = np.full(records.MATRIX_SHAPE, -1, np.int8)
+        matrix[self.mark, index] = 1
+        image = images.encode_grey(np.full((40, 40), 10 * self.mark, np.uint8), kind="png")
+        return {"image": image, "image_id": f"{self.mark}-{index}", "matrix": matrix}
+
+
+def _origins(loader: Loader, batches: int) -> np.ndarray:
+    """(n, 2): source and row of the first n examples."""
+    matrices = np.concatenate([next(loader)["matrix"] for _ in range(batches)])
+    return np.argwhere(matrices == 1)[:, 1:]
+
+
+def test_mixture_keeps_its_weights_and_shows_every_record():
+    mixture = Mixture((_Marked(1, 5), _Marked(2, 30)), (1.0, 3.0))
+    assert len(mixture) == 35
+    options = {"batch_size": 8, "image_size": 32, "train": True, "seed": 3}
+    origins = _origins(Loader(mixture, **options), 15)
+    assert np.bincount(origins[:, 0]).tolist() == [0, 30, 90]
+    assert np.bincount(origins[origins[:, 0] == 1, 1]).tolist() == [6] * 5
+    assert np.bincount(origins[origins[:, 0] == 2, 1]).tolist() == [3] * 30
+
+
+def test_mixture_resumes_and_splits_by_host():
+    mixture = Mixture((_Marked(1, 5), _Marked(2, 7)), (1.0, 1.0))
+    options = {"batch_size": 4, "image_size": 32, "train": True, "seed": 3}
+    whole = _origins(Loader(mixture, **options), 6)
+    resumed = Loader(mixture, **options)
+    resumed.set_state({"batch": 4})
+    np.testing.assert_array_equal(_origins(resumed, 2), whole[16:])
+    halves = [_origins(Loader(mixture, **options, host_index=i, host_count=2), 1) for i in range(2)]
+    np.testing.assert_array_equal(np.concatenate(halves), whole[:4])
+
+
+@pytest.mark.parametrize(
+    ("sources", "weights", "message"),
+    [
+        ((), (), "0 sources"),
+        ((_Marked(1, 2),), (1.0, 2.0), "1 sources and 2 weights"),
+        ((_Marked(1, 2),), (0.0,), "above 0"),
+        ((_Marked(1, 2),), (float("nan"),), "above 0"),
+        ((_Marked(1, 0),), (1.0,), "empty"),
+    ],
+)
+def test_mixture_that_cannot_be(sources, weights, message):
+    with pytest.raises(InputError, match=message):
+        Mixture(sources, weights)

@@ -52,7 +52,8 @@ def test_folder_skips_and_says_so(tmp_path, capsys):
     directory = tmp_path / "data" / "folder" / "1.0.0"
     assert lines[0] == f"{directory}: train 2"
     assert lines[1] == f"left out 1 rows, all listed in {directory}/drops.json"
-    assert lines[2].startswith("  row 4 c.png: ") and "No such file" in lines[2]
+    assert lines[2] == "  1 unreadable image"
+    assert lines[3].startswith("    row 4 c.png: ") and "No such file" in lines[3]
     assert images.decode_grey(open_split(tmp_path / "data", "folder", "train")[0]["image"], name="a").shape == (64, 72)
 
 

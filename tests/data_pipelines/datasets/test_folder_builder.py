@@ -9,9 +9,10 @@ from folder_csv import entries, make_options, named, rows_of, write
 from data_pipelines import images
 from data_pipelines.datasets import open_split
 from data_pipelines.datasets.build import build
-from data_pipelines.datasets.folder import labels_of, matrix_of, report_matrix, row_record
+from data_pipelines.datasets.folder import row_record
 from data_pipelines.datasets.folder_options import FolderOptions, read_options
 from data_pipelines.datasets.folder_rows import read_rows
+from data_pipelines.datasets.xray import labels_of, matrix_of, report_matrix
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import PATHOLOGIES, anatomy_index
 
@@ -143,7 +144,11 @@ def test_unreadable_images_are_counted_and_listed(broken):
 def test_unreadable_image_can_fail_the_build(broken):
     with pytest.raises(InputError, match=r"labels.csv: row 3: .*1.png: not a readable .*policy skip"):
         build("folder", out=broken / "out", root=broken, options=make_options(), policy="fail", workers=1)
-    assert list((broken / "out").iterdir()) == []  # nothing half-built is left
+    assert [path.name for path in (broken / "out").iterdir()] == [".folder-building"]  # what the next run goes on with
+    (broken / "1.png").write_bytes((broken / "0.png").read_bytes())
+    (broken / "3.png").write_bytes((broken / "0.png").read_bytes())
+    report = build("folder", out=broken / "out", root=broken, options=make_options(), policy="fail", workers=1)
+    assert report["splits"] == {"train": 3, "validation": 1}
 
 
 def test_split_without_a_readable_image_is_named(broken):
@@ -160,14 +165,15 @@ def test_no_row_left_is_named(tmp_path):
 
 @pytest.mark.parametrize("error", [cv2.error("bad\nsize"), MemoryError(), ValueError("odd")])
 def test_whatever_one_image_causes_is_a_drop(broken, monkeypatch, error):
-    read = images.read_grey
+    read = images.read_image
 
-    def read_or_fail(path, **settings):
-        if path.name == "3.png":
+    def read_or_fail(data, *, name, policy):
+        if name.endswith("3.png"):
             raise error
-        return read(path, **settings)
+        return read(data, name=name, policy=policy)
 
-    monkeypatch.setattr(images, "read_grey", read_or_fail)
+    (broken / "3.png").write_bytes((broken / "0.png").read_bytes())
+    monkeypatch.setattr(images, "read_image", read_or_fail)
     report = build("folder", out=broken / "out", root=broken, options=make_options(), policy="skip", workers=1)
     reason = report["drops"][1]["reason"]
     assert report["splits"] == {"train": 1, "validation": 1}
@@ -222,7 +228,9 @@ def test_unwanted_views_are_listed_too(tmp_path):
     write(tmp_path, [{"file": "a.png", "view": "PA"}, {"file": "b.png", "view": "LATERAL"}])
     report = build("folder", out=tmp_path / "out", root=tmp_path, options=make_options(views=["PA", "AP"]), workers=1)
     assert report["splits"] == {"train": 1}
-    assert report["drops"] == [{"row": 3, "file": "b.png", "reason": "view 'LATERAL' is not in views"}]
+    (drop,) = report["drops"]
+    assert (drop["row"], drop["file"], drop["kind"]) == (3, "b.png", "other view")
+    assert drop["reason"] == "view 'LATERAL' is not in views"
 
 
 def test_mask_and_box_must_fit_the_image(tmp_path):

@@ -1,0 +1,142 @@
+"""MIMIC-CXR's lists -> jobs and drops: the official split, views, and RadGraph's matrices. No image is opened.
+
+A job is small, as there are 377,110 of them: its file says patient, study and image, its payload is the study's
+compressed matrix, one object for all images of the study.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from data_pipelines import records
+from data_pipelines.datasets.csv_rows import read_columns
+from data_pipelines.datasets.plan import Drop, Job
+from data_pipelines.datasets.xray import compressed
+from data_pipelines.radgraph import Entity, fill_study, read_entities, study_id
+from data_pipelines.radgraph_stream import iter_studies
+from data_pipelines.text_policy import Uncertain
+from medslip_jax.errors import InputError
+
+SPLIT_NAMES = {"train": "train", "validate": "validation", "test": "test"}
+FRONTAL = ("PA", "AP")
+# The matrix of a study of which nothing is known.
+UNKNOWN = compressed(np.full(records.MATRIX_SHAPE, -1, np.int8))
+_LATERAL = ("LATERAL", "LL", "XTABLE LATERAL")
+_COUNTED_AS = {"present": "OBS-DP", "absent": "OBS-DA"}
+_IDS = (re.compile(r"[0-9A-Za-z]+(?:-[0-9A-Za-z]+)*"), re.compile(r"[0-9]+"), re.compile(r"[0-9]{2,}"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Listed:
+    """split -> jobs in the order of the list, and the rows that are left out."""
+
+    jobs: dict[str, list[Job]]
+    drops: list[Drop]
+
+
+def read_split(
+    path: Path,
+    *,
+    views: Mapping[str, str] | None,
+    matrices: Mapping[str, bytes] | None,
+    without_matrix: str,
+) -> Listed:
+    """Sorts the rows of mimic-cxr-2.0.0-split.csv.gz.
+
+    Left out are, by kind: "duplicate id", "patient in two splits" (the first row of a patient decides), "unknown view",
+    "lateral view", "other view", "no RadGraph entry".
+
+    Args:
+      path: the list.
+      views: dicom_id -> ViewPosition, of which only frontal ones stay; None keeps all.
+      matrices: study id -> matrix, see `study_matrices`; None leaves payloads empty.
+      without_matrix: "drop" a study that is not in `matrices`, or "keep" it with the matrix `UNKNOWN`.
+
+    Raises:
+      InputError: as `read_columns`, or a row with an unknown split or an id that cannot be one.
+    """
+    listed = Listed({split: [] for split in SPLIT_NAMES.values()}, [])
+    seen: dict[str, int] = {}
+    patients: dict[str, tuple[str, int]] = {}
+    for row, (dicom, study, patient, split) in read_columns(path, ("dicom_id", "study_id", "subject_id", "split")):
+        _check(path, row, (dicom, study, patient), split)
+        file, split = f"files/p{patient[:2]}/p{patient}/s{study}/{dicom}.jpg", SPLIT_NAMES[split]
+        first_row = seen.setdefault(dicom, row)
+        first_split, first_patient_row = patients.setdefault(patient, (split, row))
+        if first_row != row:
+            problem = "duplicate id", f"dicom_id {dicom} is in row {first_row} already"
+        elif first_split != split:
+            problem = "patient in two splits", f"patient {patient} is in {first_split} (row {first_patient_row})"
+        else:
+            problem = _view_problem(dicom, views) or _matrix_problem(study, matrices, without_matrix)
+        if problem:
+            listed.drops.append(Drop(row, file, *problem, split=split))
+        else:
+            payload = b"" if matrices is None else matrices.get(study, UNKNOWN)
+            listed.jobs[split].append(Job(row=row, file=file, split=split, payload=payload))
+    return listed
+
+
+def read_views(path: Path) -> dict[str, str]:
+    """dicom_id -> ViewPosition ("" where it is not stated) of mimic-cxr-2.0.0-metadata.csv.gz."""
+    spellings: dict[str, str] = {}
+    return {
+        dicom: spellings.setdefault(view, view) for _, (dicom, view) in read_columns(path, ("dicom_id", "ViewPosition"))
+    }
+
+
+def study_matrices(path: Path, *, uncertain: Uncertain) -> dict[str, bytes]:
+    """study id -> `compressed` matrix of a RadGraph file, read study by study; one without entities is left out.
+
+    Raises:
+      InputError: as `radgraph_stream.iter_label_matrices`.
+    """
+    found: dict[str, bytes] = {}
+    for key, study in iter_studies(path):
+        try:
+            entities = read_entities(study, key=key)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        if not entities:
+            continue
+        name = study_id(key)
+        if name in found:
+            raise InputError(f"{path}: RadGraph study {key!r}: study id {name} occurs twice; give each study one key")
+        matrix = np.full(records.MATRIX_SHAPE, -1, np.int8)
+        fill_study(matrix, counted(entities, uncertain))
+        found[name] = compressed(matrix)
+    return found
+
+
+def counted(entities: Mapping[str, Entity], uncertain: Uncertain) -> Mapping[str, Entity]:
+    """Entities whose uncertain observations count as `TextPolicy.uncertain` says."""
+    if uncertain == "ignore":
+        return entities
+    label = _COUNTED_AS[uncertain]
+    return {key: e._replace(label=label) if e.label == "OBS-U" else e for key, e in entities.items()}
+
+
+def _check(path: Path, row: int, ids: tuple[str, str, str], split: str) -> None:
+    if split not in SPLIT_NAMES:
+        raise InputError(f"{path}: row {row}: split {split!r} is none of {', '.join(SPLIT_NAMES)}")
+    for name, pattern, value in zip(("dicom_id", "study_id", "subject_id"), _IDS, ids, strict=True):
+        if not pattern.fullmatch(value):
+            raise InputError(f"{path}: row {row}: {name} is {value!r}, which cannot be one; download the list again")
+
+
+def _view_problem(dicom: str, views: Mapping[str, str] | None) -> tuple[str, str] | None:
+    if views is None or views.get(dicom) in FRONTAL:
+        return None
+    view = views.get(dicom)
+    if not view:
+        return "unknown view", "not in the metadata" if view is None else "no ViewPosition in the metadata"
+    return "lateral view" if view in _LATERAL else "other view", f"ViewPosition {view}"
+
+
+def _matrix_problem(study: str, matrices: Mapping[str, bytes] | None, without_matrix: str) -> tuple[str, str] | None:
+    if matrices is None or without_matrix == "keep" or study in matrices:
+        return None
+    return "no RadGraph entry", f"study {study} has no entities in the RadGraph file"

@@ -1,0 +1,132 @@
+"""The four lists of NIH ChestX-ray14: entries, boxes and the two sides of the official split."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from data_pipelines.datasets.listed import csv_rows, text_lines
+from medslip_jax.errors import InputError
+from medslip_jax.vocabulary import pathology_index
+
+# The 14 labels in the order of the paper, as queries (SPEC 7).
+CLASSES = {
+    "Atelectasis": "atelectasis",
+    "Cardiomegaly": "cardiomegaly",
+    "Effusion": "effusion",
+    "Infiltration": "infiltrate",
+    "Mass": "mass",
+    "Nodule": "nodule",
+    "Pneumonia": "pneumonia",
+    "Pneumothorax": "pneumothorax",
+    "Consolidation": "consolidation",
+    "Edema": "edema",
+    "Emphysema": "emphysema",
+    "Fibrosis": "tail_abnorm_obs",
+    "Pleural_Thickening": "thicken",
+    "Hernia": "hernia",
+}
+NO_FINDING = "No Finding"
+# BBox_List_2017.csv has its own spelling of one of them.
+BOX_CLASSES = CLASSES | {"Infiltrate": CLASSES["Infiltration"]}
+LISTS = {"train_val_list.txt": "train_val", "test_list.txt": "test"}
+_COLUMNS = ("Image Index", "Finding Labels", "Patient ID", "View Position")
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A row of Data_Entry_2017: `present` are pathology indices, None if the cell of labels is empty."""
+
+    number: int
+    image: str
+    patient: str
+    view: str
+    present: tuple[int, ...] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class ListedBox:
+    """A row of BBox_List_2017: corner and size in pixels of the 1024 x 1024 image."""
+
+    number: int
+    image: str
+    pathology: int
+    x: float
+    y: float
+    w: float
+    h: float
+
+
+def read_entries(path: Path) -> Iterator[Entry]:
+    """The rows in order. The header's `OriginalImage[Width,Height]` makes two columns, which nothing here needs, and
+    the release of 2017 ends every row with a comma; so columns are found by name and further ones not counted.
+
+    Raises:
+      InputError: a missing column, a short row or an unknown label, or whatever `csv_rows` complains of.
+    """
+    columns: list[int] = []
+    for number, cells in csv_rows(path):
+        if not columns:
+            missing = [name for name in _COLUMNS if name not in cells]
+            if missing:
+                raise InputError(f"{path}: no column {missing[0]!r}; the header has: {', '.join(filter(None, cells))}")
+            columns = [cells.index(name) for name in _COLUMNS]
+            continue
+        if len(cells) <= max(columns):
+            raise InputError(f"{path}: row {number}: {len(cells)} cells, expected at least {max(columns) + 1}")
+        image, labels, patient, view = (cells[column] for column in columns)
+        # "1" or "00000001": one patient, as the names of the image files write it.
+        yield Entry(number, image, patient and patient.zfill(8), view, _present(labels, f"{path}: row {number}"))
+
+
+def _present(labels: str, where: str) -> tuple[int, ...] | None:
+    names = [name.strip() for name in labels.split("|") if name.strip()]
+    if NO_FINDING in names and len(names) > 1:
+        raise InputError(f"{where}: {NO_FINDING!r} together with other labels: {labels!r}")
+    unknown = [name for name in names if name not in CLASSES and name != NO_FINDING]
+    if unknown:
+        raise InputError(f"{where}: label {unknown[0]!r} is none of {', '.join(CLASSES)}, {NO_FINDING}")
+    return tuple(sorted({pathology_index(CLASSES[name]) for name in names if name in CLASSES})) if names else None
+
+
+def read_boxes(path: Path) -> list[ListedBox]:
+    """The rows in order, by position: the header's last name, `Bbox [x,y,w,h]`, is cut into four by its commas, and
+    one of the two published copies has three more empty columns.
+
+    Raises:
+      InputError: another header, an unknown label, numbers that are none, or whatever `csv_rows` complains of.
+    """
+    boxes: list[ListedBox] = []
+    for number, cells in csv_rows(path):
+        if number == 1:
+            if [cell.replace(" ", "") for cell in cells[:6]] != ["ImageIndex", "FindingLabel", "Bbox[x", "y", "w", "h]"]:
+                raise InputError(f"{path}: the header is {','.join(cells)}; expected Image Index,Finding Label,Bbox [x,y,w,h]")
+            continue
+        boxes.append(_box(number, cells, f"{path}: row {number}"))
+    return boxes
+
+
+def _box(number: int, cells: list[str], where: str) -> ListedBox:
+    if len(cells) < 6 or cells[1] not in BOX_CLASSES:
+        raise InputError(f"{where}: expected an image, one of {', '.join(BOX_CLASSES)}, and x, y, w, h; got {','.join(cells)}")
+    try:
+        x, y, w, h = map(float, cells[2:6])
+    except ValueError as error:
+        raise InputError(f"{where}: x, y, w, h are {cells[2:6]}; expected four numbers") from error
+    if not all(map(math.isfinite, (x, y, w, h))) or min(w, h) <= 0:
+        raise InputError(f"{where}: x, y, w, h are {cells[2:6]}; expected finite numbers, w and h above 0")
+    return ListedBox(number, cells[0], pathology_index(BOX_CLASSES[cells[1]]), x, y, w, h)
+
+
+def read_sides(root: Path) -> dict[str, str]:
+    """Image -> "train_val" or "test".
+
+    Raises:
+      InputError: an image in both lists.
+    """
+    sides: dict[str, str] = {}
+    for file, side in LISTS.items():
+        for number, image in text_lines(root / file):
+            if sides.setdefault(image, side) != side:
+                raise InputError(f"{root / file}: row {number}: {image} is in {next(iter(LISTS))} too")
+    return sides

@@ -1,0 +1,127 @@
+"""TFDS builder of the RSNA Pneumonia Detection Challenge (2018), stage 2: DICOM images and boxes.
+
+Counts: the challenge's data page on Kaggle; Shih et al., Augmenting the National Institutes of Health Chest Radiograph
+Dataset with Expert Annotations of Possible Pneumonia, 2019.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+from data_pipelines.datasets import official
+from data_pipelines.datasets.cases import Case, Drops, SplitOptions, plan_of
+from data_pipelines.datasets.plan import Drop, Plan, Policy
+from data_pipelines.datasets.planned import PlannedBuilder
+from data_pipelines.datasets.rsna_labels import IMAGES, Labelled, compare_classes, read_labels, read_patients
+from data_pipelines.datasets.xray import XRay
+from medslip_jax.errors import InputError
+from medslip_jax.vocabulary import pathology_index
+
+LABELS, CLASSES = "stage_2_train_labels.csv", "stage_2_detailed_class_info.csv"
+MAPPINGS = "pneumonia-challenge-dataset-mappings_2018.json"
+_NOTE = (
+    f"{LABELS}: patientId names an image, and images of one NIH patient may be in two splits; "
+    f'the option "patients": "{MAPPINGS}" keeps them together'
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class RsnaOptions(SplitOptions):
+    """Options of RSNA; the released histogram equalisation is `image={"equalise": "released_rsna"}`.
+
+    Attributes:
+      patients: RSNA's JSON file of which NIH image each one is, relative to the root. With it a patient is a patient
+        of NIH ChestX-ray14, whose images must not be in another set's training part; without it every image is a
+        patient of its own.
+    """
+
+    patients: str = ""
+
+
+class Rsna(PlannedBuilder):
+    """RSNA: pneumonia present (Target 1) or absent, its boxes as annotations; nothing is said of other classes."""
+
+    name = "rsna"
+    VERSION = tfds.core.Version("1.0.0")
+    OPTIONS = RsnaOptions
+    TREE = f"""
+ROOT/
+  {LABELS}         30,227 rows patientId,x,y,width,height,Target, one a box
+  {CLASSES}  compared with the labels where it is there
+  {IMAGES}/<patientId>.dcm
+  stage_2_test_images/             has no labels, is not used
+  {MAPPINGS}  optional: NIH's patients
+From https://www.kaggle.com/c/rsna-pneumonia-detection-challenge/data (unzip each archive into the folder of its name)
+and https://www.rsna.org/education/ai-resources-and-training/ai-image-challenge/rsna-pneumonia-detection-challenge-2018
+"""
+    EXPECTED = (
+        official.Expected(LABELS, what="labels and boxes, Kaggle"),
+        official.Expected(f"{IMAGES}/*.dcm", 26_684, "labelled images, Kaggle"),
+        official.Expected(CLASSES, what="three classes, Kaggle", required=False),
+        official.Expected("stage_2_test_images/*.dcm", 3_000, "not used, Kaggle", required=False),
+        official.Expected(MAPPINGS, what="NIH's name of each image, rsna.org", required=False),
+    )
+
+    @staticmethod
+    def plan(*, root: str | Path, options: RsnaOptions | None = None, policy: Policy = "skip") -> Plan:
+        """Reads the labels; an image that is missing, not labelled or labelled against sense is a drop.
+
+        Args:
+          root: the directory of `TREE`.
+          options: splits, patients, how images are read.
+          policy: "skip" lists what cannot be used, "fail" makes it an error.
+
+        Raises:
+          InputError: the download is not complete (see `official.require`), a listing or split list is malformed, or
+            nothing is left.
+        """
+        root, options = Path(root), options or RsnaOptions()
+        official.require(root, Rsna.EXPECTED, partial=options.partial, name=Rsna.name)
+        drops = Drops(root / LABELS, policy)
+        labelled = read_labels(drops, partial=options.partial)
+        compare_classes(root / CLASSES, labelled)
+        there = {path.stem for path in (root / IMAGES).glob("*.dcm")}
+        drops.found += [
+            Drop(0, f"{IMAGES}/{image}.dcm", "no labels", f"{image} is in no row of {LABELS}")
+            for image in sorted(there - set(labelled))
+        ]
+        return plan_of(
+            _cases(labelled, there, drops, options),
+            root=root,
+            options=options,
+            drops=drops,
+            known=there | set(labelled),
+            description="RSNA Pneumonia Detection Challenge 2018, stage 2: frontal X-rays with boxes of pneumonia.",
+            notes=() if options.patients else (_NOTE,),
+        )
+
+
+def _cases(labelled: Mapping[str, Labelled], there: set[str], drops: Drops, options: RsnaOptions) -> list[Case]:
+    root = drops.listing.parent
+    patients = read_patients(root / options.patients) if options.patients else {}
+    cases = []
+    for image, said in labelled.items():
+        file = f"{IMAGES}/{image}.dcm"
+        if image not in there:
+            drops.add(said.row, file, "missing image", f"{root / file}: not there")
+        elif said.wrong:
+            drops.add(said.row, file, *said.wrong)
+        elif options.patients and image not in patients:
+            raise InputError(f"{root / options.patients}: has no entry for {image}; get it again or leave it out")
+        else:
+            cases.append(Case(said.row, file, _xray(image, said, patients.get(image, image))))
+    return cases
+
+
+def _xray(image: str, said: Labelled, patient: str) -> XRay:
+    pneumonia = pathology_index("pneumonia")
+    return XRay(
+        image_id=image,
+        patient=patient,
+        present=(pneumonia,) if said.target == "1" else (),
+        annotated=(pneumonia,),
+        has_labels=True,
+        boxes=tuple(said.boxes),
+    )

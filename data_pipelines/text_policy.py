@@ -1,0 +1,68 @@
+"""What a data set makes of its reports and views: options that are echoed into its metadata."""
+
+import copy
+import dataclasses
+import re
+from typing import Literal
+
+from medslip_jax.errors import check_choices
+
+Section = Literal["both", "findings", "impression"]
+Uncertain = Literal["ignore", "present", "absent"]
+EmptyText = Literal["drop", "keep"]
+Lateral = Literal["drop", "keep"]
+
+# The sections that describe the image, by the header that begins them; another header ends them.
+_HEADER = re.compile(r"^[ \t]*([A-Z][A-Za-z /&()-]{1,40}):", re.MULTILINE)
+_NAMES = {"findings": ("finding", "findings"), "impression": ("impression", "impressions", "conclusion")}
+_LABEL = {"present": "OBS-DP", "absent": "OBS-DA"}
+
+
+@dataclasses.dataclass(frozen=True)
+class TextPolicy:
+    """How reports and views are used.
+
+    Attributes:
+      section: the part of a report that is read: "findings", "impression" or "both".
+      empty_text: an image whose report has no such part is dropped, or kept with an empty matrix.
+      uncertain: what "possible effusion" (RadGraph's OBS-U) sets in the matrix: nothing, as released (SPEC 6),
+        present or absent.
+      lateral: images of other than frontal views are dropped, or kept.
+    """
+
+    section: Section = "both"
+    empty_text: EmptyText = "drop"
+    uncertain: Uncertain = "ignore"
+    lateral: Lateral = "drop"
+
+    def __post_init__(self):
+        check_choices(self, section="text")
+
+
+def select_section(report: str, section: Section) -> str:
+    """The text of one section of a report with headers, without its header; "" if it has none. "both" is all of it.
+
+    >>> select_section("FINDINGS: Clear lungs.\\nIMPRESSION: Normal.", "impression")
+    'Normal.'
+    """
+    if section == "both":
+        return report
+    headers = [*_HEADER.finditer(report)]
+    ends = [*(match.start() for match in headers[1:]), len(report)]
+    parts = [
+        report[match.end() : end].strip()
+        for match, end in zip(headers, ends, strict=True)
+        if match[1].strip().lower() in _NAMES[section]
+    ]
+    return "\n".join(parts)
+
+
+def with_uncertain(entry: dict, uncertain: Uncertain) -> dict:
+    """A RadGraph entry whose uncertain observations count as `uncertain` says; the given one is not changed."""
+    if uncertain == "ignore":
+        return entry
+    entry = copy.deepcopy(entry)
+    for entity in entry["entities"].values():
+        if entity["label"] == "OBS-U":
+            entity["label"] = _LABEL[uncertain]
+    return entry

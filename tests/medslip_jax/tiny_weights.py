@@ -1,0 +1,46 @@
+"""State dicts of small models of every kind, for the tests of files and conversion; needs no PyTorch."""
+
+from pathlib import Path
+
+import numpy as np
+
+from medslip_jax.models.config import ClassifierConfig, SegmenterConfig
+from medslip_jax.models.kinds import ModelConfig, abstract_variables
+from medslip_jax.testing import recipe_state, tiny_config
+from medslip_jax.torch_checkpoint import flatten, shapes_of
+from medslip_jax.torch_names import rules
+
+CONFIGS: dict[str, ModelConfig] = {
+    "medslip": tiny_config(),
+    "classifier": ClassifierConfig(backbone="resnet18", trunk_width=8, num_classes=3),
+    "disentangled": ClassifierConfig(backbone="resnet18", trunk_width=8, disentangle="pathology", embed_dim=16),
+    "segmenter": SegmenterConfig(backbone="resnet18", trunk_width=8, num_classes=2),
+}
+
+
+def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """{PyTorch name: shape} in file order."""
+    leaves = shapes_of(flatten(abstract_variables(config)))
+    return {rule.torch: rule.shape(leaves) for rule in rules(config)}
+
+
+def state_of(config: ModelConfig, *, counts: str = "zero") -> dict[str, np.ndarray]:
+    """Recipe weights; `num_batches_tracked` "zero", 7 everywhere ("equal"), or 0, 1, 2, ... ("unequal")."""
+    state = recipe_state(shapes(config))
+    tracked = [name for name in state if name.endswith("num_batches_tracked")]
+    values = {"zero": 0 * np.arange(len(tracked)), "equal": 7 + 0 * np.arange(len(tracked))}
+    numbers = values.get(counts, np.arange(len(tracked)))
+    return state | {name: np.array(n, np.int64) for name, n in zip(tracked, numbers, strict=True)}
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    """{relative path: bytes} of all files, hidden ones included."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def assert_same(got: dict[str, np.ndarray], want: dict[str, np.ndarray]) -> None:
+    """Names, dtypes and bits."""
+    assert got.keys() == want.keys()
+    for name, array in want.items():
+        assert got[name].dtype == array.dtype and got[name].shape == array.shape, name
+        assert got[name].tobytes() == array.tobytes(), name
