@@ -55,6 +55,8 @@ setup(
         "cuda": ["jax[cuda12]"],
         "torch": ["torch>=2.13"],
         "onnx": ["jax2onnx>=0.17", "onnx>=1.20", "onnxruntime>=1.23"],
+        # JPEG lossless, JPEG-LS and HTJ2K inside DICOM; nothing GPL (dicom.py says which decodes what).
+        "dicom": ["python-gdcm>=3.2", "pylibjpeg>=2.1", "pylibjpeg-openjpeg>=2.6"],
         "beam": ["apache-beam>=2.60"],
         "dev": [
             "pytest>=8",

@@ -1,11 +1,13 @@
 """The released recipe (SPEC 5): ResNet-50 on MIMIC-CXR, batch 64, fp32, 100 epochs, Bio_ClinicalBERT text tables.
 
+  medslip data build mimic_cxr --root MIMIC --out data --workers 16
   medslip books --encoder emilyalsentzer/Bio_ClinicalBERT --out data/books_clinicalbert.npz
   medslip pretrain --config configs/pretrain_mimic.py --workdir runs/mimic
   medslip pretrain --config configs/pretrain_mimic.py:bf16,batch_size=256 --workdir runs/mimic_bf16
 
-The data set is any one built under the name `mimic_cxr`; until its own builder is there, the `folder` builder with
---config.data.name takes a CSV of MIMIC-CXR-JPG files and report texts.
+MIMIC holds MIMIC-CXR-JPG and RadGraph's MIMIC-CXR_graphs.json, both for credentialed users of PhysioNet;
+`medslip data check mimic_cxr --root MIMIC` shows the tree that is expected. An options file with {"labels": "reports"}
+reads the labels from the report texts instead.
 """
 
 from ml_collections import ConfigDict

@@ -54,11 +54,15 @@ def encode(record: Mapping) -> dict:
     """Validated record -> the example that a TFDS builder yields."""
     validate(record)
     targets = {"targets": json.dumps(record["targets"], sort_keys=True)} if "targets" in record else {}
-    return dict(record) | targets | {
-        "matrix": zlib.compress(np.ascontiguousarray(record["matrix"]).tobytes(), 6),
-        "labels": np.ascontiguousarray(record["labels"]).tobytes(),
-        "annotations": [dict(annotation) for annotation in record["annotations"]],
-    }
+    return (
+        dict(record)
+        | targets
+        | {
+            "matrix": zlib.compress(np.ascontiguousarray(record["matrix"]).tobytes(), 6),
+            "labels": np.ascontiguousarray(record["labels"]).tobytes(),
+            "annotations": [dict(annotation) for annotation in record["annotations"]],
+        }
+    )
 
 
 def decode(example: Mapping) -> dict:

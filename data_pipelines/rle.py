@@ -1,7 +1,9 @@
 """Run-length masks of the SIIM-ACR challenge: "offset length offset length ...", column after column.
 
-Each offset counts from the end of the run before it; "-1" is no mask. Source: the challenge's data description
-(SIIM-ACR Pneumothorax Segmentation, 2019) and its published `mask_functions`.
+Each offset counts from the end of the run before it, the first one from the first pixel, which is number 0; a run goes
+on from the bottom of a column to the top of the next; "-1" is no mask. Source: the challenge's data description
+(SIIM-ACR Pneumothorax Segmentation, 2019) and its published `mask_functions`, whose arrays are (x, y), the transpose of
+an image. Their encoder loses a run that ends at the last pixel; `encode_rle` does not.
 """
 
 import numpy as np
@@ -34,10 +36,10 @@ def decode_rle(text: str, *, shape: tuple[int, int], name: str) -> np.ndarray:
         raise InputError(f"{name}: run lengths are not whole numbers ({error})") from error
     if len(numbers) % 2 or (numbers < 0).any():
         raise InputError(f"{name}: run lengths must be pairs of offset and length, none negative")
-    offsets, lengths = numbers[::2], numbers[1::2]
-    ends = (offsets + lengths).cumsum()
+    lengths = numbers[1::2]
+    ends = np.minimum(numbers, mask.size + 1).reshape(-1, 2).sum(axis=1).cumsum()  # without overflow
     if ends[-1] > mask.size:
-        raise InputError(f"{name}: runs end at pixel {ends[-1]} of an image of {shape[1]} x {shape[0]}")
+        raise InputError(f"{name}: runs go beyond the {mask.size} pixels of an image of {shape[1]} x {shape[0]}")
     for start, end in zip(ends - lengths, ends, strict=True):
         mask[start:end] = 255
     return np.ascontiguousarray(mask.reshape(shape[::-1]).T)

@@ -48,7 +48,7 @@ def select_section(report: str, section: Section) -> str:
     if section == "both":
         return report
     headers = [*_HEADER.finditer(report)]
-    ends = [*(match.start() for match in headers[1:]), len(report)]
+    ends = [*(match.start() for match in headers[1:]), len(report)][: len(headers)]
     parts = [
         report[match.end() : end].strip()
         for match, end in zip(headers, ends, strict=True)

@@ -147,7 +147,8 @@ def _read_through(model: Path) -> None:
         raise FileNotFoundError("model/manifest.ocdbt is missing")
     store = ts.KvStore.open({"driver": "ocdbt", "base": f"file://{model}/"}).result()
     for key in store.list().result():
-        store.read(key).result()
+        if store.read(key).result().state != "value":
+            raise FileNotFoundError(f"the data of {key.decode()} are missing")
 
 
 def _abstract(tree):

@@ -14,6 +14,7 @@ VERBS = {
     "convert": ("medslip_jax.convert", "weights between PyTorch files, safetensors and checkpoints"),
     "export": ("medslip_jax.export", "a model as StableHLO or ONNX, for serving"),
     "data": ("medslip_jax.data", "check, build and show data sets"),
+    "bench": ("medslip_jax.bench", "speed of the loader and of RadGraph on this machine"),
     "books": ("medslip_jax.books", "write the text tables of a BERT encoder"),
 }
 

@@ -52,8 +52,9 @@ def default_config() -> ConfigDict:
     config.num_epochs = 100
     config.num_steps = 0
     config.data = ConfigDict(
-        {"name": "", "dir": "data", "mixture": "", "train_images": 0, "batch_size": 64, "image_size": 224, "workers": 0, "threads": 2}
+        {"name": "", "dir": "data", "mixture": "", "train_images": 0, "batch_size": 64, "image_size": 224}
     )
+    config.data.workers, config.data.threads = 0, 2
     config.data.augment = _section(AugmentConfig)
     config.model = _section(MeDSLIPConfig)
     config.loss = _section(LossConfig)

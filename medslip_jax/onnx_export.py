@@ -40,7 +40,8 @@ def write_onnx(path: str | Path, *, function: ServingFunction, image_size: int, 
     packages = _packages(path)
     arrays = describe_arrays(function, image_size)
     spec, names = image_spec(image_size), list(arrays["outputs"])
-    program = jax.make_jaxpr(lambda image: [function(image)[name] for name in names])(spec)
+    # A dict is flattened in the order of its sorted keys, which is that of `names`.
+    program = jax.make_jaxpr(function)(spec)
     with _quiet():
         try:
             # A traced program, not the function: jax2onnx puts versions of its own in place of flax's max_pool and

@@ -16,10 +16,12 @@ from medslip_jax.errors import InputError
 BUILDERS = {
     "phantom": ("data_pipelines.datasets.phantom", "Phantom"),
     "folder": ("data_pipelines.datasets.folder", "Folder"),
+    "mimic_cxr": ("data_pipelines.datasets.mimic_cxr", "MimicCxr"),
     "nih_cxr14": ("data_pipelines.datasets.nih_cxr14", "NihCxr14"),
     "rsna": ("data_pipelines.datasets.rsna", "Rsna"),
     "siim_acr": ("data_pipelines.datasets.siim_acr", "SiimAcr"),
     "covidx": ("data_pipelines.datasets.covidx", "CovidX"),
+    "openi": ("data_pipelines.datasets.openi", "Openi"),
 }
 
 

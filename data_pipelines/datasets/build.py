@@ -3,20 +3,19 @@
 import contextlib
 import csv
 import dataclasses
-import fcntl
+import hashlib
 import io
 import json
-import os
 import re
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from data_pipelines.datasets import builder_class
+from data_pipelines.datasets import builder_class, work_directory
 from data_pipelines.datasets.parts import Part, encode_parts, parts_of
 from data_pipelines.datasets.plan import Plan
+from data_pipelines.datasets.planned import PlannedBuilder
 from medslip_jax.errors import InputError
 
 DROPS_FILE, NOTES_FILE, MANIFEST_FILE = "drops.json", "notes.json", "manifest.csv"
@@ -58,65 +57,58 @@ def build(
     """
     final = Path(out) / name
     cls = builder_class(name)
-    if final.exists() and existing != "overwrite":
-        raise InputError(f"{final} exists; choose another --out or add --overwrite")
+    exists = InputError(f"{final} exists; choose another --out or add --overwrite")
+    kept = final.exists() and existing != "overwrite"
+    if kept and not work_directory.directory_of(final).exists():
+        raise exists
     if workers < 1:
         raise InputError(f"{name} workers={workers}: expected at least 1")
     plan = cls.plan(**arguments)
-    with _work_directory(final) as work:
-        parts = _fresh(work / plan.fingerprint(), plan)
-        everything = [part for split in parts.values() for part in split]
-        if beam_options:
-            from data_pipelines.datasets.beam import encode_parts_on_beam
-
-            encode_parts_on_beam(plan, everything, options=beam_options)
-        else:
-            encode_parts(plan, everything, workers=workers, name=name)
-        builder = cls(plan=plan, parts=parts, data_dir=work / "records")
-        _prepare(builder)
-        drops = [dataclasses.asdict(drop) for drop in sorted(builder.drops, key=lambda drop: drop.row)]
-        notes = builder.notes + builder.image_notes
-        target = Path(builder.data_dir)
-        _write_lists(target, drops=drops, notes=notes, manifest=builder.manifest)
-        splits = {split: info.num_examples for split, info in builder.info.splits.items()}
-        _replace(final, work / "records" / name)
-    shutil.rmtree(work, ignore_errors=True)
-    return {"directory": str(final / target.name), "splits": splits, "drops": drops, "notes": notes}
+    plan_id = _plan_id(plan, cls)
+    with work_directory.work_directory(final) as work:
+        if not work_directory.moved(work, final, plan_id=plan_id):
+            if final.exists() and existing != "overwrite":
+                raise exists
+            parts = parts_of(plan, work_directory.start(work, plan_id))
+            _encode(plan, parts, workers=workers, beam_options=beam_options, name=name)
+            _write_records(cls, plan, parts, work / work_directory.RECORDS)
+            work_directory.move(work, final, plan_id=plan_id)
+        work_directory.clear(work)
+    return _report(final / str(cls.VERSION))
 
 
-def _fresh(directory: Path, plan: Plan) -> dict[str, list[Part]]:
-    """The parts of a plan in `directory`; what was left by builds of another plan, or half-written, is deleted."""
-    for entry in directory.parent.iterdir():
-        if entry.is_dir() and entry != directory:
-            shutil.rmtree(entry)
-    directory.mkdir(exist_ok=True)
-    return parts_of(plan, directory)
+def _plan_id(plan: Plan, cls: type[PlannedBuilder]) -> str:
+    """Differs where the records would, or the paths in what is said of them."""
+    where = f"{plan.listing} {plan.listing.absolute()}"
+    return hashlib.sha256(f"{plan.fingerprint()} {cls.VERSION} {where}".encode()).hexdigest()[:16]
 
 
-@contextlib.contextmanager
-def _work_directory(final: Path) -> Iterator[Path]:
-    """The hidden directory beside `final`, on the same disk so that it can be renamed; held by one process at a time.
+def _encode(plan: Plan, parts: dict[str, list[Part]], *, workers: int, beam_options: Sequence[str], name: str) -> None:
+    everything = [part for split in parts.values() for part in split]
+    if beam_options:
+        from data_pipelines.datasets.beam import encode_parts_on_beam
 
-    An `OSError` of the block, such as a full disk, becomes an `InputError` that names the directory.
-    """
-    work = final.parent / f".{final.name}-building"
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        lock = (work / "lock").open("w")
-    except OSError as error:
-        raise InputError(f"{final.parent}: cannot write there ({error.strerror})") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(f"{final}: another process is building it; wait for it") from error
-        try:
-            yield work
-        except OSError as error:
-            raise InputError(
-                f"{final.parent}: cannot build there ({error.strerror or error}); "
-                "make room and run it again, it goes on where it stopped"
-            ) from error
+        encode_parts_on_beam(plan, everything, options=beam_options)
+    else:
+        encode_parts(plan, everything, workers=workers, name=name)
+
+
+def _write_records(cls: type[PlannedBuilder], plan: Plan, parts: dict[str, list[Part]], directory: Path) -> None:
+    builder = cls(plan=plan, parts=parts, data_dir=directory)
+    _prepare(builder)
+    drops = [dataclasses.asdict(drop) for drop in sorted(builder.drops, key=lambda drop: drop.row)]
+    notes = builder.notes + builder.image_notes
+    _write_lists(Path(builder.data_dir), drops=drops, notes=notes, manifest=builder.manifest)
+
+
+def _report(directory: Path) -> dict:
+    """What `build` returns, from the files."""
+    drops, notes, info = (
+        json.loads((directory / file).read_text(encoding="utf-8"))
+        for file in (DROPS_FILE, NOTES_FILE, "dataset_info.json")
+    )
+    splits = {split["name"]: sum(map(int, split["shardLengths"])) for split in info["splits"]}
+    return {"directory": str(directory), "splits": splits, "drops": drops, "notes": notes}
 
 
 def _write_lists(target: Path, *, drops: list[dict], notes: list[str], manifest: list[dict]) -> None:
@@ -126,19 +118,6 @@ def _write_lists(target: Path, *, drops: list[dict], notes: list[str], manifest:
         writer = csv.DictWriter(file, MANIFEST_COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(sorted(manifest, key=lambda line: line["row"]))
-
-
-def _replace(final: Path, new: Path) -> None:
-    """Moves `new` to `final`. What was there is deleted last, and comes back if `new` cannot be moved."""
-    old = final.with_name(f".{final.name}-replaced-{os.getpid()}")
-    if final.exists():
-        final.rename(old)
-    try:
-        new.rename(final)
-    finally:
-        if old.exists() and not final.exists():
-            old.rename(final)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _prepare(builder: tfds.core.DatasetBuilder) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from data_pipelines.datasets import xray
 from data_pipelines.datasets.folder_rows import split_of
-from data_pipelines.datasets.listings import read_split_lists
 from data_pipelines.datasets.official import OfficialOptions
 from data_pipelines.datasets.plan import SPLITS, Drop, Job, Made, Plan, Policy
+from data_pipelines.datasets.split_lists import read_split_lists
 from medslip_jax.errors import InputError
 
 # How a reason begins or what it holds -> the kind that drops are counted by.
@@ -25,16 +25,21 @@ class SplitOptions(OfficialOptions):
       split_files: lists of image ids, relative to the root: {split: text file with one id a line}, or the name of one
         JSON file {split: [id, ...]}. Images in no list are left out. Empty: by `split_fractions`.
       split_fractions: shares of the patients, by a hash of the patient id (see `folder_rows.split_of`).
+      patients: file that says which images are of one patient, relative to the root, in the form that the data set's
+        own options describe. Without it an image is a patient of its own, as the listings name none.
     """
 
     split_files: Mapping[str, str] | str = ""
     split_fractions: Mapping[str, float] = dataclasses.field(
         default_factory=lambda: {"train": 0.8, "validation": 0.1, "test": 0.1}
     )
+    patients: str = ""
 
     def __post_init__(self):
         super().__post_init__()
         files, shares = self.split_files, self.split_fractions
+        if not isinstance(self.patients, str):
+            raise InputError(f"patients={self.patients!r}: expected the name of a file")
         names = files.values() if isinstance(files, Mapping) else [files]
         if not all(isinstance(name, str) for name in names):
             raise InputError(f"split_files={files!r}: expected {{split: text file}} or the name of a JSON file")
@@ -96,14 +101,7 @@ def plan_of(
     """
     lists = read_split_lists(root, options.split_files) if options.split_files else None
     notes = [*notes, *_unknown(lists or {}, known, options)]
-    jobs: dict[str, list[Job]] = collections.defaultdict(list)
-    for case in sorted(cases, key=lambda case: (case.row, case.file)):
-        patient, image = case.xray.patient, case.xray.image_id
-        split = split_of(patient, dict(options.split_fractions)) if lists is None else lists.get(image)
-        if split is None:
-            drops.found.append(Drop(case.row, case.file, "in no split list", f"{image} is in no list of split_files"))
-        else:
-            jobs[split].append(Job(row=case.row, file=case.file, split=split, payload=case.xray))
+    jobs = _jobs(cases, lists, options, drops)
     return Plan(
         jobs={split: jobs[split] for split in SPLITS if jobs[split]},
         encode=functools.partial(encode or make, root=root, storing=options.storing),
@@ -114,6 +112,21 @@ def plan_of(
         notes=[*notes, *_shared_patients(jobs)],
         policy=drops.policy,
     )
+
+
+def _jobs(
+    cases: Sequence[Case], lists: Mapping[str, str] | None, options: SplitOptions, drops: Drops
+) -> Mapping[str, list[Job]]:
+    """Split -> its jobs; an image that is in none of the lists is a drop, under policy "fail" too."""
+    jobs: dict[str, list[Job]] = collections.defaultdict(list)
+    for case in sorted(cases, key=lambda case: (case.row, case.file)):
+        patient, image = case.xray.patient, case.xray.image_id
+        split = split_of(patient, dict(options.split_fractions)) if lists is None else lists.get(image)
+        if split is None:
+            drops.found.append(Drop(case.row, case.file, "in no split list", f"{image} is in no list of split_files"))
+        else:
+            jobs[split].append(Job(row=case.row, file=case.file, split=split, payload=case.xray))
+    return jobs
 
 
 def make(job: Job, *, root: Path, storing: xray.Storing) -> Made:

@@ -71,9 +71,7 @@ ROOT/          https://www.kaggle.com/datasets/andyczhao/covidx-cxr2 (version wi
     )
 
     @staticmethod
-    def plan(
-        *, root: str | Path, options: official.OfficialOptions | None = None, policy: Policy = "skip"
-    ) -> Plan:
+    def plan(*, root: str | Path, options: official.OfficialOptions | None = None, policy: Policy = "skip") -> Plan:
         """Reads the three lists.
 
         Args:
@@ -82,7 +80,7 @@ ROOT/          https://www.kaggle.com/datasets/andyczhao/covidx-cxr2 (version wi
           policy: "skip" lists an image that cannot be used and goes on; "fail" raises.
 
         Raises:
-          InputError: the tree or a list is not complete (unless `options.partial`), a line is malformed, or none is left.
+          InputError: tree or list not complete (unless `options.partial`), a malformed line, or no line is left.
         """
         root, options = Path(root), options or official.OfficialOptions()
         official.require(root, CovidX.EXPECTED, partial=options.partial, name=CovidX.name)
@@ -139,9 +137,7 @@ def _jobs(lines: Sequence[Line]) -> Mapping[str, Sequence[Job]]:
     jobs = collections.defaultdict(list)
     for line in lines:
         split = FOLDERS[line.folder]
-        payload = xray.XRay(
-            image_id=line.file, patient=line.patient, has_labels=True, targets=((TARGET, line.covid),)
-        )
+        payload = xray.XRay(image_id=line.file, patient=line.patient, has_labels=True, targets=((TARGET, line.covid),))
         jobs[split].append(Job(row=line.number, file=line.path, split=split, payload=payload))
     return {split: jobs[split] for split in SPLITS if jobs[split]}
 

@@ -14,6 +14,7 @@ from data_pipelines.datasets.folder_rows import Row, read_rows
 from data_pipelines.datasets.plan import SPLITS, Drop, Job, Plan, Policy
 from data_pipelines.datasets.planned import PlannedBuilder
 from data_pipelines.image_policy import ImagePolicy
+from data_pipelines.text_policy import TextPolicy, select_section
 
 
 class Folder(PlannedBuilder):
@@ -54,7 +55,9 @@ class Folder(PlannedBuilder):
                 jobs[row.split].append(Job(row=row.number, file=row.image, split=row.split, payload=payload))
         return Plan(
             jobs={split: jobs[split] for split in SPLITS if jobs[split]},
-            encode=functools.partial(xray.make, root=root, storing=storing_of(options)),
+            encode=functools.partial(
+                xray.make, root=root, storing=storing_of(options), text=TextPolicy(**options.text)
+            ),
             description=f"X-rays of {options.csv}. {options.notes}".strip(),
             metadata=dataclasses.asdict(options),
             listing=listing,
@@ -68,7 +71,7 @@ def storing_of(options: FolderOptions) -> xray.Storing:
     return xray.Storing(
         size=options.size,
         image_format=options.image_format,
-        policy=ImagePolicy(sixteen_bit=options.sixteen_bit),
+        policy=ImagePolicy(**options.image),
     )
 
 
@@ -77,7 +80,7 @@ def xray_of(row: Row, options: FolderOptions) -> xray.XRay:
     return xray.XRay(
         image_id=row.image,
         patient=row.patient,
-        report=row.report,
+        report=select_section(row.report, options.text.get("section", "both")),
         present=row.present,
         annotated=row.annotated,
         has_labels=row.has_labels,
@@ -90,4 +93,5 @@ def row_record(row: Row, *, root: Path, options: FolderOptions) -> dict:
     """One row as a record (see `data_pipelines.records`); raises as `xray.xray_record`."""
     storing = storing_of(options)
     image = images.read_grey(root / row.image, policy=storing.policy)
-    return xray.xray_record(xray_of(row, options), image, root=root, storing=storing)
+    text = TextPolicy(**options.text)
+    return xray.xray_record(xray_of(row, options), image, root=root, storing=storing, text=text)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from data_pipelines.datasets.plan import SPLITS
+from data_pipelines.image_policy import ImagePolicy
+from data_pipelines.text_policy import TextPolicy
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import PATHOLOGIES
 
@@ -35,7 +37,9 @@ class FolderOptions:
       views: keep only rows whose "view" is one of these (all if empty); others are listed as drops.
       size: length of the short side of the stored images in pixels.
       image_format: "jpeg" (quality 95) or "png".
-      sixteen_bit: "full" or "stretch", see `images.read_grey`.
+      image: fields of `image_policy.ImagePolicy` that differ from its defaults, such as {"polarity": "inverted"}.
+      text: fields of `text_policy.TextPolicy` ("section", "uncertain") that differ from its defaults; empty texts and
+        views are a matter of the CSV here.
       notes: free text for whoever reads the file.
 
     Raises:
@@ -58,7 +62,8 @@ class FolderOptions:
     views: list[str] = dataclasses.field(default_factory=list)
     size: int = 256
     image_format: str = "jpeg"
-    sixteen_bit: str = "full"
+    image: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    text: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: str = ""
 
     def __post_init__(self):
@@ -119,6 +124,13 @@ def _is_rule(value) -> bool:
     )
 
 
+def _is_policy(value, policy: type, allowed: tuple[str, ...]) -> bool:
+    """Whether a policy can be made of it; a value outside of a field's choices raises the policy's own error."""
+    return isinstance(value, Mapping) and set(value) <= set(allowed) and policy(**value) is not None
+
+
+IMAGE_FIELDS = tuple(field.name for field in dataclasses.fields(ImagePolicy))
+TEXT_FIELDS = ("section", "uncertain")
 # field -> what its value must satisfy, and in words
 _EXPECTED = {
     "csv": (_is_name, "the name of a file"),
@@ -145,7 +157,8 @@ _EXPECTED = {
     "views": (_are_names, "a list of views"),
     "size": (lambda value: type(value) is int and value >= 32, "a whole number of pixels, at least 32"),
     "image_format": (lambda value: value in ("jpeg", "png"), "'jpeg' or 'png'"),
-    "sixteen_bit": (lambda value: value in ("full", "stretch"), "'full' or 'stretch'"),
+    "image": (lambda value: _is_policy(value, ImagePolicy, IMAGE_FIELDS), f"an object of {', '.join(IMAGE_FIELDS)}"),
+    "text": (lambda value: _is_policy(value, TextPolicy, TEXT_FIELDS), f"an object of {', '.join(TEXT_FIELDS)}"),
     "notes": (lambda value: isinstance(value, str), "text"),
 }
 

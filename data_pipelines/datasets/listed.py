@@ -1,6 +1,5 @@
 """Lists of an official download: reading them line by line, how long they must be, and which images are there."""
 
-import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,26 +22,6 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise InputError(f"{path}: cannot read the list ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from error
-
-
-def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(number as a spreadsheet counts, cells without white space at their ends) of every row, the header being row 1.
-
-    Raises:
-      InputError: the file cannot be read, is not UTF-8 or no CSV.
-    """
-    number = 0
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for number, cells in enumerate(csv.reader(file, strict=True), start=1):
-                if any(cell.strip() for cell in cells):
-                    yield number, [cell.strip() for cell in cells]
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the CSV file ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from error
-    except csv.Error as error:
-        raise InputError(f"{path}: row {number + 1}: malformed CSV ({error})") from error
 
 
 def require_rows(path: Path, found: int, *, official: int, partial: bool) -> None:

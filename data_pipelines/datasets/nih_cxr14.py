@@ -100,11 +100,13 @@ ROOT/                          https://nihcc.app.box.com/v/ChestXray-NIHCC (or K
         inside, notes = _inside(boxes, root / BOXES, entries=by_image, policy=policy)
         unlisted = sides.keys() - by_image.keys()
         if unlisted:
-            notes.append(f"{listing.name}: no row for {len(unlisted)} images of the split lists, such as {min(unlisted)}")
+            notes.append(
+                f"{listing.name}: no row for {len(unlisted)} images of the split lists, such as {min(unlisted)}"
+            )
         return Plan(
             jobs=_jobs(kept, inside, options, sides=sides, files=files),
             encode=functools.partial(encode, root=root, storing=options.storing),
-            description="NIH ChestX-ray14: frontal X-rays with 14 text-mined labels, some with boxes (Wang et al. 2017).",
+            description="NIH ChestX-ray14: frontal X-rays with 14 text-mined labels, some boxes (Wang et al. 2017).",
             metadata=dataclasses.asdict(options) | {"entries": listing.name},
             listing=listing,
             drops=drops,

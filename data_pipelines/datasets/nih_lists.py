@@ -5,7 +5,8 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_pipelines.datasets.listed import csv_rows, text_lines
+from data_pipelines.datasets.csv_rows import read_columns
+from data_pipelines.datasets.listed import text_lines
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import pathology_index
 
@@ -31,6 +32,7 @@ NO_FINDING = "No Finding"
 BOX_CLASSES = CLASSES | {"Infiltrate": CLASSES["Infiltration"]}
 LISTS = {"train_val_list.txt": "train_val", "test_list.txt": "test"}
 _COLUMNS = ("Image Index", "Finding Labels", "Patient ID", "View Position")
+_BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h]"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,23 +60,12 @@ class ListedBox:
 
 
 def read_entries(path: Path) -> Iterator[Entry]:
-    """The rows in order. The header's `OriginalImage[Width,Height]` makes two columns, which nothing here needs, and
-    the release of 2017 ends every row with a comma; so columns are found by name and further ones not counted.
+    """The rows in order. The header's `OriginalImage[Width,Height]` makes two columns, which nothing here needs.
 
     Raises:
-      InputError: a missing column, a short row or an unknown label, or whatever `csv_rows` complains of.
+      InputError: an unknown label, or whatever `read_columns` complains of.
     """
-    columns: list[int] = []
-    for number, cells in csv_rows(path):
-        if not columns:
-            missing = [name for name in _COLUMNS if name not in cells]
-            if missing:
-                raise InputError(f"{path}: no column {missing[0]!r}; the header has: {', '.join(filter(None, cells))}")
-            columns = [cells.index(name) for name in _COLUMNS]
-            continue
-        if len(cells) <= max(columns):
-            raise InputError(f"{path}: row {number}: {len(cells)} cells, expected at least {max(columns) + 1}")
-        image, labels, patient, view = (cells[column] for column in columns)
+    for number, (image, labels, patient, view) in read_columns(path, _COLUMNS):
         # "1" or "00000001": one patient, as the names of the image files write it.
         yield Entry(number, image, patient and patient.zfill(8), view, _present(labels, f"{path}: row {number}"))
 
@@ -90,25 +81,26 @@ def _present(labels: str, where: str) -> tuple[int, ...] | None:
 
 
 def read_boxes(path: Path) -> list[ListedBox]:
-    """The rows in order, by position: the header's last name, `Bbox [x,y,w,h]`, is cut into four by its commas, and
-    one of the two published copies has three more empty columns.
+    """The rows in order, by position: the commas of the header's last name, `Bbox [x,y,w,h]`, cut it into four, and
+    some of the published copies have three more, empty columns.
 
     Raises:
-      InputError: another header, an unknown label, numbers that are none, or whatever `csv_rows` complains of.
+      InputError: another header, an unknown label, numbers that are none, or whatever `text_lines` complains of.
     """
     boxes: list[ListedBox] = []
-    for number, cells in csv_rows(path):
-        if number == 1:
-            if [cell.replace(" ", "") for cell in cells[:6]] != ["ImageIndex", "FindingLabel", "Bbox[x", "y", "w", "h]"]:
-                raise InputError(f"{path}: the header is {','.join(cells)}; expected Image Index,Finding Label,Bbox [x,y,w,h]")
-            continue
-        boxes.append(_box(number, cells, f"{path}: row {number}"))
+    for number, line in text_lines(path):
+        if number > 1:
+            boxes.append(_box(number, [cell.strip() for cell in line.split(",")], f"{path}: row {number}"))
+        elif not line.startswith(_BOX_HEADER):
+            raise InputError(f"{path}: the header is {line}; expected {_BOX_HEADER}")
     return boxes
 
 
 def _box(number: int, cells: list[str], where: str) -> ListedBox:
     if len(cells) < 6 or cells[1] not in BOX_CLASSES:
-        raise InputError(f"{where}: expected an image, one of {', '.join(BOX_CLASSES)}, and x, y, w, h; got {','.join(cells)}")
+        raise InputError(
+            f"{where}: expected an image, one of {', '.join(BOX_CLASSES)}, and x, y, w, h; got {','.join(cells)}"
+        )
     try:
         x, y, w, h = map(float, cells[2:6])
     except ValueError as error:

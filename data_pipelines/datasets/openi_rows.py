@@ -9,14 +9,13 @@ Rows are report numbers: row 1002 is ecgen-radiology/1002.xml, "CXR1002". The sa
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from data_pipelines import records, report_mesh
+from data_pipelines import report_mesh
 from data_pipelines.datasets.cases import Case, Drops
 from data_pipelines.datasets.csv_rows import read_columns
+from data_pipelines.datasets.plan import Drop
 from data_pipelines.datasets.xray import XRay
 from data_pipelines.openi_xml import OpeniReport
 from data_pipelines.text_policy import Section
@@ -56,14 +55,14 @@ def image_files(root: Path, pattern: str, drops: Drops) -> dict[str, str]:
         file = path.relative_to(root).as_posix()
         first = found.setdefault(picture(path.name), file)
         if first != file:
-            drops.add(_row(picture(path.name)), file, "duplicate id", f"the same picture as {first}")
+            drops.add(_row_of(path.name), file, "duplicate id", f"{file} is the same picture as {first}")
     return found
 
 
-def cases(
+def read_cases(
     reports: Iterable[OpeniReport], files: Mapping[str, str], drops: Drops, *, section: Section, truth: str
-) -> Iterator[Case]:
-    """The pictures that have a report and a file, in the order of the reports.
+) -> list[Case]:
+    """The pictures that have a report and a file, in the order of report numbers.
 
     Left out are, by kind: "duplicate id", "report without an image", "missing image", "missing report".
 
@@ -71,24 +70,75 @@ def cases(
       reports: all of them.
       files: from `image_files`.
       drops: where the rest goes.
-      section: which text of a report.
-      truth: "mesh" puts the human codes into `present` and `annotated`, "report" nothing.
+      section: which text of a report is kept.
+      truth: "mesh" makes labels of the human codes, see `mesh_labels`, "report" has none.
     """
-    seen: dict[str, str] = {}
-    for report in sorted(reports, key=number):
-        row, first = number(report), seen.setdefault(report.report_id, "")
-        if first:
+    found: list[Case] = []
+    owners: dict[str, str] = {}
+    numbered = sorted([(number(report), report) for report in reports], key=lambda pair: pair[0])
+    for (row, report), before in zip(numbered, [0, *(row for row, _ in numbered)], strict=False):
+        if row == before:
             drops.add(row, f"{row}.xml", "duplicate id", f"a report {report.report_id} came already")
             continue
-        seen[report.report_id] = report.report_id
         if not report.images:
-            drops.found.append(_drop(row, f"{row}.xml", "report without an image", "it names none"))
-        known = _xray(report, section, truth)
+            drops.found.append(Drop(row, f"{row}.xml", "report without an image", f"{row}.xml names no image"))
         for image in report.images:
             key = picture(image)
-            if seen.setdefault(key, report.report_id) is not report.report_id or key in ():
-                drops.add(row, image, "duplicate id", f"{seen[key]} names this image too")
+            if key in owners:
+                drops.add(row, image, "duplicate id", f"image {image} is of report {owners[key]} already")
             elif key not in files:
-                drops.add(row, image, "missing image", f"no file {image} of report {report.report_id}")
+                drops.add(row, image, "missing image", f"no file of image {image}")
             else:
-                yield Case(row, files[key], known(image))
+                found.append(Case(row, files[key], _xray(image, report, section, truth)))
+            owners.setdefault(key, report.report_id)
+    for key in files.keys() - owners.keys():
+        drops.add(_row_of(key), files[key], "missing report", f"no report names {files[key]}")
+    return found
+
+
+def read_projections(path: Path) -> dict[str, str]:
+    """Picture -> "frontal" or "lateral" of indiana_projections.csv.
+
+    Raises:
+      InputError: as `read_columns`, another projection, or a picture that has both.
+    """
+    found: dict[str, str] = {}
+    for row, (name, projection) in read_columns(path, ("filename", "projection")):
+        if projection.lower() not in PROJECTIONS:
+            raise InputError(f"{path}: row {row}: projection {projection!r} is none of {', '.join(PROJECTIONS)}")
+        if found.setdefault(picture(name), projection.lower()) != projection.lower():
+            raise InputError(f"{path}: row {row}: {name} is {projection}, and something else in a row before")
+    return found
+
+
+def mesh_labels(codes: Sequence[str]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Human codes -> pathology indices (present, judged); both empty where nothing was coded.
+
+    What is judged and not present is absent: the coders list what a report asserts, "normal" if that is nothing.
+
+    >>> [len(indices) for indices in mesh_labels(["Cardiomegaly/borderline"])]  # `borderline`; not judged: cardiomegaly
+    [1, 36]
+    """
+    parsed = [report_mesh.parse_code(code) for code in codes]
+    if not parsed or any(heading in report_mesh.NOT_CODED for heading, _ in parsed):
+        return (), ()
+    judged = set(report_mesh.CLASSES) - report_mesh.doubtful(parsed)
+    return tuple(sorted(map(pathology_index, report_mesh.asserted(parsed)))), tuple(
+        sorted(map(pathology_index, judged))
+    )
+
+
+def section_text(report: OpeniReport, section: Section) -> str:
+    """Findings and impression with their headers, or the text of one of them; "" if there is none."""
+    return report.text if section == "both" else report.sections.get(section.upper(), "")
+
+
+def _xray(image: str, report: OpeniReport, section: Section, truth: str) -> XRay:
+    present, annotated = mesh_labels(report.codes) if truth == "mesh" else ((), ())
+    text = section_text(report, section)
+    return XRay(image, report.report_id, text, present=present, annotated=annotated, has_labels=truth == "mesh")
+
+
+def _row_of(name: str) -> int:
+    match = _PICTURE.fullmatch(picture(name))
+    return int(match[2]) if match else 0

@@ -7,6 +7,7 @@ import tensorflow_datasets as tfds
 from data_pipelines import records
 from data_pipelines.datasets.parts import Part, read_parts
 from data_pipelines.datasets.plan import Drop, Job, Made, Plan
+from data_pipelines.datasets.shards import write_split
 from medslip_jax.errors import InputError
 
 
@@ -41,6 +42,19 @@ class PlannedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _split_generators(self, dl_manager):
         return {split: self._generate_examples(split, parts) for split, parts in self._parts.items() if parts}
+
+    def _generate_splits(self, dl_manager, download_config) -> list[tfds.core.SplitInfo]:
+        """In place of TFDS's own writer, see `shards`."""
+        del download_config
+        return [
+            write_split(
+                examples=(record for _, record in examples),
+                name=split,
+                features=self.info.features,
+                template=self._get_filename_template(split_name=split),
+            )
+            for split, examples in self._split_generators(dl_manager).items()
+        ]
 
     def _generate_examples(self, split: str, parts: Sequence[Part]) -> Iterator[tuple[int, dict]]:
         kept, before = 0, len(self.drops)

@@ -4,7 +4,6 @@ Counts: the challenge's data page on Kaggle; Shih et al., Augmenting the Nationa
 Dataset with Expert Annotations of Possible Pneumonia, 2019.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,17 +26,12 @@ _NOTE = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
 class RsnaOptions(SplitOptions):
-    """Options of RSNA; the released histogram equalisation is `image={"equalise": "released_rsna"}`.
+    """Options of RSNA: those of `SplitOptions`.
 
-    Attributes:
-      patients: RSNA's JSON file of which NIH image each one is, relative to the root. With it a patient is a patient
-        of NIH ChestX-ray14, whose images must not be in another set's training part; without it every image is a
-        patient of its own.
+    `patients` is RSNA's JSON file of which NIH image each one is: with it a patient is one of NIH ChestX-ray14. The
+    released histogram equalisation is `image={"equalise": "released_rsna"}`.
     """
-
-    patients: str = ""
 
 
 class Rsna(PlannedBuilder):

@@ -3,12 +3,13 @@
 import collections
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from data_pipelines.datasets.cases import Drops
+from data_pipelines.datasets.csv_rows import read_columns
 from data_pipelines.datasets.listed import require_rows
-from data_pipelines.datasets.listings import read_json, read_table
+from data_pipelines.datasets.split_lists import read_json
 from data_pipelines.datasets.xray import Box
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import pathology_index
@@ -37,13 +38,12 @@ def read_labels(drops: Drops, *, partial: bool) -> dict[str, Labelled]:
       InputError: a malformed file or row or, unless `partial`, another number of rows than the official one.
     """
     path, images, rows = drops.listing, {}, 0
-    for number, cells in read_table(path, _COLUMNS):
+    for number, (name, *numbers, target) in read_columns(path, _COLUMNS):
         rows += 1
-        name, target = cells["patientId"], cells["Target"]
         if not name or target not in ("0", "1", ""):
             raise InputError(f"{path}: row {number}: patientId {name!r}, Target {target!r}; expected an id and 0 or 1")
         image = images.setdefault(name, Labelled(number, target))
-        box, wrong = _box(cells)
+        box, wrong = _box(numbers, target)
         wrong = _against_sense(image, number, target, box) or wrong
         again = image.row != number and (box in image.boxes if box else target != "1")
         if again and not wrong:
@@ -58,11 +58,10 @@ def read_labels(drops: Drops, *, partial: bool) -> dict[str, Labelled]:
 def compare_classes(path: Path, images: Mapping[str, Labelled]) -> None:
     """Marks the images whose detailed class is against their `Target`; nothing without that file."""
     targets: dict[str, set[str]] = collections.defaultdict(set)
-    for number, cells in read_table(path, ("patientId", "class")) if path.exists() else ():
-        if cells["class"] not in _CLASSES:
-            said = f"class {cells['class']!r} is none of {', '.join(_CLASSES)}"
-            raise InputError(f"{path}: row {number}: {said}")
-        targets[cells["patientId"]].add(_CLASSES[cells["class"]])
+    for number, (name, said) in read_columns(path, ("patientId", "class")) if path.exists() else ():
+        if said not in _CLASSES:
+            raise InputError(f"{path}: row {number}: class {said!r} is none of {', '.join(_CLASSES)}")
+        targets[name].add(_CLASSES[said])
     for name, image in images.items():
         if targets.get(name, {image.target}) != {image.target}:
             said = f"{name}: Target {image.target}, but {path.name} has another class"
@@ -91,16 +90,15 @@ def _against_sense(image: Labelled, number: int, target: str, box: Box | None) -
     return None
 
 
-def _box(cells: Mapping[str, str]) -> tuple[Box | None, tuple[str, str] | None]:
-    """The box of a row, or (kind, reason) why it has none though it should."""
-    text = [cells[key] for key in _COLUMNS[1:5]]
-    if not any(text):
-        return None, ("unusable box", "Target 1 without a box") if cells["Target"] == "1" else None
+def _box(numbers: Sequence[str], target: str) -> tuple[Box | None, tuple[str, str] | None]:
+    """The box of a row's x, y, width, height, or (kind, reason) why there is none though there should be."""
+    if not any(numbers):
+        return None, ("unusable box", "Target 1 without a box") if target == "1" else None
     try:
-        x, y, w, h = map(float, text)
+        x, y, w, h = map(float, numbers)
     except ValueError:
         x = y = w = h = math.nan
     if all(map(math.isfinite, (x, y, w, h))) and min(x, y) >= 0 and min(w, h) > 0:
         return Box((pathology_index("pneumonia"),), x, y, w, h), None
-    said = " ".join(f"{key}={value!r}" for key, value in zip(_COLUMNS[1:5], text, strict=True))
+    said = " ".join(f"{key}={value!r}" for key, value in zip(_COLUMNS[1:5], numbers, strict=True))
     return None, ("unusable box", f"{said}: expected x, y >= 0 and width, height > 0 in pixels")

@@ -57,16 +57,13 @@ LAYOUTS: Mapping[str, tuple[Expected, ...]] = {
 
 @dataclasses.dataclass(frozen=True)
 class SiimAcrOptions(SplitOptions):
-    """Options of SIIM-ACR.
+    """Options of SIIM-ACR; `patients` is a CSV file with columns ImageId and PatientID.
 
     Attributes:
       layout: which of the trees it is, see `SiimAcr.TREE`.
-      patients: a CSV file with columns ImageId and PatientID, relative to the root. Without it an image is a patient of
-        its own, as the listings name none.
     """
 
     layout: Layout = "dicom"
-    patients: str = ""
 
     def __post_init__(self):
         super().__post_init__()

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from data_pipelines.datasets.cases import Drops
-from data_pipelines.datasets.listings import read_table
+from data_pipelines.datasets.csv_rows import read_columns
 from data_pipelines.datasets.xray import Mask
 from data_pipelines.rle import EMPTY
 from medslip_jax.errors import InputError
@@ -40,8 +40,7 @@ class Image:
 def read_runs(drops: Drops) -> dict[str, Image]:
     """ImageId -> what train-rle.csv says: a row a mask, "-1" for none. A row that says it again is a drop."""
     images: dict[str, Image] = {}
-    for number, cells in read_table(drops.listing, ("ImageId", "EncodedPixels")):
-        name, runs = cells["ImageId"], cells["EncodedPixels"]
+    for number, (name, runs) in read_columns(drops.listing, ("ImageId", "EncodedPixels")):
         if not name:
             raise InputError(f"{drops.listing}: row {number}: no ImageId")
         image = images.setdefault(name, Image(number, present=runs != EMPTY))
@@ -71,7 +70,7 @@ def place_dicoms(images: dict[str, Image], folders: Iterable[Path], *, root: Pat
 def place_pngs(images: dict[str, Image], *, root: Path) -> list[str]:
     """Fills in the files of png_images: <ImageId>.png, or as the two CSV files of the redistribution call them."""
     there = {path.name for path in (root / PNG_IMAGES).glob("*.png")}
-    names = {cells["ImageId"]: cells["new_filename"] for _, _, cells in _stage_1_rows(root, required=False)}
+    names = {name: file for _, _, (name, file, _) in _stage_1_rows(root, required=False)}
     names = names or {name.removesuffix(".png"): name for name in there}
     return _place(images, {image: f"{PNG_IMAGES}/{name}" for image, name in names.items() if name in there})
 
@@ -82,8 +81,7 @@ def read_pngs(drops: Drops, root: Path) -> dict[str, Image]:
     The mask of an image with has_pneumo 0 is not looked at.
     """
     images: dict[str, Image] = {}
-    for table, number, cells in _stage_1_rows(root, required=True):
-        name, file, has = (cells[key] for key in ("ImageId", "new_filename", "has_pneumo"))
+    for table, number, (name, file, has) in _stage_1_rows(root, required=True):
         if not name or not file or has not in ("0", "1", ""):
             said = f"ImageId {name!r}, new_filename {file!r}, has_pneumo {has!r}"
             raise InputError(f"{root / table}: row {number}: {said}; expected two names and 0 or 1")
@@ -104,7 +102,7 @@ def read_pngs(drops: Drops, root: Path) -> dict[str, Image]:
 
 def read_patients(path: Path) -> dict[str, str]:
     """ImageId -> PatientID from a CSV file with these two columns, such as one made from the DICOM headers."""
-    return {cells["ImageId"]: cells["PatientID"] for _, cells in read_table(path, ("ImageId", "PatientID"))}
+    return {image: patient for _, (image, patient) in read_columns(path, ("ImageId", "PatientID"))}
 
 
 def _place(images: dict[str, Image], files: dict[str, str]) -> list[str]:
@@ -113,8 +111,8 @@ def _place(images: dict[str, Image], files: dict[str, str]) -> list[str]:
     return [file for name, file in files.items() if name not in images]
 
 
-def _stage_1_rows(root: Path, *, required: bool) -> Iterator[tuple[str, int, dict[str, str]]]:
+def _stage_1_rows(root: Path, *, required: bool) -> Iterator[tuple[str, int, tuple[str, ...]]]:
     for table in STAGE_1:
         if required or (root / table).exists():
-            for number, cells in read_table(root / table, ("new_filename", "ImageId", "has_pneumo")):
+            for number, cells in read_columns(root / table, ("ImageId", "new_filename", "has_pneumo")):
                 yield table, number, cells

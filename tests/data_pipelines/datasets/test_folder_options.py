@@ -48,7 +48,8 @@ CONFIG = Path(__file__).parents[3] / "configs" / "folder_cxr_sample.json"
                 "views": ["PA", [1]],
                 "size": ["256", True, 8, 256.0],
                 "image_format": ["gif", []],
-                "sixteen_bit": ["half"],
+                "image": ["full", {"gamma": "2"}],
+                "text": ["findings", {"lateral": "drop"}],
                 "notes": [3],
             }.items()
             for value in values

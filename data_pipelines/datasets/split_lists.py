@@ -1,35 +1,16 @@
-"""Tables of official downloads by column name, and lists of ids by split. Every complaint names file and row."""
+"""Lists of image ids by split, as they are published with papers. Every complaint names file and row."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from data_pipelines.datasets.listed import csv_rows, text_lines
+from data_pipelines.datasets.listed import text_lines
 from data_pipelines.datasets.plan import SPLITS
 from medslip_jax.errors import InputError
 
 # What published split lists call the splits.
 _SPLIT_NAMES = {name: name for name in SPLITS} | {"val": "validation", "valid": "validation"}
 _SUFFIXES = (".dcm", ".png")
-
-
-def read_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows of a CSV file with a header, one at a time: (number, {column: cell}), the header being row 1.
-
-    Spaces around names and cells do not count, as SIIM-ACR's header is "ImageId, EncodedPixels".
-
-    Raises:
-      InputError: an unreadable file, none or two of a column, a row with too few or too many cells.
-    """
-    rows = csv_rows(path)
-    _, header = next(rows, (1, []))
-    wrong = [name for name in columns if header.count(name) != 1]
-    if wrong:
-        raise InputError(f"{path}: expected one column {wrong[0]!r}; the header has: {', '.join(header)}")
-    for number, cells in rows:
-        if len(cells) != len(header):
-            raise InputError(f"{path}: row {number}: {len(cells)} cells, the header has {len(header)}")
-        yield number, dict(zip(header, cells, strict=True))
 
 
 def read_json(path: Path, kind: type) -> dict | list:
@@ -76,4 +57,4 @@ def read_split_lists(root: Path, files: Mapping[str, str] | str) -> dict[str, st
 def _numbered(path: Path, ids: object) -> Iterator[tuple[int, str]]:
     if not isinstance(ids, list) or not all(isinstance(entry, str) for entry in ids):
         raise InputError(f"{path}: expected a list of ids for each split")
-    return enumerate(ids, start=1)
+    return ((number, entry.strip()) for number, entry in enumerate(ids, start=1))

@@ -1,0 +1,50 @@
+import pytest
+
+from data_pipelines.datasets.xray import report_matrix
+from data_pipelines.text_policy import TextPolicy, select_section, with_uncertain
+from medslip_jax.errors import InputError
+from medslip_jax.vocabulary import anatomy_index, pathology_index
+
+REPORT = """INDICATION: Cough.
+FINDINGS: Left pleural effusion.
+No pneumothorax.
+IMPRESSION: Possible pneumonia.
+"""
+
+
+@pytest.mark.parametrize(
+    ("section", "want"),
+    [
+        ("both", REPORT),
+        ("findings", "Left pleural effusion.\nNo pneumothorax."),
+        ("impression", "Possible pneumonia."),
+    ],
+)
+def test_sections(section, want):
+    assert select_section(REPORT, section) == want
+
+
+def test_section_that_is_not_there_is_empty():
+    assert select_section("IMPRESSION: Normal.", "findings") == ""
+    assert select_section("", "impression") == ""
+
+
+@pytest.mark.parametrize(("uncertain", "want"), [("ignore", -1), ("present", 1), ("absent", 0)])
+def test_uncertain_findings(uncertain, want):
+    matrix = report_matrix(REPORT, text=TextPolicy(uncertain=uncertain))
+    assert matrix[:, pathology_index("pneumonia")].max() == want
+    assert matrix[anatomy_index("left_pleural"), pathology_index("effusion")] == 1
+    assert matrix[:, pathology_index("pneumothorax")].max() == 0
+
+
+def test_given_entry_is_not_changed():
+    entry = {"text": "x", "entities": {"1": {"label": "OBS-U"}, "2": {"label": "ANAT-DP"}}}
+    changed = with_uncertain(entry, "present")
+    assert [e["label"] for e in changed["entities"].values()] == ["OBS-DP", "ANAT-DP"]
+    assert entry["entities"]["1"]["label"] == "OBS-U"
+
+
+@pytest.mark.parametrize("field", ["section", "empty_text", "uncertain", "lateral"])
+def test_values_are_checked(field):
+    with pytest.raises(InputError, match=f"text.{field}='often': must be one of"):
+        TextPolicy(**{field: "often"})

@@ -1,0 +1,38 @@
+import json
+
+import pytest
+
+from medslip_jax import cli
+from medslip_jax.bench import _lines
+
+
+def test_loader_on_built_data(phantom_data, capsys):
+    command = ["bench", "loader", "--data=phantom", f"--data_dir={phantom_data}", "--image_size=32"]
+    command += ["--batches=1", "--workers=1", "--json"]
+    assert cli.main(command) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert 0 < result["lowest"] <= result["images_per_second_per_core"] <= result["highest"]
+    assert set(result["stages_us"]) == {"read record", "decode JPEG", "random resized crop", "flip and RandAugment"}
+    assert result["workers"]["count"] == 1
+    assert 10 < result["workers"]["memory_mb"] < 4000
+
+
+def test_radgraph(monkeypatch, capsys):
+    monkeypatch.setattr("data_pipelines.radgraph_bench.bench_radgraph", lambda: {"studies_per_minute": 7, "runs": [7]})
+    assert cli.main(["bench", "radgraph", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["studies_per_minute"] == 7
+
+
+def test_plain_lines():
+    assert _lines({"rate": 1234.56, "part": {"name": "x"}}) == ["rate: 1,234.6", "part", "  name: x"]
+
+
+def test_data_that_is_not_built(tmp_path, capsys):
+    assert cli.main(["bench", "loader", "--data=phantom", f"--data_dir={tmp_path}"]) == 2
+    assert "no built data set" in capsys.readouterr().err
+
+
+def test_unknown_benchmark(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["bench", "luck"])
+    assert stop.value.code == 2
