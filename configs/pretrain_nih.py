@@ -16,7 +16,8 @@ nothing. It gives an image encoder to start from (`--config.init_from`), not the
 and --config.loss.alpha=0 leave existence alone.
 
 Trained on is the "train" split, 77,632 images: the 25,596 of the official test list and 8,892 for validation stay
-out, so CXR14 can be evaluated on. RSNA, SIIM-ACR and the `rsna` part of COVIDx are made of NIH images and are not unseen after this.
+out, so CXR14 can be evaluated on. RSNA, SIIM-ACR and the `rsna` part of COVIDx are made of NIH images and are not
+unseen after this.
 """
 
 from ml_collections import ConfigDict

@@ -10,6 +10,8 @@ from medslip_jax.errors import InputError
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
+# Group 7FE0, element 0010, in either byte order.
+_PIXEL_TAGS = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")
 # The first that is installed reads, and no other is tried: two decoders of lossy JPEG differ by a grey level, and some
 # fill in what a truncated stream lacks, which Pillow refuses.
 _ORDER = ("pillow", "pylibjpeg", "gdcm", "pyjpegls")
@@ -45,11 +47,14 @@ def read_dicom(data: bytes, *, name: str, policy: ImagePolicy = ImagePolicy()) -
         warnings.simplefilter("ignore")  # on tags that are not used here
         try:
             dicom = pydicom.dcmread(io.BytesIO(data))
+            if "PixelData" not in dicom and any(tag in data for tag in _PIXEL_TAGS):
+                # pydicom drops what it cannot read to the end, without an error.
+                raise InputError("the DICOM file ends within its pixel data; get the file again")
             _check(dicom)
             pixels = _decode(dicom)
             return _grey(pixels, dicom, policy) if dicom.PhotometricInterpretation in _GREY else _rgb(pixels, dicom)
         except InputError as error:
-            raise InputError(f"{name}: {error}") from error
+            raise InputError(f"{name}: {error}", kind=error.kind) from error
         except Exception as error:  # pydicom and its plug-ins raise any class, AttributeError and KeyError included
             # Where plug-ins failed, the last line has the cause.
             said = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
@@ -59,7 +64,7 @@ def read_dicom(data: bytes, *, name: str, policy: ImagePolicy = ImagePolicy()) -
 def _check(dicom) -> None:
     if "PixelData" not in dicom:
         what = getattr(dicom.get("SOPClassUID"), "name", "of no stated class")
-        raise InputError(f"DICOM without pixel data ({what}); leave it out")
+        raise InputError(f"DICOM without pixel data ({what}); leave it out", kind="DICOM without pixels")
     frames = int(dicom.get("NumberOfFrames") or 1)
     if frames > 1:
         raise InputError(f"DICOM with {frames} frames, expected one image; export the frame that you mean")

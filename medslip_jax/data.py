@@ -49,7 +49,8 @@ def _check(flags: argparse.Namespace) -> int:
     cls = builder_class(flags.name)
     if not hasattr(cls, "EXPECTED"):
         raise InputError(f"{flags.name}: has no official download to check")
-    findings = check(flags.root, cls.EXPECTED)
+    options = _options(flags, {}) if flags.options else cls.OPTIONS()
+    findings = check(flags.root, cls.expected(options) if hasattr(cls, "expected") else cls.EXPECTED)
     print(f"{flags.name} in {flags.root}; expected tree:\n{cls.TREE.rstrip()}\n")
     print("\n".join(table(findings)))
     return int(any(finding.state in ("missing", "differs") for finding in findings))
@@ -94,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     checks = actions.add_parser("check", help="compare a download with the official tree", allow_abbrev=False)
     checks.add_argument("name", choices=list(BUILDERS))
     checks.add_argument("--root", type=Path, required=True, help="directory of the download")
+    checks.add_argument("--options", type=Path, metavar="FILE.json", help="options of the data set, such as its layout")
     shows = actions.add_parser("show", help="write a page on a built data set", allow_abbrev=False)
     shows.add_argument("directory", type=Path, help="OUT/NAME of a build, or a version below it")
     shows.add_argument("--out", type=Path, metavar="FILE.html", help="DIRECTORY/contents.html by default")
@@ -127,14 +129,18 @@ def _arguments(flags: argparse.Namespace) -> dict:
     """What the data set's `plan` takes."""
     if flags.name == "phantom":
         _refuse(flags, ("root", "policy", "partial"))
-        return {"options": _options(flags, {split: getattr(flags, split) for split in SPLITS})}
+        return {"options": _options(flags, {split: getattr(flags, split) for split in SPLITS} | {"size": flags.size})}
     _refuse(flags, SPLITS)
     if flags.name == "folder":
         _refuse(flags, ("partial",))
     if flags.root is None:
         raise InputError(f"--root: the {flags.name} data set needs the directory of its files")
     policy = {"policy": flags.policy} if flags.policy else {}
-    return {"root": flags.root, "options": _options(flags, {"partial": flags.partial or None}), **policy}
+    return {
+        "root": flags.root,
+        "options": _options(flags, {"partial": flags.partial or None, "size": flags.size}),
+        **policy,
+    }
 
 
 def _options(flags: argparse.Namespace, given: dict):
@@ -144,7 +150,7 @@ def _options(flags: argparse.Namespace, given: dict):
     unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
     if unknown:
         raise InputError(f"{flags.options}: unknown option {unknown[0]!r} of {flags.name}")
-    values |= {key: value for key, value in (given | {"size": flags.size}).items() if value is not None}
+    values |= {key: value for key, value in given.items() if value is not None}
     try:
         return cls.from_json(values) if hasattr(cls, "from_json") else cls(**values)
     except InputError as error:

@@ -10,7 +10,14 @@ class InputError(ValueError):
 
     The message is one line that names the file, row, key or flag and the next step. The command line prints it
     after "medslip: " and exits with code 2; any other exception is a bug of ours and shows its traceback.
+
+    Attributes:
+      kind: a few words to count by, where many such errors are collected; "" if the raiser had no reason to say.
     """
+
+    def __init__(self, message: str = "", *, kind: str = ""):
+        super().__init__(message)
+        self.kind = kind
 
 
 def check_choices(options, *, section: str) -> None:

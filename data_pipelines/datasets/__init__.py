@@ -5,6 +5,7 @@ open_split("data", "phantom", "train")       -> random access to the records of 
 """
 
 import importlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow_datasets as tfds
@@ -54,6 +55,10 @@ class RecordSource:
 
     def __getitem__(self, index: int) -> dict:
         return records.decode(self._source[index])
+
+    def __iter__(self) -> Iterator[dict]:
+        # ArrayRecord ends with a ValueError where Python's own protocol expects an IndexError.
+        return (self[index] for index in range(len(self)))
 
     def __repr__(self) -> str:
         return f"RecordSource({self._directory!r}, {self._split!r})"

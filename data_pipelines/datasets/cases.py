@@ -13,9 +13,6 @@ from data_pipelines.datasets.plan import SPLITS, Drop, Job, Made, Plan, Policy
 from data_pipelines.datasets.split_lists import read_split_lists
 from medslip_jax.errors import InputError
 
-# How a reason begins or what it holds -> the kind that drops are counted by.
-_KINDS = {"DICOM without pixel data": "DICOM without pixels", "lies outside the image": "unusable box"}
-
 
 @dataclasses.dataclass(frozen=True)
 class SplitOptions(OfficialOptions):
@@ -94,7 +91,7 @@ def plan_of(
       known: ids of all images of the download, dropped or not, which split lists may name.
       description: of the data set.
       notes: what to know of it.
-      encode: `make`, or what calls it.
+      encode: `xray.make`, or what calls it.
 
     Raises:
       InputError: a split list that cannot be read or, unless `options.partial`, names an image that is not there.
@@ -104,7 +101,7 @@ def plan_of(
     jobs = _jobs(cases, lists, options, drops)
     return Plan(
         jobs={split: jobs[split] for split in SPLITS if jobs[split]},
-        encode=functools.partial(encode or make, root=root, storing=options.storing),
+        encode=functools.partial(encode or xray.make, root=root, storing=options.storing),
         description=description,
         metadata=dataclasses.asdict(options),
         listing=drops.listing,
@@ -127,13 +124,6 @@ def _jobs(
         else:
             jobs[split].append(Job(row=case.row, file=case.file, split=split, payload=case.xray))
     return jobs
-
-
-def make(job: Job, *, root: Path, storing: xray.Storing) -> Made:
-    """`xray.make` with finer kinds of drops."""
-    made = xray.make(job, root=root, storing=storing)
-    kinds = [kind for said, kind in _KINDS.items() if made.record is None and said in made.reason]
-    return dataclasses.replace(made, kind=kinds[0]) if kinds else made
 
 
 def _unknown(lists: Mapping[str, str], known: Collection[str], options: SplitOptions) -> list[str]:

@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from PIL import Image as Pillow
 
 from data_pipelines.datasets import official
-from data_pipelines.datasets.cases import Case, Drops, SplitOptions, make, plan_of
+from data_pipelines.datasets.cases import Case, Drops, SplitOptions, plan_of
 from data_pipelines.datasets.official import Expected
 from data_pipelines.datasets.plan import Drop, Job, Made, Plan, Policy
 from data_pipelines.datasets.planned import PlannedBuilder
@@ -28,7 +28,7 @@ from data_pipelines.datasets.siim_acr_images import (
     read_pngs,
     read_runs,
 )
-from data_pipelines.datasets.xray import Storing, XRay
+from data_pipelines.datasets.xray import Storing, XRay, make
 from medslip_jax.errors import InputError, check_choices
 from medslip_jax.vocabulary import pathology_index
 
@@ -90,6 +90,11 @@ https://www.kaggle.com/datasets/jesperdramsch/siim-acr-pneumothorax-segmentation
     EXPECTED = LAYOUTS["dicom"]
 
     @staticmethod
+    def expected(options: SiimAcrOptions) -> tuple[Expected, ...]:
+        """What the tree of a layout has."""
+        return LAYOUTS[options.layout]
+
+    @staticmethod
     def plan(*, root: str | Path, options: SiimAcrOptions | None = None, policy: Policy = "skip") -> Plan:
         """Reads the listing; an image that is missing, not labelled or labelled against sense is a drop.
 
@@ -122,7 +127,7 @@ https://www.kaggle.com/datasets/jesperdramsch/siim-acr-pneumothorax-segmentation
 
 
 def make_png(job: Job, *, root: Path, storing: Storing) -> Made:
-    """`cases.make`, but run lengths need the image in the size that they were made for."""
+    """`xray.make`, but run lengths need the image in the size that they were made for."""
     if any(mask.rle for mask in job.payload.masks):
         try:
             with Pillow.open(root / job.file) as image:

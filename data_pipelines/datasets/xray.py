@@ -106,7 +106,7 @@ def make(job: Job, *, root: Path, storing: Storing, text: TextPolicy = TextPolic
         notes = tuple(suspicions(reading.grey, colour=reading.colour))
         encoded = records.encode(record)
     except InputError as error:
-        return Made(kind="unreadable image" if "mask" not in str(error) else "unusable mask", reason=str(error))
+        return Made(kind=error.kind or "unreadable image", reason=str(error))
     except (cv2.error, MemoryError, ValueError) as error:
         said = " ".join(str(error).split()) or "no message"
         return Made(kind="unreadable image", reason=f"{path}: {type(error).__name__}: {said}")
@@ -193,18 +193,18 @@ def _boxes(xray: XRay, shape: tuple[int, int]) -> Iterator[dict]:
         corners = (np.array([box.x, box.y, box.x + box.w, box.y + box.h]) / sides).clip(0, 1).astype(np.float32)
         if not (corners[:2] < corners[2:]).all():
             size = f"{shape[1]} x {shape[0]} pixels"
-            raise InputError(f"box x={box.x} y={box.y} w={box.w} h={box.h} lies outside the image of {size}")
+            raise InputError(
+                f"box x={box.x} y={box.y} w={box.w} h={box.h} lies outside the image of {size}", kind="unusable box"
+            )
         yield from _annotations(box.pathologies, corners, b"")
 
 
 def _masks(xray: XRay, root: Path, shape: tuple[int, int], stored: tuple[int, int]) -> Iterator[dict]:
     for entry in xray.masks:
-        where = f"{root / entry.file}" if entry.file else f"mask of {xray.image_id}"
-        mask = images.read_grey(root / entry.file) if entry.file else decode_rle(entry.rle, shape=shape, name=where)
-        if mask.shape != shape:
-            raise InputError(f"{where}: mask of shape {mask.shape}, its image has {shape}")
-        if 0 < mask.max() < _MASK_LEVEL:
-            raise InputError(f"{where}: mask values end at {mask.max()}; expected 0 and 255")
+        try:
+            mask = _mask(entry, root=root, shape=shape, image_id=xray.image_id)
+        except InputError as error:
+            raise InputError(str(error), kind="unusable mask") from error
         rows, columns = (np.flatnonzero((mask >= _MASK_LEVEL).any(axis=axis)) for axis in (1, 0))
         if not rows.size:  # an organ or finding that the annotator looked for and did not see
             continue
@@ -212,6 +212,17 @@ def _masks(xray: XRay, root: Path, shape: tuple[int, int], stored: tuple[int, in
         small = cv2.resize(mask, stored[::-1], interpolation=cv2.INTER_NEAREST)
         png = images.encode_grey(np.where(small >= _MASK_LEVEL, 255, 0).astype(np.uint8), kind="png")
         yield from _annotations(entry.pathologies, edges.astype(np.float32), png)
+
+
+def _mask(entry: Mask, *, root: Path, shape: tuple[int, int], image_id: str) -> np.ndarray:
+    """uint8 of the image's shape; `InputError` for another shape, or values that are neither black nor white."""
+    where = f"{root / entry.file}" if entry.file else f"mask of {image_id}"
+    mask = images.read_grey(root / entry.file) if entry.file else decode_rle(entry.rle, shape=shape, name=where)
+    if mask.shape != shape:
+        raise InputError(f"{where}: mask of shape {mask.shape}, its image has {shape}")
+    if 0 < mask.max() < _MASK_LEVEL:
+        raise InputError(f"{where}: mask values end at {mask.max()}; expected 0 and 255")
+    return mask
 
 
 def _annotations(pathologies: tuple[int, ...], box: np.ndarray, mask: bytes) -> Iterator[dict]:

@@ -33,6 +33,8 @@ UNET = SegmenterConfig(**SMALL)
 
 def disentangled(**changes) -> ClassifierConfig:
     return ClassifierConfig(**SMALL, disentangle="pathology", embed_dim=16, **changes)
+
+
 # Seconds instead of a minute to compile; same computation.
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 IMAGE = np.zeros((1, 32, 32, 3), np.float32)

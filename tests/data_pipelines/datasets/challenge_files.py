@@ -14,9 +14,6 @@ from data_pipelines import images
 from data_pipelines.datasets import open_split
 from medslip_jax.vocabulary import PATHOLOGIES
 
-# Of a file that ends within its encapsulated frame pydicom gives everything but the pixels.
-CUT = {"unreadable image", "DICOM without pixels"}
-
 
 def picture(side: int, *, bright: tuple[int, int, int, int] | None = None, seed: int = 0) -> np.ndarray:
     """Dark grey with a bright rectangle (x, y, width, height); every seed gives another file."""

@@ -236,8 +236,9 @@ def test_options_are_checked():
         NihOptions(views=["LL"])
 
 
-def test_command_line(tmp_path, capsys, monkeypatch):
-    root = tree(tmp_path / "nih") if (tmp_path / "nih").mkdir() is None else None
+def test_command_line(tmp_path, capsys):
+    (tmp_path / "nih").mkdir()
+    root = tree(tmp_path / "nih")
     assert cli.main(["data", "check", "nih_cxr14", "--root", str(root)]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert any(line.split()[:3] == ["differs", "images*/**/*.png", "8"] for line in lines)
