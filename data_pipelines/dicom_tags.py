@@ -1,5 +1,6 @@
 """What a DICOM file says of its picture besides the pixels."""
 
+import warnings
 from pathlib import Path
 
 
@@ -8,8 +9,10 @@ def view_position(path: str | Path) -> str:
     which `images.read_image` complains of."""
     import pydicom
 
-    try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["ViewPosition"])
-        return str(header.get("ViewPosition") or "").strip().upper()
-    except Exception:  # pydicom raises any class on a damaged header
-        return ""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on values that the standard does not allow
+        try:
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["ViewPosition"])
+            return str(header.get("ViewPosition") or "").strip().upper()
+        except Exception:  # pydicom raises any class on a damaged header
+            return ""

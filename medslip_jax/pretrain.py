@@ -87,11 +87,17 @@ def initial_from(config: ConfigDict) -> dict[str, dict]:
     """The variables of config.init_from, fitted to the run's model.
 
     Raises:
-      InputError: no such model, another architecture, or text tables other than the run's.
+      InputError: no such model, or another architecture.
     """
-    pretrained = load(config.init_from, kind="medslip")["pretrained"]
+    found = load(config.init_from, kind="medslip")
+    pretrained, model = found["pretrained"], experiment.model_config(config)
+    # Options that leave no trace in names and shapes; a bare state_dict's are assumed, and then the run knows better.
+    hidden = [field for field in ("decoder_heads", "mask_activation") if field not in found["assumed"]]
+    saved, wanted = (ConfigDict({field: getattr(c, field) for field in hidden}) for c in (pretrained.config, model))
     try:
-        fitted = fit(pretrained.variables, experiment.model_config(config), excuse=config.init_excuse, seed=config.seed)
+        fitted = fit(pretrained.variables, model, excuse=config.init_excuse, seed=config.seed)
+        if differing := experiment.differences(saved, wanted, prefix="model."):
+            raise InputError(f"another model: {'; '.join(differing)}")
     except InputError as error:
         raise InputError(f"--config.init_from={config.init_from}: {error}; see init_excuse") from error
     known = pretrained.prepared_books

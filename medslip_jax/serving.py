@@ -33,6 +33,8 @@ STRIDES = {"medslip": 16, "classifier": 32, "segmenter": 16}
 PLATFORMS = ("cpu", "cuda", "tpu")
 FORMAT = 1
 _PROGRAM, _METADATA = "model.jax_export", "metadata.json"
+# What jax.export.deserialize raises for other bytes, or for those of a newer version.
+_UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, AssertionError, NotImplementedError, struct.error)
 _HOW_TO_CALL = (
     "import jax.export, zipfile; program = jax.export.deserialize(bytearray(zipfile.ZipFile(FILE).read("
     "'model.jax_export'))); outputs = jax.jit(program.call)(image)  # image: the uint8 array of 'inputs'; outputs: "
@@ -112,7 +114,7 @@ def write_stablehlo(
     The file is an uncompressed .zip, for two reasons: everyone can look into it without this package, and the
     description cannot be parted from the program. Its members are `model.jax_export` (for `jax.export.deserialize`;
     jax promises to read it for at least six months of releases) and `metadata.json`. Equal functions give equal
-    bytes under one version of jax: no date is in it, and no path of this machine.
+    bytes under one version of jax: neither a date nor a path of this machine is in it.
 
     Args:
       path: ends with `.zip`; replaced as a whole.
@@ -127,7 +129,7 @@ def write_stablehlo(
     path = check_suffix(path, ".zip")
     added = {"format": FORMAT, "how_to_call": _HOW_TO_CALL, "platforms": list(platforms)}
     description = {**metadata, **added, **describe_arrays(function, image_size)}
-    with _without_paths(), _flatbuffers(path):
+    with _without_tracebacks(), _flatbuffers(path):
         program = jax.export.export(jax.jit(function), platforms=platforms)(image_spec(image_size)).serialize()
     members = {_METADATA: json.dumps(description, indent=2, sort_keys=True).encode(), _PROGRAM: program}
     with replacing_file(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
@@ -176,14 +178,12 @@ def read_stablehlo(path: str | Path) -> ServedModel:
     have = metadata.get("format") if isinstance(metadata, dict) else None
     if have != FORMAT:
         raise InputError(f"{path}: format {have!r}, but this version reads {FORMAT}; update medslip_jax or {hint}")
-    try:
-        with _flatbuffers(path):
+    with _flatbuffers(path):
+        try:
             return ServedModel(path, metadata, jax.export.deserialize(bytearray(program)))
-    except (ValueError, TypeError, AttributeError, LookupError, AssertionError, struct.error) as error:
-        if isinstance(error, InputError):
-            raise
-        reason = f"jax {jax.__version__} cannot read {_PROGRAM}: {str(error).splitlines()[:1]}"
-        raise InputError(f"{path}: {reason}; update jax or {hint}") from error
+        except _UNREADABLE as error:
+            reason = f"jax {jax.__version__} cannot read {_PROGRAM} ({str(error).partition(chr(10))[0]})"
+            raise InputError(f"{path}: {reason}; update jax or {hint}") from error
 
 
 def check_suffix(path: str | Path, suffix: str) -> Path:
@@ -224,11 +224,11 @@ def _shown(image: Array) -> str:
 
 
 @contextlib.contextmanager
-def _without_paths() -> Iterator[None]:
-    """Programs carry the file and line that each operation came from; this leaves the folders out."""
-    name = "jax_hlo_source_file_canonicalization_regex"
+def _without_tracebacks() -> Iterator[None]:
+    """Programs carry the call stack that led to each operation, with this machine's paths; this leaves it out."""
+    name = "jax_traceback_in_locations_limit"
     before = getattr(jax.config, name)
-    jax.config.update(name, ".*/")
+    jax.config.update(name, 0)
     try:
         yield
     finally:

@@ -151,13 +151,14 @@ def with_variables(state: TrainState, variables: Mapping) -> TrainState:
     """A state that starts from given {"params", "batch_stats"}, in the placement of `state`; so do its averages."""
 
     def place(old: Mapping, new: Mapping):
-        return jax.tree.map(lambda x, y: jax.device_put(jnp.asarray(y, x.dtype), x.sharding), dict(old), dict(new))
+        # A copy: the step donates its state, and the caller's arrays are not ours to give away.
+        return jax.tree.map(lambda x, y: jax.device_put(jnp.array(y, x.dtype), x.sharding), dict(old), dict(new))
 
     known = {"params": variables["params"], "batch_stats": variables["batch_stats"]}
     return state.replace(
         params=place(state.params, known["params"]),
         batch_stats=place(state.batch_stats, known["batch_stats"]),
-        # Placed once more, as the step donates its state and may not get one buffer twice.
+        # Placed once more, as nothing may be donated twice.
         ema=None if state.ema is None else place(state.ema, known),
     )
 

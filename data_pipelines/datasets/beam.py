@@ -1,33 +1,79 @@
 """The encoding of a build as an Apache Beam pipeline (extra [beam]): the same parts, written by its workers."""
 
+import contextlib
 import functools
-from collections.abc import Sequence
+import io
+import logging
+import pickle
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from data_pipelines.datasets.parts import Part, encode_parts, write_part
-from data_pipelines.datasets.plan import Plan
+from data_pipelines.datasets.parts import Part, encode_parts, missing_parts, write_part
+from data_pipelines.datasets.plan import Job, Made, Plan, Policy
 from medslip_jax.errors import InputError
 
 
-def encode_parts_on_beam(plan: Plan, parts: Sequence[Part], *, options: Sequence[str]) -> None:
-    """Makes the parts that are not there yet.
+def pipeline_of(options: Sequence[str]):
+    """An empty pipeline.
 
     Args:
-      plan: its `encode` and `policy` go to the workers.
-      parts: their paths and the source images must be the same for all workers, on a shared or mounted disk.
       options: Beam's flags, such as "--runner=DirectRunner" or "--runner=FlinkRunner", "--flink_master=...".
 
     Raises:
-      InputError: apache-beam is not installed, or policy "fail" and a row that cannot be used.
+      InputError: apache-beam is not installed, or the flags are not Beam's.
     """
+    logging.disable(logging.WARNING)  # on what a Google cloud would need
     try:
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
         raise InputError("--beam_runner: needs Apache Beam; `pip install medslip_jax[beam]`") from error
-    write = functools.partial(write_part, encode=plan.encode, policy=plan.policy)
-    missing = [part for part in parts if not part.path.exists()]
-    with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
+    finally:
+        logging.disable(logging.NOTSET)
+    usage = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(usage):
+            parsed = PipelineOptions(["--default_sdk_harness_log_level=WARNING", *options])
+            parsed.get_all_options()  # which reads them; otherwise that waits until the pipeline runs
+            return beam.Pipeline(options=parsed)
+    except (SystemExit, ValueError) as error:
+        said = usage.getvalue().strip().rpartition("error: ")[2] or error
+        raise InputError(f"--beam_runner, --beam_option: {said}") from error
+
+
+def encode_parts_on_beam(plan: Plan, parts: Sequence[Part], *, pipeline) -> None:
+    """Makes the parts that are not there yet.
+
+    Args:
+      plan: its `encode` and `policy` go to the workers.
+      parts: their paths and the source images must be the same for all workers, on a shared or mounted disk.
+      pipeline: of `pipeline_of`.
+
+    Raises:
+      InputError: policy "fail" and a row that cannot be used, or the workers have written elsewhere.
+    """
+    import apache_beam as beam
+
+    missing = missing_parts(parts)
+    for part in missing:  # not in the pipeline's graph, whose size runners limit
+        _jobs_file(part.path).write_bytes(pickle.dumps(part.jobs))
+    write = functools.partial(_write, encode=plan.encode, policy=plan.policy)
+    with pipeline:
         # Reshuffle, as a runner may otherwise fuse the steps and leave all parts to one worker.
-        _ = pipeline | beam.Create(missing) | beam.Reshuffle() | beam.Map(write)
+        paths = [str(part.path.absolute()) for part in missing]
+        _ = pipeline | beam.Create(paths) | beam.Reshuffle() | beam.Map(write)
+    left = [part for part in missing if not part.path.exists()]
     # A part that policy "fail" forbade is not there; to make it here says which row it was.
-    encode_parts(plan, [part for part in parts if not part.path.exists()], workers=1, name="beam")
+    encode_parts(plan, left[:1], workers=1, name="beam")
+    if left:
+        where = left[0].path.parent.absolute()
+        raise InputError(f"{where}: lacks {len(left)} parts; Beam's workers must reach the data set under that path")
+
+
+def _write(path: str, *, encode: Callable[[Job], Made], policy: Policy) -> str:
+    part = Part(Path(path), pickle.loads(_jobs_file(Path(path)).read_bytes()))
+    return write_part(part, encode=encode, policy=policy)
+
+
+def _jobs_file(path: Path) -> Path:
+    return path.with_name(f".{path.name}.jobs")

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from data_pipelines.datasets import builder_class, work_directory
+from data_pipelines.datasets import beam, builder_class, work_directory
 from data_pipelines.datasets.parts import Part, encode_parts, parts_of
 from data_pipelines.datasets.plan import Plan
 from data_pipelines.datasets.planned import PlannedBuilder
@@ -57,40 +58,36 @@ def build(
     """
     final = Path(out) / name
     cls = builder_class(name)
-    exists = InputError(f"{final} exists; choose another --out or add --overwrite")
-    kept = final.exists() and existing != "overwrite"
-    if kept and not work_directory.directory_of(final).exists():
-        raise exists
+    if work_directory.is_idle(final):
+        _refuse(final, existing)
     if workers < 1:
         raise InputError(f"{name} workers={workers}: expected at least 1")
+    encode = functools.partial(encode_parts, workers=workers, name=name)
+    if beam_options:
+        encode = functools.partial(beam.encode_parts_on_beam, pipeline=beam.pipeline_of(beam_options))
+        arguments |= {key: Path(arguments[key]).absolute() for key in ("root",) if key in arguments}
     plan = cls.plan(**arguments)
     plan_id = _plan_id(plan, cls)
     with work_directory.work_directory(final) as work:
         if not work_directory.moved(work, final, plan_id=plan_id):
-            if final.exists() and existing != "overwrite":
-                raise exists
+            _refuse(final, existing)
             parts = parts_of(plan, work_directory.start(work, plan_id))
-            _encode(plan, parts, workers=workers, beam_options=beam_options, name=name)
+            encode(plan, [part for split in parts.values() for part in split])
             _write_records(cls, plan, parts, work / work_directory.RECORDS)
             work_directory.move(work, final, plan_id=plan_id)
         work_directory.clear(work)
     return _report(final / str(cls.VERSION))
 
 
+def _refuse(final: Path, existing: str) -> None:
+    if final.exists() and existing != "overwrite":
+        raise InputError(f"{final} exists; choose another --out or add --overwrite")
+
+
 def _plan_id(plan: Plan, cls: type[PlannedBuilder]) -> str:
     """Differs where the records would, or the paths in what is said of them."""
     where = f"{plan.listing} {plan.listing.absolute()}"
     return hashlib.sha256(f"{plan.fingerprint()} {cls.VERSION} {where}".encode()).hexdigest()[:16]
-
-
-def _encode(plan: Plan, parts: dict[str, list[Part]], *, workers: int, beam_options: Sequence[str], name: str) -> None:
-    everything = [part for split in parts.values() for part in split]
-    if beam_options:
-        from data_pipelines.datasets.beam import encode_parts_on_beam
-
-        encode_parts_on_beam(plan, everything, options=beam_options)
-    else:
-        encode_parts(plan, everything, workers=workers, name=name)
 
 
 def _write_records(cls: type[PlannedBuilder], plan: Plan, parts: dict[str, list[Part]], directory: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Literal
 import tensorflow_datasets as tfds
 
 from data_pipelines.datasets import official, xray
+from data_pipelines.datasets.listed import obey
 from data_pipelines.datasets.mimic_rows import read_split, read_views, study_matrices
 from data_pipelines.datasets.official import Expected, OfficialOptions
 from data_pipelines.datasets.plan import Job, Made, Plan, Policy
@@ -64,32 +65,42 @@ class MimicCxr(PlannedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     OPTIONS = MimicOptions
     TREE = """
-    ROOT/                               physionet.org/content/mimic-cxr-jpg/2.1.0 (or 2.0.0; credentialed access)
-      mimic-cxr-2.0.0-split.csv.gz
-      mimic-cxr-2.0.0-metadata.csv.gz
-      files/p10/p10000032/s50414267/*.jpg
-      MIMIC-CXR_graphs.json             physionet.org/content/radgraph/1.0.0; for labels "radgraph"
-      mimic-cxr-reports/                physionet.org/content/mimic-cxr/2.0.0 or 2.1.0: mimic-cxr-reports.zip, unpacked
-        files/p10/p10000032/s50414267.txt        there; for labels "reports" and for the text of records
-    """
+ROOT/                        https://physionet.org/content/mimic-cxr-jpg/2.1.0 (or 2.0.0), credentialed access
+  mimic-cxr-2.0.0-split.csv.gz
+  mimic-cxr-2.0.0-metadata.csv.gz
+  files/p10/p10000032/s50414267/*.jpg
+  MIMIC-CXR_graphs.json      https://physionet.org/content/radgraph/1.0.0, for labels "radgraph"
+  mimic-cxr-reports/         https://physionet.org/content/mimic-cxr/2.1.0 (or 2.0.0): mimic-cxr-reports.zip, unpacked
+    files/p10/p10000032/s50414267.txt        there, for labels "reports" and for the text of records
+"""
     EXPECTED = (
         Expected(SPLIT_FILE, 1, "the official split, MIMIC-CXR-JPG"),
         Expected(METADATA_FILE, 1, "the views, MIMIC-CXR-JPG"),
         Expected("files/p*/p*/s*/*.jpg", 377_110, "the images, MIMIC-CXR-JPG"),
-        Expected("MIMIC-CXR_graphs.json", 1, "RadGraph 1.0.0, for labels 'radgraph'", required=False),
-        Expected("mimic-cxr-reports/files/p*/p*/s*.txt", 227_835, "mimic-cxr-reports.zip, MIMIC-CXR", required=False),
     )
+
+    @staticmethod
+    def expected(options: MimicOptions) -> tuple[Expected, ...]:
+        """What the tree has for these options; what they name outside of the root is not looked for."""
+        radgraph = Expected(Path(options.radgraph).as_posix(), 1, "RadGraph 1.0.0, for labels 'radgraph'")
+        pattern = Path(options.reports, "files/p*/p*/s*.txt").as_posix()
+        needed = options.labels == "reports"
+        reports = Expected(pattern, 227_835, "mimic-cxr-reports.zip, MIMIC-CXR", required=needed)
+        extra = [reports] if needed else [radgraph, reports]
+        return (*MimicCxr.EXPECTED, *(entry for entry in extra if not Path(entry.pattern).is_absolute()))
 
     @staticmethod
     def plan(*, root: str | Path, options: MimicOptions | None = None, policy: Policy = "skip") -> Plan:
         """Reads the lists and RadGraph's file; neither images nor reports, which are many.
+
+        Policy "fail" also stops at a report that is missing or, unless `text.empty_text` is "keep", empty.
 
         Raises:
           InputError: an incomplete download (see `official.require`), a source of labels that is not there, or whatever
             `mimic_rows` complains of.
         """
         root, options = Path(root), options or MimicOptions()
-        official.require(root, MimicCxr.EXPECTED, partial=options.partial, name=MimicCxr.name)
+        official.require(root, MimicCxr.expected(options), partial=options.partial, name=MimicCxr.name)
         reports = _reports(root, options)
         listed = read_split(
             root / SPLIT_FILE,
@@ -97,6 +108,7 @@ class MimicCxr(PlannedBuilder):
             matrices=_matrices(root, options),
             without_matrix=options.text.empty_text,
         )
+        obey(policy, listing=root / SPLIT_FILE, drops=listed.drops, kinds=("duplicate id", "patient in two splits"))
         return Plan(
             jobs={split: jobs for split, jobs in listed.jobs.items() if jobs},
             encode=functools.partial(

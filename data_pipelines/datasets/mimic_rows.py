@@ -46,8 +46,8 @@ def read_split(
 ) -> Listed:
     """Sorts the rows of mimic-cxr-2.0.0-split.csv.gz.
 
-    Left out are, by kind: "duplicate id", "patient in two splits" (the first row of a patient decides), "unknown view",
-    "lateral view", "other view", "no RadGraph entry".
+    Left out are: "duplicate id", "patient in two splits" (the first row of a patient decides), "unknown view", "lateral
+    view", "other view", "no RadGraph entry".
 
     Args:
       path: the list.
@@ -56,7 +56,7 @@ def read_split(
       without_matrix: "drop" a study that is not in `matrices`, or "keep" it with the matrix `UNKNOWN`.
 
     Raises:
-      InputError: as `read_columns`, or a row with an unknown split or an id that cannot be one.
+      InputError: as `read_columns`, or a row with an unknown split or impossible id.
     """
     listed = Listed({split: [] for split in SPLIT_NAMES.values()}, [])
     seen: dict[str, int] = {}
@@ -75,8 +75,7 @@ def read_split(
         if problem:
             listed.drops.append(Drop(row, file, *problem, split=split))
         else:
-            payload = b"" if matrices is None else matrices.get(study, UNKNOWN)
-            listed.jobs[split].append(Job(row=row, file=file, split=split, payload=payload))
+            listed.jobs[split].append(Job(row, file, split, b"" if matrices is None else matrices.get(study, UNKNOWN)))
     return listed
 
 

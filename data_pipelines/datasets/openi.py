@@ -24,8 +24,14 @@ from data_pipelines.openi_xml import read_reports
 from data_pipelines.text_policy import TextPolicy
 from medslip_jax.errors import InputError, check_choices
 
-ARCHIVE, UNPACKED = "NLMCXR_reports.tgz", "ecgen-radiology/*.xml"
-IMAGES = {"png": "NLMCXR_png/**/*.png", "dicom": "NLMCXR_dcm/**/*.dcm"}
+REPORTS = {
+    "archive": Expected("NLMCXR_reports.tgz", 1, "the reports, as downloaded"),
+    "unpacked": Expected("ecgen-radiology/*.xml", 3955, "the reports, of NLMCXR_reports.tgz"),
+}
+IMAGES = {
+    "png": Expected("NLMCXR_png/**/*.png", 7470, "the images, of NLMCXR_png.tgz"),
+    "dicom": Expected("NLMCXR_dcm/**/*.dcm", 7470, "the images, of NLMCXR_dcm.tgz"),
+}
 FRONTAL = ("PA", "AP")
 
 
@@ -39,6 +45,7 @@ class OpeniOptions(SplitOptions):
 
     Attributes:
       source: "png" or "dicom", which of the two downloads of the images is read.
+      reports: "archive" reads NLMCXR_reports.tgz, "unpacked" the directory that it unpacks to.
       projections: indiana_projections.csv (kaggle.com/datasets/raddar/chest-xrays-indiana-university; columns filename
         and projection, frontal or lateral), relative to the root or absolute; "" for none. An image that it does not
         list is left out with the laterals.
@@ -47,6 +54,7 @@ class OpeniOptions(SplitOptions):
     """
 
     source: Literal["png", "dicom"] = "png"
+    reports: Literal["archive", "unpacked"] = "archive"
     projections: str = ""
     truth: Literal["mesh", "report"] = "mesh"
 
@@ -55,6 +63,8 @@ class OpeniOptions(SplitOptions):
         check_choices(self, section="options")
         if not isinstance(self.projections, str):
             raise InputError(f"options.projections={self.projections!r}: expected a path")
+        if self.patients:
+            raise InputError(f"options.patients={self.patients!r}: nothing says which reports are of one patient")
 
 
 class Openi(PlannedBuilder):
@@ -64,19 +74,19 @@ class Openi(PlannedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     OPTIONS = OpeniOptions
     TREE = """
-    ROOT/                          openi.nlm.nih.gov/faq, "Chest X-rays"
-      NLMCXR_reports.tgz           as downloaded, or the directory that it unpacks to:
-      ecgen-radiology/*.xml
-      NLMCXR_png/*.png             NLMCXR_png.tgz, unpacked there; or, with option source "dicom":
-      NLMCXR_dcm/1/*.dcm           NLMCXR_dcm.tgz, unpacked there
-      indiana_projections.csv      for option projections; kaggle.com/datasets/raddar/chest-xrays-indiana-university
-    """
-    EXPECTED = (
-        Expected(ARCHIVE, 1, f"the reports; {UNPACKED} will do"),
-        Expected(UNPACKED, 3955, f"the reports, unpacked; {ARCHIVE} will do", required=False),
-        Expected(IMAGES["png"], 7470, "NLMCXR_png.tgz; the DICOM files will do"),
-        Expected(IMAGES["dicom"], 7470, "NLMCXR_dcm.tgz; the PNG files will do", required=False),
-    )
+ROOT/                        https://openi.nlm.nih.gov/faq, "Chest X-rays"; in brackets: the options that read it
+  NLMCXR_reports.tgz         as downloaded; or [reports "unpacked"]
+  ecgen-radiology/*.xml
+  NLMCXR_png/*.png           NLMCXR_png.tgz, unpacked there; or [source "dicom"]
+  NLMCXR_dcm/1/*.dcm         NLMCXR_dcm.tgz, unpacked there
+  indiana_projections.csv    [projections] https://www.kaggle.com/datasets/raddar/chest-xrays-indiana-university
+"""
+    EXPECTED = (REPORTS["archive"], IMAGES["png"])
+
+    @staticmethod
+    def expected(options: OpeniOptions) -> tuple[Expected, ...]:
+        """What the tree has for these options."""
+        return REPORTS[options.reports], IMAGES[options.source]
 
     @staticmethod
     def plan(*, root: str | Path, options: OpeniOptions | None = None, policy: Policy = "skip") -> Plan:
@@ -87,10 +97,10 @@ class Openi(PlannedBuilder):
             image is left.
         """
         root, options = Path(root), options or OpeniOptions()
-        source = root / ARCHIVE if (root / ARCHIVE).exists() else root / Path(UNPACKED).parent
-        official.require(root, _expected(source, options), partial=options.partial, name=Openi.name)
+        official.require(root, Openi.expected(options), partial=options.partial, name=Openi.name)
+        source = root / REPORTS[options.reports].pattern.removesuffix("/*.xml")
         drops = Drops(source, policy)
-        files = image_files(root, IMAGES[options.source], drops)
+        files = image_files(root, IMAGES[options.source].pattern, drops)
         found = read_cases(read_reports(source), files, drops, section=options.text.section, truth=options.truth)
         kept, notes = _wanted_views(_with_text(found, options.text, drops), root, options, drops)
         return plan_of(
@@ -103,12 +113,6 @@ class Openi(PlannedBuilder):
             notes=notes,
             encode=functools.partial(encode, text=options.text),
         )
-
-
-def _expected(source: Path, options: OpeniOptions) -> list[Expected]:
-    """Of what may stand for another, the one that this build reads."""
-    wanted = {ARCHIVE if source.name == ARCHIVE else UNPACKED, IMAGES[options.source]}
-    return [dataclasses.replace(entry, required=True) for entry in Openi.EXPECTED if entry.pattern in wanted]
 
 
 def _with_text(found: Sequence[Case], text: TextPolicy, drops: Drops) -> list[Case]:

@@ -31,7 +31,7 @@ def work_directory(final: Path) -> Iterator[Path]:
       InputError: it cannot be written, or another process has it. An `OSError` of the block, such as a full disk,
         becomes an `InputError` that names the directory.
     """
-    work = directory_of(final)
+    work = _directory_of(final)
     try:
         work.mkdir(parents=True, exist_ok=True)
         lock = (work / _LOCK).open("w")
@@ -52,8 +52,9 @@ def work_directory(final: Path) -> Iterator[Path]:
                 shutil.rmtree(work, ignore_errors=True)
 
 
-def directory_of(final: Path) -> Path:
-    return final.with_name(f".{final.name}-building")
+def is_idle(final: Path) -> bool:
+    """Whether no build is in work, nor was stopped."""
+    return not _directory_of(final).exists()
 
 
 def start(work: Path, plan_id: str) -> Path:
@@ -91,6 +92,10 @@ def clear(work: Path) -> None:
         if entry.is_dir():
             shutil.rmtree(entry)
     (work / _MOVING).unlink(missing_ok=True)
+
+
+def _directory_of(final: Path) -> Path:
+    return final.with_name(f".{final.name}-building")
 
 
 def _old(final: Path) -> Path:

@@ -186,29 +186,28 @@ def test_what_is_said(convert, tmp_path):
     ]
 
 
-_ODD = {"mask_generator__bias": np.ones(3, np.float32), "cl_fc_anatomy__bias": None, "extra": np.ones(1, np.float32)}
+_ODD = {"res_out__bias": np.ones(5, np.float32), "res_features__1__bias": None, "extra": np.ones(1, np.float32)}
 
 
 def test_strict_unless_excused(convert, tmp_path):
-    source, to = _foreign(tmp_path / "a.safetensors", **_ODD), tmp_path / "out" / "b.safetensors"
+    source, to = _foreign(tmp_path / "a.safetensors", "classifier", **_ODD), tmp_path / "out" / "b.safetensors"
     to.parent.mkdir()
-    count = len(state_of(tiny_config())) - 2
+    fit = {k: v for k, v in state_of(CONFIGS["classifier"]).items() if k not in ("res_out.bias", "res_features.1.bias")}
     odd = (
-        f"1 missing (cl_fc_anatomy.bias), 1 unexpected (extra), "
-        f"1 shape mismatch (mask_generator.bias (3,), expected (32,)); {count} fit"
+        f"1 missing (res_features.1.bias), 1 unexpected (extra), "
+        f"1 shape mismatch (res_out.bias (5,), expected (3,)); {len(fit)} fit"
     )
     assert odd in _refused(convert, source, to)
-    assert "1 missing (cl_fc_anatomy.bias); " in _refused(convert, source, to, "--excuse=extra", "--excuse=mask_*")
-    out = _converted(convert, source, to, "--excuse=extra", "--excuse=mask_*", "--excuse=cl_fc_anatomy.bias")
-    assert f"  loaded: {count}\n  missing: 1 (1 excused): cl_fc_anatomy.bias\n" in out
+    message = _refused(convert, source, to, "--excuse=extra", "--excuse=res_out.*")
+    assert f": 1 missing (res_features.1.bias); {len(fit)} fit" in message
+    out = _converted(convert, source, to, "--excuse=extra", "--excuse=res_out.*", "--excuse=res_features.1.bias")
+    assert f"  loaded: {len(fit)}\n  missing: 1 (1 excused): res_features.1.bias\n  unexpected: 1 (1 excused)" in out
     info = json.loads((to.parent / "b.safetensors.json").read_text())
-    assert info["excused"] == ["cl_fc_anatomy.bias", "extra", "mask_generator.bias"]
+    assert info["excused"] == ["extra", "res_features.1.bias", "res_out.bias"]
     written = read_state(to)["state"]
-    assert written["mask_generator.bias"].shape == (32,) and "extra" not in written
-    assert_same(
-        {k: v for k, v in written.items() if k not in info["excused"]},
-        {k: v for k, v in state_of(tiny_config()).items() if k in written and k not in info["excused"]},
-    )
+    assert written.pop("res_out.bias").tolist() == written.pop("res_features.1.bias")[:3].tolist() == [0, 0, 0]
+    assert_same(written, {name: fit[name] for name in written})
+    assert written.keys() == fit.keys()
 
 
 def test_excuses_are_remembered(convert, tmp_path):

@@ -53,9 +53,10 @@ def forked(function: Callable[[], object], *, die_at: int = 0) -> int:
         def hook(event: str, arguments: tuple) -> None:
             nonlocal seen
             writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-            seen += event in _CHANGES or bool(writes)
-            if seen == die_at != 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+            if event in _CHANGES or writes:
+                seen += 1
+                if seen == die_at:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
         sys.addaudithook(hook)
         function()

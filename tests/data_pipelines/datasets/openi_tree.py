@@ -113,7 +113,7 @@ def write_dicom(path: Path, pixels: np.ndarray, *, view: str | None) -> None:
 
 
 def make_dicoms(root: Path) -> Path:
-    """The DICOM download of reports 1 to 3: 1's lateral says LL, 2 nothing, 3 PA, and one file comes twice."""
+    """The DICOM download of reports 1 and 2: 1's lateral says LL, 2 nothing, and one file comes twice."""
     write_dicom(root / "NLMCXR_dcm" / "1" / "1_IM-0001-3001.dcm", ramp(0), view="LL")
     write_dicom(root / "NLMCXR_dcm" / "1" / "1_IM-0001-4001.dcm", ramp(1), view="PA")
     write_dicom(root / "NLMCXR_dcm" / "2" / "2_IM-0652-1001.dcm", ramp(2), view=None)

@@ -183,7 +183,8 @@ def test_radgraph_refuses_a_section():
 def test_command_line(root, tmp_path, capsys):
     assert cli.main(["data", "check", "mimic_cxr", "--root", str(root)]) == 1
     shown = capsys.readouterr().out
-    assert "mimic-cxr-2.0.0-split.csv.gz" in shown and "12 of 377110" in shown
+    assert "ok       mimic-cxr-2.0.0-split.csv.gz" in shown and "12 of 377110" in shown
+    assert "ok       MIMIC-CXR_graphs.json" in shown and "8 of 227835" in shown
     (tmp_path / "options.json").write_text('{"labels": "reports", "text": {"uncertain": "present"}}')
     flags = [f"--root={root}", f"--out={tmp_path}", f"--options={tmp_path / 'options.json'}", "--workers=1"]
     assert cli.main(["data", "build", "mimic_cxr", *flags, "--size=48"]) == 2
@@ -203,7 +204,7 @@ def test_without_report_files_records_have_no_text(own):
     assert kept(own, OPTIONS)["two_a"]["report"] == ""
     moved = dataclasses.replace(OPTIONS, labels="reports", reports="elsewhere")
     assert "effusion" in kept(own, moved)["two_a"]["report"]
-    with pytest.raises(InputError, match=r"mimic-cxr-reports/files: no such directory; unpack mimic-cxr-reports.zip"):
+    with pytest.raises(InputError, match=r"mimic-cxr-reports/files/p\*/p\*/s\*.txt: not there \(mimic-cxr-reports.zip"):
         MimicCxr.plan(root=own, options=options(labels="reports"))
 
 
@@ -246,8 +247,29 @@ def test_radgraph_file_must_be_there_and_whole(own):
     with pytest.raises(InputError, match=r"graphs.json: RadGraph study .* study id 59000001 occurs twice"):
         MimicCxr.plan(root=own, options=OPTIONS)
     path.unlink()
-    with pytest.raises(InputError, match=r"graphs.json: not there; download RadGraph, name its file with option"):
+    with pytest.raises(InputError, match=r"graphs.json: not there \(RadGraph 1.0.0"):
         MimicCxr.plan(root=own, options=OPTIONS)
+    elsewhere = dataclasses.replace(OPTIONS, radgraph="/nowhere/graphs.json")
+    with pytest.raises(InputError, match=r"^/nowhere/graphs.json: not there; download RadGraph, name its file"):
+        MimicCxr.plan(root=own, options=elsewhere)
+    path.with_name("own.json").write_text(json.dumps(graphs))
+    assert "two_a" in kept(own, dataclasses.replace(OPTIONS, radgraph=str(own / "own.json")))
+
+
+def test_reports_outside_of_the_root(own, tmp_path_factory):
+    place = tmp_path_factory.mktemp("reports")
+    opts = dataclasses.replace(OPTIONS, labels="reports", reports=str(place))
+    with pytest.raises(
+        InputError, match=f"{place}/files: no such directory; unpack mimic-cxr-reports.zip into {place}"
+    ):
+        MimicCxr.plan(root=own, options=opts)
+    (own / "mimic-cxr-reports" / "files").rename(place / "files")
+    assert "two_a" in kept(own, opts)
+
+
+def test_policy_fail_names_the_first_row(root):
+    with pytest.raises(InputError, match=r"split.csv.gz: row 8: dicom_id .* is in row 7 already; repair it or build"):
+        MimicCxr.plan(root=root, options=OPTIONS, policy="fail")
 
 
 @pytest.mark.parametrize("changes", [{"labels": "chexpert"}, {"radgraph": ""}, {"reports": 3}, {"size": 3}])
