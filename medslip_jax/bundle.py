@@ -81,7 +81,7 @@ def describe(
     """
     inherited = dict(inherited or {})
     settings = experiment_config.to_dict() if experiment_config is not None else inherited.get("experiment")
-    size = settings["data"]["image_size"] if settings else 224
+    size = settings["data"]["image_size"] if settings else (inherited.get("preprocessing") or {}).get("image_size", 224)
     tables = settings["books"]["tables"] if settings else inherited.get("books", {}).get("tables", "as_is")
     return inherited | {
         "format": FORMAT,

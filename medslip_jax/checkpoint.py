@@ -169,6 +169,10 @@ def find_checkpoint(path: str | Path) -> Path:
         return newest
     if (path / "model").is_dir():
         return path
+    if list(path.glob("*.safetensors")):
+        raise InputError(
+            f"{path}: holds weights to publish, no checkpoint; `medslip convert --from {path} --to DIR` first"
+        )
     raise InputError(f"{path}: holds no checkpoint; the run may not have reached its first save")
 
 

@@ -20,7 +20,9 @@ def main(argv: list[str]) -> int:
     """Runs the verb: 0, or `InputError` for a source that cannot be used or a target that may not be written."""
     args = _parser().parse_args(argv)
     to = Path(args.to)
-    form = form_of(to, args.format)
+    form = form_of(to, args.format or "orbax")
+    if args.format and form == "weights":
+        raise InputError(f"--format {args.format}: is for directories, but --to {to} is a file")
     if form != "pretrained" and (args.license or args.metrics):
         raise InputError("--license and --metrics belong to --format pretrained and its model card")
     if form == "pretrained" and not args.license:
@@ -51,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--from", dest="source", required=True, metavar="A", help="file, directory or hub id (owner/name[@rev][/FILE])")
     add("--to", required=True, metavar="B", help=".pth, .pt, .bin or .safetensors file, or a directory")
-    add("--format", choices=("orbax", "pretrained"), default="orbax", help="of a directory B (default %(default)s)")
+    add("--format", choices=("orbax", "pretrained"), help="of a directory B (default orbax)")
     add("--books", metavar="FILE.npz", help="text tables that go with the weights, made by `medslip books`")
     add("--config", metavar="FILE[:arg]", help="experiment whose model A must be")
     add(

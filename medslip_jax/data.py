@@ -57,9 +57,9 @@ def _check(flags: argparse.Namespace) -> int:
 
 
 def _show(flags: argparse.Namespace) -> int:
-    from data_pipelines.datasets.show import write_page
+    from medslip_jax.report.contents_page import write_page
 
-    print(f"written: {write_page(flags.directory, flags.out or Path(flags.directory) / 'contents.html')}")
+    print(f"written: {write_page(flags.directory, flags.out)}")
     return 0
 
 

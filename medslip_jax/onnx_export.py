@@ -17,6 +17,7 @@ from medslip_jax.errors import InputError
 from medslip_jax.files import write_bytes
 from medslip_jax.serving import ServingFunction, check_suffix, describe_arrays, image_spec
 
+# Old enough for runtimes in use; newer ones changed nothing in the graph (21 and 23 were tried).
 OPSET = 18
 
 

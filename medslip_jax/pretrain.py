@@ -15,12 +15,17 @@ from medslip_jax import experiment, sharding
 from medslip_jax.checkpoint import find_latest
 from medslip_jax.errors import InputError
 from medslip_jax.metrics.classification import classification_report
+from medslip_jax.models.kinds import fields_of
 from medslip_jax.pretrained import load
 from medslip_jax.scoring import jit_score_step, score
 from medslip_jax.train_loop import train
 from medslip_jax.train_step import Trainer, TrainState, eval_variables
 from medslip_jax.transfer import fit
 from medslip_jax.vocabulary import PATHOLOGIES, pathology_index
+
+# Fields that leave trained weights their meaning, and those that change it without a trace in names and shapes.
+_FREE_FIELDS = ("dropout", "dtype", "linear_init")
+_HIDDEN_FIELDS = ("model.decoder_heads", "model.mask_activation")
 
 
 def main(argv: list[str]) -> int:
@@ -91,15 +96,21 @@ def initial_from(config: ConfigDict) -> dict[str, dict]:
     """
     found = load(config.init_from, kind="medslip")
     pretrained, model = found["pretrained"], experiment.model_config(config)
-    # Options that leave no trace in names and shapes; a bare state_dict's are assumed, and then the run knows better.
-    hidden = [field for field in ("decoder_heads", "mask_activation") if field not in found["assumed"]]
-    saved, wanted = (ConfigDict({field: getattr(c, field) for field in hidden}) for c in (pretrained.config, model))
+    # What a bare state_dict does not show was assumed, and the run's config knows better.
+    free = {*_FREE_FIELDS, *found["assumed"]}
+    saved, wanted = (
+        ConfigDict({key: value for key, value in fields_of(c).items() if key not in free})
+        for c in (pretrained.config, model)
+    )
+    differing = experiment.differences(saved, wanted, prefix="model.")
+    named = f"--config.init_from={config.init_from}: another model ({'; '.join(differing)})"
     try:
         fitted = fit(pretrained.variables, model, excuse=config.init_excuse, seed=config.seed)
-        if differing := experiment.differences(saved, wanted, prefix="model."):
-            raise InputError(f"another model: {'; '.join(differing)}")
     except InputError as error:
-        raise InputError(f"--config.init_from={config.init_from}: {error}; see init_excuse") from error
+        where = named if differing else f"--config.init_from={config.init_from}"
+        raise InputError(f"{where}: {error}; see init_excuse") from error
+    if any(line.startswith(_HIDDEN_FIELDS) and "'off'" not in line for line in differing):
+        raise InputError(named)
     known = pretrained.prepared_books
     if known is not None and experiment.books_hash(known) != experiment.books_hash(experiment.books(config)):
         print(f"note: {config.init_from} was trained with other text tables than this run's")

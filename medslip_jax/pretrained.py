@@ -31,6 +31,9 @@ from medslip_jax.torch_files import read_info as read_side_info
 from medslip_jax.train_step import normalise
 from medslip_jax.transfer import fit
 
+# Fields that trained weights do not depend on.
+_TRAINING_ONLY = ("dropout", "linear_init", "dtype")
+
 
 class Pretrained(ModelBundle):
     """A bundle that runs and saves itself.
@@ -42,7 +45,9 @@ class Pretrained(ModelBundle):
     """
 
     def __call__(self, image: UInt8[Array, "b h w"]) -> dict | Array:
-        """Grey uint8 images -> the module's outputs; compiled once a shape."""
+        """Grey uint8 images -> the module's outputs; compiled once a shape. `InputError` for other dtypes."""
+        if image.dtype != np.uint8:  # floats would be scaled twice without a word
+            raise InputError(f"images are {image.dtype}, expected uint8: grey, 0 to 255, not yet scaled or normalised")
         return self._apply(self.variables, image, *self.inputs)
 
     @functools.cached_property
@@ -127,6 +132,8 @@ def _read_weights(path: Path, *, expected: ConfigDict | None, books: str | Path 
         settled = _settle(path, shapes_of(state), info=info, expected=expected)
         config = settled["config"]
         report = match_state(state, config, excuse=excuse)
+        if excuse and not report.loaded:
+            raise InputError("not one tensor fits the model; excuse fewer names")
         variables = from_torch(state, config, excuse=excuse)
     except InputError as error:
         raise error if str(path) in str(error) else InputError(f"{path}: {error}") from error
@@ -145,6 +152,7 @@ def _read_weights(path: Path, *, expected: ConfigDict | None, books: str | Path 
         source={"name": path.name, "sha256": digest},
         inherited=info,
     ) | {"num_batches_tracked": same.pop() if len(same) == 1 else tracked, "excused": _excused(report, info)}
+    description["assumed"] = settled["assumed"]
     return {
         "pretrained": Pretrained(config, variables, tables, description),
         "report": report,
@@ -155,24 +163,32 @@ def _read_weights(path: Path, *, expected: ConfigDict | None, books: str | Path 
 
 def _settle(path: Path, shapes: Mapping, *, info: Mapping, expected: ConfigDict | None) -> dict:
     """{"config", "assumed"}: from the caller's experiment, else the side file, else the tensors themselves."""
-    if expected is not None:
-        config = experiment.model_config(expected)
-        if info.get("model") and config_from_fields(info.get("kind", "medslip"), info["model"]) != config:
-            lines = experiment.differences(ConfigDict(info["model"]), expected.model, prefix="model.")
-            raise InputError(f"{info_file(path)}: not the model of --config: {'; '.join(lines)}")
-        return {"config": config, "assumed": {}}
-    if info.get("model"):
-        return {"config": config_from_fields(info.get("kind", "medslip"), info["model"]), "assumed": {}}
-    return infer_config(shapes, where=str(path))
+    assumed = info.get("assumed", {})
+    stated = config_from_fields(info.get("kind", "medslip"), info["model"]) if info.get("model") else None
+    if expected is None:
+        return {"config": stated, "assumed": assumed} if stated else infer_config(shapes, where=str(path))
+    config = experiment.model_config(expected)
+    if stated is not None:
+        _check_same_model(info["model"], expected, assumed=assumed, where=info_file(path))
+    return {"config": config, "assumed": {}}
+
+
+def _check_same_model(stated: Mapping, expected: ConfigDict, *, assumed: Mapping, where: Path) -> None:
+    """`InputError` if `expected` describes other weights than `stated`; what was only assumed may be put right."""
+    free = {f"model.{field}" for field in (*assumed, *_TRAINING_ONLY)}
+    lines = experiment.differences(ConfigDict(dict(stated)), expected.model, prefix="model.")
+    wrong = [line for line in lines if line.split(":")[0] not in free]
+    if wrong:
+        raise InputError(f"{where}: not the model of --config: {'; '.join(wrong)}")
 
 
 def _read_orbax(path: Path, *, expected: ConfigDict | None, books: str | Path | None, excuse: tuple) -> dict:
     """A run's checkpoint, or a converted one."""
     settings, info = read_config(path), read_info(path)
     config = config_from_fields(settings.get("kind", "medslip"), dict(settings.model))
-    if expected is not None and experiment.model_config(expected) != config:
-        lines = experiment.differences(settings.model, expected.model, prefix="model.")
-        raise InputError(f"{path}: not the model of --config: {'; '.join(lines)}")
+    if expected is not None:
+        _check_same_model(settings.model, expected, assumed=info.get("assumed", {}), where=path)
+        config = experiment.model_config(expected)
     variables = jax.tree.map(np.asarray, read_variables(path, sharding=sharding.replicated(sharding.make_mesh())))
     try:
         fitted = fit(variables, config, excuse=excuse)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from medslip_jax import experiment
@@ -77,13 +78,15 @@ def save_pretrained(
     """model.safetensors, config.json, books.npz and README.md in a new directory; an old one is replaced.
 
     Raises:
-      InputError: no licence, no text tables for a pre-training model, or unwritable.
+      InputError: no licence, no text tables for a pre-training model, metrics that are no numbers, or unwritable.
     """
     if not license or not license.strip():
         raise InputError("license is empty: say under which licence the weights may be used, such as cc-by-nc-4.0")
     complete = describe(bundle.config, books=bundle.books, inherited=bundle.info) | {"license": license}
+    # Earlier ones may have been measured on other weights.
+    complete.pop("metrics", None)
     if metrics:
-        complete["metrics"] = dict(metrics)
+        metrics = complete["metrics"] = {name: _numbers(value, name=name) for name, value in metrics.items()}
     bundle = ModelBundle(bundle.config, bundle.variables, bundle.books, complete)
     _ = bundle.inputs
     card = model_card(complete, license=license, metrics=metrics)
@@ -91,6 +94,15 @@ def save_pretrained(
     with replacing_directory(directory) as temporary:
         save_weights(bundle, temporary / PRETRAINED_WEIGHTS)
         write_bytes(temporary / "README.md", card.encode())
+
+
+def _numbers(value: float | Mapping, *, name: str) -> float | int | dict | None:
+    """A metric as JSON takes it: a number of Python's own, None where it is undefined, or a dict of these."""
+    if isinstance(value, Mapping):
+        return {key: _numbers(number, name=name) for key, number in value.items()}
+    if value is None or (np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iuf" and np.isfinite(value)):
+        return value if value is None else np.asarray(value).item()
+    raise InputError(f"metrics: {name} is {value!r}; expected a finite number, or None where it is undefined")
 
 
 def save_orbax(bundle: ModelBundle, directory: str | Path) -> None:
@@ -124,7 +136,7 @@ def _experiment(bundle: ModelBundle) -> ConfigDict:
         config.kind = kind_of(bundle.config)
     config.model = ConfigDict(fields_of(bundle.config))
     # Whoever reads the checkpoint finds the tables in it.
-    config.books.path = ""
+    config.books.path, config.books.tables = "", bundle.info.get("books", {}).get("tables", "as_is")
     config.books.sha256 = experiment.UNKNOWN_BOOKS
     if bundle.books is not None:
         config.books.sha256 = experiment.books_hash(bundle.prepared_books)

@@ -113,7 +113,7 @@ def write_stablehlo(
 
     The file is an uncompressed .zip, for two reasons: everyone can look into it without this package, and the
     description cannot be parted from the program. Its members are `model.jax_export` (for `jax.export.deserialize`;
-    jax promises to read it for at least six months of releases) and `metadata.json`. Equal functions give equal
+    StableHLO guarantees reading by newer releases for six months) and `metadata.json`. Equal functions give equal
     bytes under one version of jax: neither a date nor a path of this machine is in it.
 
     Args:

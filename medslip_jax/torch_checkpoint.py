@@ -12,7 +12,7 @@ from flax import traverse_util
 from medslip_jax.errors import InputError
 from medslip_jax.matching import MatchReport, match, shapes_of, some
 from medslip_jax.models.config import MeDSLIPConfig
-from medslip_jax.models.kinds import ModelConfig, abstract_variables, initial_variables
+from medslip_jax.models.kinds import ModelConfig, abstract_variables, initial_leaves
 from medslip_jax.torch_config import check_fit
 from medslip_jax.torch_files import canonical
 from medslip_jax.torch_names import FlatTree, rules
@@ -31,12 +31,11 @@ def to_torch(
       batches_tracked: what the `num_batches_tracked` entries hold: training steps, or {name: steps}.
 
     Raises:
-      InputError: a leaf that the model of `config` has is missing, or one is left over.
+      InputError: a leaf that the model of `config` has is missing, left over or of another shape.
     """
     flat = flatten(variables)
     table = rules(config)
-    leaves = {path: () for rule in table for path in rule.flax}
-    match(dict.fromkeys(flat, ()), leaves).check("Flax variables")
+    match(shapes_of(flat), shapes_of(flatten(abstract_variables(config)))).check("Flax variables")
     counts = batches_tracked if isinstance(batches_tracked, Mapping) else {}
     default = 0 if isinstance(batches_tracked, Mapping) else batches_tracked
     return {
@@ -89,7 +88,8 @@ def from_torch(
     if differ:
         raise InputError(f"{_STATE}: {some(differ)} differs from the pathology decoder's norm, which it must equal")
     if report.unfilled:
-        flat = {path: np.asarray(x) for path, x in flatten(initial_variables(config)).items()} | flat
+        missing = flatten(abstract_variables(config)).keys() - flat.keys()
+        flat |= {path: np.asarray(x) for path, x in initial_leaves(config, missing).items()}
     return traverse_util.unflatten_dict(flat, sep="/")
 
 

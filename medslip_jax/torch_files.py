@@ -23,8 +23,9 @@ TORCH_SUFFIXES = (".pth", ".pt", ".bin")
 SUFFIXES = (*TORCH_SUFFIXES, ".safetensors")
 PRETRAINED_WEIGHTS = "model.safetensors"
 INSTALL = "`pip install medslip_jax[torch]`"
-# Where training scripts keep the state_dict among optimiser state, epoch and options.
+# Of a description, those that are objects.
 _SECTIONS = ("model", "experiment", "books", "source")
+# Where training scripts keep the state_dict among optimiser state, epoch and options.
 _CONTAINERS = ("model", "state_dict", "model_state_dict")
 
 
@@ -47,8 +48,11 @@ def read_info(weights: Path) -> dict:
         info = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot read this description of {weights.name} ({error}); remove it") from error
-    if not isinstance(info, dict) or not all(isinstance(info.get(key) or {}, dict) for key in _SECTIONS):
+    if not isinstance(info, dict):
         raise InputError(f"{path}: expected a JSON object that describes {weights.name}; remove it")
+    for key in _SECTIONS:
+        if not isinstance(info.get(key) or {}, dict):
+            raise InputError(f"{path}: {key} is {info[key]!r}; expected an object; correct or remove it")
     return info
 
 

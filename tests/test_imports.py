@@ -53,8 +53,10 @@ ROOMS = {
     "serving": 3,
     "onnx_export": 4,
     "export": 7,
-    "cli": 8,
-    "__init__": 9,
+    "predicting": 7,
+    "predict": 8,
+    "cli": 9,
+    "__init__": 10,
 }
 
 

@@ -33,7 +33,7 @@ def pipeline_of(options: Sequence[str]):
     usage = io.StringIO()
     try:
         with contextlib.redirect_stderr(usage):
-            parsed = PipelineOptions(["--default_sdk_harness_log_level=WARNING", *options])
+            parsed = PipelineOptions(["--default_sdk_harness_log_level=ERROR", *options])
             parsed.get_all_options()  # which reads them; otherwise that waits until the pipeline runs
             return beam.Pipeline(options=parsed)
     except (SystemExit, ValueError) as error:

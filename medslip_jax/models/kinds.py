@@ -2,11 +2,12 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax import traverse_util
 
 from medslip_jax.errors import InputError, from_section
 from medslip_jax.models.classifier import Classifier
@@ -42,6 +43,16 @@ def config_from_fields(kind: str, fields: Mapping) -> ModelConfig:
 def initial_variables(config: ModelConfig, *, seed: int = 0) -> dict[str, dict]:
     """{"params", "batch_stats"} before training."""
     return jax.jit(make_module(config).init)(jax.random.key(seed), *_inputs(config))
+
+
+def initial_leaves(config: ModelConfig, paths: Iterable[str], *, seed: int = 0) -> dict[str, jax.Array]:
+    """{path: leaf} of `initial_variables` for paths such as "params/head/bias"; only these are compiled."""
+    wanted, module = set(paths), make_module(config)
+
+    def leaves(*args) -> dict[str, jax.Array]:
+        return {k: x for k, x in traverse_util.flatten_dict(module.init(*args), sep="/").items() if k in wanted}
+
+    return jax.jit(leaves)(jax.random.key(seed), *_inputs(config))
 
 
 def abstract_variables(config: ModelConfig) -> dict[str, dict]:

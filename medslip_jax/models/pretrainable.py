@@ -46,7 +46,7 @@ class Pretrainable:
             weights without one.
           books: the text tables the model was trained with (pre-training models).
           info: facts for config.json and the card; see `medslip_jax.bundle.describe`.
-          metrics: {name: number} for the card.
+          metrics: {name: number or {"value", "low", "high"}} for the card.
 
         Raises:
           InputError: no licence, variables that do not fit the module, or an unwritable directory.

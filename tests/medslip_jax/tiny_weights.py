@@ -1,13 +1,16 @@
-"""State dicts of small models of every kind, for the tests of files and conversion; needs no PyTorch."""
+"""Small models of every kind as files, and `medslip convert` on them, for several test files; needs no PyTorch."""
 
 from pathlib import Path
 
 import numpy as np
 
+from medslip_jax import cli
 from medslip_jax.models.config import ClassifierConfig, SegmenterConfig
 from medslip_jax.models.kinds import ModelConfig, abstract_variables
-from medslip_jax.testing import recipe_state, tiny_config
+from medslip_jax.testing import recipe_state, tiny_books, tiny_config
+from medslip_jax.text_books import TextBooks, save_books
 from medslip_jax.torch_checkpoint import flatten, shapes_of
+from medslip_jax.torch_files import write_state
 from medslip_jax.torch_names import rules
 
 CONFIGS: dict[str, ModelConfig] = {
@@ -44,3 +47,40 @@ def assert_same(got: dict[str, np.ndarray], want: dict[str, np.ndarray]) -> None
     for name, array in want.items():
         assert got[name].dtype == array.dtype and got[name].shape == array.shape, name
         assert got[name].tobytes() == array.tobytes(), name
+
+
+def run_convert(capsys, source, to, *flags) -> dict:
+    """{"code", "out", "err"} of the verb."""
+    code = cli.main(["convert", f"--from={source}", f"--to={to}", *map(str, flags)])
+    captured = capsys.readouterr()
+    return {"code": code, "out": captured.out, "err": captured.err}
+
+
+def converted(convert, source, to, *flags) -> str:
+    """The output of a conversion that has to succeed."""
+    result = convert(source, to, *flags)
+    assert (result["code"], result["err"]) == (0, "")
+    return result["out"]
+
+
+def refused(convert, source, to, *flags) -> str:
+    """The one line of a conversion that has to fail without touching anything beside `to`."""
+    before = files_below(Path(to).parent)
+    result = convert(source, to, *flags)
+    assert result["code"] == 2
+    assert result["err"].startswith("medslip: ") and result["err"].count("\n") == 1
+    assert files_below(Path(to).parent) == before
+    return result["err"].removeprefix("medslip: ").rstrip()
+
+
+def foreign(path: Path, kind: str = "medslip", **changes) -> Path:
+    """A bare .safetensors; `changes` add a tensor, or remove it where they are None ("__" for ".")."""
+    state = state_of(CONFIGS[kind]) | {name.replace("__", "."): value for name, value in changes.items()}
+    write_state(path, {name: array for name, array in state.items() if array is not None})
+    return path
+
+
+def books_file(path: Path, **provenance) -> Path:
+    books = tiny_books()
+    save_books(TextBooks(books.pathology, books.anatomy, books.provenance | provenance), path=path)
+    return path

@@ -1,0 +1,116 @@
+"""The sample records of the page on a data set: each an image with its boxes and masks, its triplets and its report."""
+
+import base64
+import collections
+import dataclasses
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import cv2
+import numpy as np
+
+from data_pipelines import images
+from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES
+
+# Apart from each other, bright on grey.
+_COLOURS = ("#00e5ff", "#ffb000", "#ff5fa2", "#7dff6a", "#b79cff", "#ff6b4a")
+_SIDE = 1000  # of the drawing over an image, whatever its pixels
+
+
+def evenly_spaced(length: int, count: int) -> list[int]:
+    """`count` positions at most, from the first to the last of `length`: (9, 3) -> 0, 4, 8."""
+    return sorted({int(i) for i in np.linspace(0, length - 1, min(count, length)).round()})
+
+
+def card(record: Mapping, *, split: str, number: int) -> str:
+    """One record."""
+    marks = _marks(record["annotations"])
+    lines = [
+        f"<h3>{escape(split)} {number}: {escape(record['image_id'])}</h3>",
+        f'<p class="quiet">patient {escape(record["patient_id"])}</p>',
+        _legend(marks),
+        _named("labels: present", [PATHOLOGIES[i] for i in np.flatnonzero(record["labels"] == 1)]),
+        _named("targets", [f"{name} = {value}" for name, value in record.get("targets", {}).items()]),
+        _triplets(record["matrix"]),
+        f"<blockquote>{escape(record['report'])}</blockquote>" if record["report"].strip() else "",
+    ]
+    return f'<article class="card">{_picture(record, marks)}<div>{"".join(lines)}</div></article>'
+
+
+@dataclasses.dataclass(frozen=True)
+class _Mark:
+    """One box, for which a record has an annotation a class: RSNA's mean both opacity and pneumonia."""
+
+    first: Mapping
+    classes: str
+    colour: str
+
+
+def _marks(annotations: Sequence[Mapping]) -> list[_Mark]:
+    """Marks of the same classes have the same colour."""
+    same = collections.defaultdict(list)
+    for annotation in annotations:
+        same[np.asarray(annotation["box"]).tobytes(), annotation["mask"]].append(annotation)
+    names = [" + ".join(PATHOLOGIES[annotation["pathology"]] for annotation in group) for group in same.values()]
+    order = list(dict.fromkeys(names))
+    return [
+        _Mark(first=group[0], classes=name, colour=_COLOURS[order.index(name) % len(_COLOURS)])
+        for group, name in zip(same.values(), names, strict=True)
+    ]
+
+
+def _picture(record: Mapping, marks: Sequence[_Mark]) -> str:
+    """The stored bytes of the image, under its boxes and masks as SVG."""
+    data = record["image"]
+    height, width = images.decode_grey(data, name=record["image_id"]).shape
+    kind = "jpeg" if data.startswith(b"\xff\xd8") else "png"
+    source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    shapes = "".join(_shape(mark.first, mark.colour) for mark in marks)
+    drawn = f'<svg viewBox="0 0 {_SIDE} {_SIDE}" preserveAspectRatio="none">{shapes}</svg>' if shapes else ""
+    alt = escape(f"X-ray {record['image_id']}")
+    return f'<figure><img src="{source}" width="{width}" height="{height}" alt="{alt}">{drawn}</figure>'
+
+
+def _shape(annotation: Mapping, colour: str) -> str:
+    x0, y0, x1, y1 = (round(float(side) * _SIDE) for side in annotation["box"])
+    outline = f'fill="none" stroke="{colour}" vector-effect="non-scaling-stroke"'
+    box = f'<rect x="{x0}" y="{y0}" width="{x1 - x0}" height="{y1 - y0}" stroke-width="2" {outline} />'
+    if not annotation["mask"]:
+        return box
+    area = f'fill="{colour}" fill-opacity="0.25" stroke="{colour}" vector-effect="non-scaling-stroke"'
+    return f'{box}<path d="{_outlines(annotation["mask"])}" fill-rule="evenodd" stroke-width="1" {area} />'
+
+
+def _outlines(mask: bytes) -> str:
+    """The edges of a mask as an SVG path."""
+    grey = images.decode_grey(mask, name="mask")
+    found, _ = cv2.findContours((grey > 0).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    scale = _SIDE / np.array(grey.shape[::-1])
+    # Contours go through the centres of pixels.
+    points = (np.rint((contour[:, 0] + 0.5) * scale).astype(int) for contour in found)
+    return "".join("M" + "L".join(f"{x} {y}" for x, y in contour) + "Z" for contour in points)
+
+
+def _legend(marks: Sequence[_Mark]) -> str:
+    lines = []
+    for name, colour in dict.fromkeys((mark.classes, mark.colour) for mark in marks):
+        own = [mark.first["anatomy"] for mark in marks if mark.classes == name]
+        places = ", ".join(ANATOMIES[anatomy] for anatomy in own if anatomy >= 0)
+        where = f" ({places})" if places else f" ({len(own)} times)" if len(own) > 1 else ""
+        lines.append(f'<li><b style="background:{colour}"></b>{escape(name + where)}</li>')
+    return f'<ul class="legend">{"".join(lines)}</ul>' if lines else ""
+
+
+def _triplets(matrix: np.ndarray) -> str:
+    """What training sees: pathology at anatomy, first what is there."""
+    return "".join(
+        _named(
+            title,
+            [f"{PATHOLOGIES[p]} @ {ANATOMIES[a]}" for a, p in zip(*np.nonzero(matrix == value), strict=True)],
+        )
+        for value, title in ((1, "triplets: present"), (0, "triplets: absent"))
+    )
+
+
+def _named(title: str, values: Sequence[str]) -> str:
+    return f"<p><b>{title}</b> {escape(', '.join(values))}</p>" if values else ""

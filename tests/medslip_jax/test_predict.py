@@ -1,0 +1,135 @@
+import csv
+import json
+import re
+
+import cv2
+import numpy as np
+import pytest
+
+from data_pipelines import images, phantom
+from medslip_jax import cli
+from medslip_jax.errors import InputError
+from medslip_jax.models import Classifier, ClassifierConfig, MeDSLIP, Segmenter, SegmenterConfig
+from medslip_jax.models.kinds import initial_variables
+from medslip_jax.predicting import find_images, predict
+from medslip_jax.pretrained import Pretrained, load
+from medslip_jax.testing import tiny_books, tiny_config
+from medslip_jax.vocabulary import PATHOLOGIES
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A tiny model with random weights as a directory of save_pretrained, for images of 64 pixels."""
+    directory = tmp_path_factory.mktemp("model") / "m"
+    config = tiny_config()
+    info = {
+        "preprocessing": {"image_size": 64},
+        "experiment": {"data": {"image_size": 64}, "books": {"tables": "as_is"}},
+    }
+    module = MeDSLIP(config)
+    module.save_pretrained(
+        directory, variables=initial_variables(config), books=tiny_books(), info=info, license="cc0-1.0"
+    )
+    return directory
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Five phantoms of different sizes, and a text file that claims to be a PNG."""
+    directory = tmp_path_factory.mktemp("pictures")
+    for seed in range(5):
+        grey = phantom.draw(seed, size=64 + 16 * seed).image
+        (directory / f"{seed}.png").write_bytes(images.encode_grey(grey, kind="png"))
+    (directory / "2b.png").write_text("no picture")
+    return directory
+
+
+def _rows(out):
+    with (out / "predictions.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_bad_file_is_listed_and_the_rest_goes_on(saved, pictures, tmp_path, capsys):
+    command = ["predict", f"--checkpoint={saved}", f"--images={pictures}", f"--out={tmp_path}", "--batch_size=2"]
+    assert cli.main([*command, "--overlays=2"]) == 1
+    assert "5 of 6 images" in capsys.readouterr().out
+    rows = _rows(tmp_path)
+    assert [row["file"].rsplit("/", 1)[1] for row in rows] == ["0.png", "1.png", "2.png", "2b.png", "3.png", "4.png"]
+    assert "2b.png: not a readable" in rows[3]["error"] and rows[3]["effusion"] == ""
+    assert all(0 <= float(row["effusion"]) <= 1 for row in rows if not row["error"])
+    overlays = sorted((tmp_path / "overlays").iterdir())
+    assert len(overlays) == 10
+    assert cv2.imread(str(overlays[-1])).shape == (128, 128, 3)
+    page = (tmp_path / "sheet.html").read_text()
+    assert page.count("<article") == 5 and "2b.png: not a readable" in page
+    assert not re.search(r'src="(?!data:)|https?://', page)
+
+
+def test_probabilities_do_not_depend_on_the_batch(saved, pictures):
+    pretrained, files = load(saved)["pretrained"], find_images(str(pictures))
+    tables = [
+        np.array([p.outputs["pathology_probability"] for p in predict(pretrained, files, batch_size=n) if not p.error])
+        for n in (1, 4)
+    ]
+    np.testing.assert_allclose(*tables, atol=1e-6)
+    batch = np.stack([images.squash(images.read_grey(f), 64) for f in files if f.name != "2b.png"])
+    logits = np.asarray(pretrained(batch)["pathology"]["logits"])
+    np.testing.assert_allclose(tables[0], 1 / (1 + np.exp(logits[..., 0] - logits[..., 1])), atol=1e-6)
+
+
+def test_chosen_classes_and_json(saved, pictures, tmp_path):
+    command = ["predict", f"--checkpoint={saved}", f"--images={pictures}/[01].png", f"--out={tmp_path}"]
+    assert cli.main([*command, "--classes=effusion,mass", "--format=json"]) == 0
+    rows = json.loads((tmp_path / "predictions.json").read_text())
+    assert len(rows) == 2 and set(PATHOLOGIES) < set(rows[0])
+    assert {file.stem.split("_", 2)[2] for file in (tmp_path / "overlays").iterdir()} == {"effusion", "mass"}
+
+
+@pytest.mark.parametrize(
+    ("config", "column"),
+    [
+        (ClassifierConfig(backbone="resnet18", trunk_width=8, num_classes=2), "class_1"),
+        (SegmenterConfig(backbone="resnet18", trunk_width=8), "share:class_0"),
+    ],
+    ids=["classifier", "segmenter"],
+)
+def test_fine_tuned_models(config, column, pictures, tmp_path):
+    module = (Classifier if isinstance(config, ClassifierConfig) else Segmenter)(config)
+    module.save_pretrained(tmp_path / "m", variables=initial_variables(config), license="cc0-1.0")
+    command = ["predict", f"--checkpoint={tmp_path / 'm'}", f"--images={pictures / '0.png'}", f"--out={tmp_path / 'o'}"]
+    assert cli.main(command) == 0
+    assert 0 <= float(_rows(tmp_path / "o")[0][column]) <= 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--images=nowhere/*.png"], "no image file there"),
+        (["--images={bad}"], "not one file could be read"),
+        (["--images={good}", "--classes=effusion,luck"], "has no class 'luck'"),
+        (["--images={good}", "--batch_size=0"], "--batch_size must be at least 1"),
+    ],
+)
+def test_bad_input(flags, message, saved, pictures, tmp_path, capsys):
+    names = {"bad": pictures / "2b.png", "good": pictures / "0.png"}
+    flags = [flag.format(**names) for flag in flags]
+    assert cli.main(["predict", f"--checkpoint={saved}", f"--out={tmp_path}", *flags]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_finding_files(pictures, tmp_path):
+    assert [file.name for file in find_images(str(pictures / "?.png"))] == [f"{i}.png" for i in range(5)]
+    (tmp_path / "export").mkdir()
+    for name in ("IM0001", "b.dcm", "notes.txt", ".hidden"):
+        (tmp_path / "export" / name).write_text("")
+    assert [file.name for file in find_images(str(tmp_path))] == ["IM0001", "b.dcm"]
+    with pytest.raises(InputError, match="no image file there"):
+        find_images(str(tmp_path / "export" / "*.png"))
+
+
+def test_model_without_text_tables(pictures):
+    config = tiny_config()
+    bare = Pretrained(config, initial_variables(config), None, {"preprocessing": {"image_size": 64}})
+    with pytest.raises(InputError, match="text"):
+        list(predict(bare, [pictures / "0.png"]))
