@@ -13,7 +13,7 @@ REQUIRES = [
     "jax>=0.10.2",
     "flax>=0.12.8",
     "optax>=0.2.5",
-    "orbax-checkpoint>=0.12.8",
+    "orbax-checkpoint>=0.11.36",  # the newest that jax2onnx allows; otherwise the suite runs with 0.12.8
     "grain>=0.2.18",
     "array-record>=0.8",
     "tensorflow-datasets>=4.9.10",
@@ -24,7 +24,7 @@ REQUIRES = [
     "tokenizers>=0.22",
     "safetensors>=0.6",
     "ml-dtypes>=0.5",
-    "flatbuffers>=24.3",  # imported by jax.export, which does not require it
+    "flatbuffers>=25.12",  # imported by jax.export, which does not require it
     "huggingface-hub>=1.0",
     "msgpack>=1.0",
     "threadpoolctl>=3.1",
@@ -54,7 +54,7 @@ setup(
         "tpu": ["jax[tpu]"],
         "cuda": ["jax[cuda12]"],
         "torch": ["torch>=2.13"],
-        "onnx": ["jax2onnx>=0.17", "onnx>=1.20", "onnxruntime>=1.23"],
+        "onnx": ["jax2onnx>=0.14.1", "onnx>=1.20.1", "onnxruntime>=1.24.1"],
         # JPEG lossless, JPEG-LS and HTJ2K inside DICOM; nothing GPL (dicom.py says which decodes what).
         "dicom": ["python-gdcm>=3.2", "pylibjpeg>=2.1", "pylibjpeg-openjpeg>=2.6"],
         "beam": ["apache-beam>=2.60"],

@@ -23,6 +23,8 @@ from medslip_jax.text_books import TextBooks, load_books, save_books
 from medslip_jax.torch_checkpoint import flatten
 from medslip_jax.train_step import eval_variables, jit_init, with_variables
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 LAST = 30
 
