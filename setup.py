@@ -57,7 +57,7 @@ setup(
         "onnx": ["jax2onnx>=0.14.1", "onnx>=1.20.1", "onnxruntime>=1.24.1"],
         # JPEG lossless, JPEG-LS and HTJ2K inside DICOM; nothing GPL (dicom.py says which decodes what).
         "dicom": ["python-gdcm>=3.2", "pylibjpeg>=2.1", "pylibjpeg-openjpeg>=2.6"],
-        "beam": ["apache-beam>=2.60"],
+        "beam": ["apache-beam>=2.77"],
         "dev": [
             "pytest>=8",
             "hypothesis>=6.100",

@@ -5,11 +5,11 @@ import functools
 import io
 import logging
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from data_pipelines.datasets.parts import Part, encode_parts, missing_parts, write_part
-from data_pipelines.datasets.plan import Job, Made, Plan, Policy
+from data_pipelines.datasets.plan import Plan
 from medslip_jax.errors import InputError
 
 
@@ -57,7 +57,7 @@ def encode_parts_on_beam(plan: Plan, parts: Sequence[Part], *, pipeline) -> None
     missing = missing_parts(parts)
     for part in missing:  # not in the pipeline's graph, whose size runners limit
         _jobs_file(part.path).write_bytes(pickle.dumps(part.jobs))
-    write = functools.partial(_write, encode=plan.encode, policy=plan.policy)
+    write = functools.partial(_write, encode=plan.encode, policy=plan.policy, wanted_drops=plan.wanted_drops)
     with pipeline:
         # Reshuffle, as a runner may otherwise fuse the steps and leave all parts to one worker.
         paths = [str(part.path.absolute()) for part in missing]
@@ -70,9 +70,9 @@ def encode_parts_on_beam(plan: Plan, parts: Sequence[Part], *, pipeline) -> None
         raise InputError(f"{where}: lacks {len(left)} parts; Beam's workers must reach the data set under that path")
 
 
-def _write(path: str, *, encode: Callable[[Job], Made], policy: Policy) -> str:
-    part = Part(Path(path), pickle.loads(_jobs_file(Path(path)).read_bytes()))
-    return write_part(part, encode=encode, policy=policy)
+def _write(path: str, **settings) -> str:
+    # Written by this very build, in its own directory.
+    return write_part(Part(Path(path), pickle.loads(_jobs_file(Path(path)).read_bytes())), **settings)
 
 
 def _jobs_file(path: Path) -> Path:

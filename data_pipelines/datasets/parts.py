@@ -59,7 +59,7 @@ def encode_parts(plan: Plan, parts: Sequence[Part], *, workers: int, name: str) 
     missing = missing_parts(parts)
     done = sum(len(part.jobs) for part in parts) - sum(len(part.jobs) for part in missing)
     bar = tqdm(total=sum(len(part.jobs) for part in parts), initial=done, desc=name, unit="image", disable=None)
-    write = functools.partial(write_part, encode=plan.encode, policy=plan.policy)
+    write = functools.partial(write_part, encode=plan.encode, policy=plan.policy, wanted_drops=plan.wanted_drops)
     with bar:
         for part, failure in zip(missing, in_order(write, missing, workers=workers, chunk=1), strict=True):
             if failure:
@@ -67,12 +67,14 @@ def encode_parts(plan: Plan, parts: Sequence[Part], *, workers: int, name: str) 
             bar.update(len(part.jobs))
 
 
-def write_part(part: Part, *, encode: Callable[[Job], Made], policy: Policy) -> str:
+def write_part(
+    part: Part, *, encode: Callable[[Job], Made], policy: Policy, wanted_drops: frozenset[str] = frozenset()
+) -> str:
     """Encodes the jobs of a part and writes its file; returns the first failure that policy "fail" forbids, or ""."""
     made = []
     for job in part.jobs:
         result = encode(job)
-        if result.record is None and policy == "fail":
+        if result.record is None and policy == "fail" and result.kind not in wanted_drops:
             return f"row {job.row}: {result.reason}"
         made.append(dataclasses.asdict(result))
     temporary = part.path.with_name(f".{part.path.name}.{os.getpid()}")

@@ -75,6 +75,7 @@ class Plan:
       drops: what is left out before an image is read.
       notes: one line each on what to know, such as splits that may not be independent.
       policy: what an unusable image does.
+      wanted_drops: kinds of drops that are a choice, such as "empty text", and so no failure under any policy.
     """
 
     jobs: Mapping[str, Sequence[Job]]
@@ -85,6 +86,7 @@ class Plan:
     drops: Sequence[Drop] = ()
     notes: Sequence[str] = ()
     policy: Policy = "skip"
+    wanted_drops: frozenset[str] = frozenset()
 
     def __post_init__(self):
         if self.policy not in POLICIES:

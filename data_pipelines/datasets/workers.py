@@ -2,6 +2,8 @@
 
 import concurrent.futures
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
@@ -31,10 +33,20 @@ def in_order(
     # "spawn": a forked child would inherit the locks of grain's and OpenCV's threads.
     context = multiprocessing.get_context("spawn")
     try:
-        with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+        with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
             yield from pool.map(function, items, chunksize=chunk)
     except BrokenProcessPool as error:
         raise InputError(
             'a worker process ended abruptly: in a script of your own, build below `if __name__ == "__main__":`; '
             "where memory ran out, use workers=1"
         ) from error
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
