@@ -94,7 +94,9 @@ class Checkpoints:
         step = self.latest()
         directory = self.directory / str(step)
         changed = [
-            line for line in experiment.differences(read_config(directory), config) if not line.startswith(_FREE)
+            line
+            for line in experiment.differences(experiment.completed(read_config(directory)), config)
+            if not line.startswith(_FREE)
         ]
         if changed:
             raise InputError(

@@ -180,6 +180,14 @@ def differences(saved: ConfigDict, current: ConfigDict, *, prefix: str = "") -> 
     return lines
 
 
+def completed(saved: ConfigDict) -> ConfigDict:
+    """A config that an earlier version wrote, with the default of every key that has come since."""
+    config = default_config()
+    with config.unlocked():
+        config.update(saved)
+    return config
+
+
 def require_built(config: ConfigDict) -> Path:
     """Where the run's data lie; `InputError` while the config names none."""
     if not config.data.name:

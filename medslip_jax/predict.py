@@ -21,7 +21,7 @@ from medslip_jax.predicting import Prediction, find_images, predict
 from medslip_jax.pretrained import Pretrained, load
 from medslip_jax.report.overlays import save_overlay
 from medslip_jax.report.sheet import SheetCase, small, write_sheet
-from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES
+from medslip_jax.vocabulary import ANATOMIES, NORMAL_OBSERVATIONS, PATHOLOGIES
 
 
 def main(argv: list[str]) -> int:
@@ -57,13 +57,13 @@ def main(argv: list[str]) -> int:
 
 
 def chosen_classes(pretrained: Pretrained, names: str | None) -> list[str]:
-    """The classes that overlays show: those named, else all that the model has a probability for.
+    """The classes that overlays show: those named, else all that the model knows but "normal", "clear" and their like.
 
     Raises:
       InputError: a name that the model has no probability for.
     """
     known = class_names(pretrained)
-    wanted = names.split(",") if names else known
+    wanted = names.split(",") if names else [name for name in known if name not in NORMAL_OBSERVATIONS]
     unknown = [name for name in wanted if name not in known]
     if unknown:
         raise InputError(f"--classes: the model has no class {unknown[0]!r}; it has: {', '.join(known)}")
@@ -138,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--images", required=True, help="an image file, a directory, or a quoted glob pattern")
     add("--out", required=True, metavar="DIR", help="results; made if need be")
     add("--format", choices=("csv", "json"), default="csv", help="of the table (%(default)s)")
-    add("--classes", metavar="A,B,...", help="that overlays show; all by default")
+    add("--classes", metavar="A,B,...", help="that overlays show; all but normal ones by default")
     add("--overlays", type=int, default=3, help="most probable classes drawn for each image (%(default)s)")
     add("--sheet", type=int, default=200, help="images with overlays and a card on the sheet, at most (%(default)s)")
     add("--batch_size", type=int, default=16, help="images of a step over all devices (%(default)s)")

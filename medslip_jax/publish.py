@@ -83,6 +83,7 @@ def save_pretrained(
     if not license or not license.strip():
         raise InputError("license is empty: say under which licence the weights may be used, such as cc-by-nc-4.0")
     complete = describe(bundle.config, books=bundle.books, inherited=bundle.info) | {"license": license}
+    complete["experiment"] = _without_places(complete["experiment"])
     # Earlier ones may have been measured on other weights.
     complete.pop("metrics", None)
     if metrics:
@@ -94,6 +95,15 @@ def save_pretrained(
     with replacing_directory(directory) as temporary:
         save_weights(bundle, temporary / PRETRAINED_WEIGHTS)
         write_bytes(temporary / "README.md", card.encode())
+
+
+def _without_places(settings: Mapping | None) -> dict | None:
+    """An experiment without the directories of the machine that ran it, which are nobody's business."""
+    if settings is None:
+        return None
+    places = {"data": {"dir": ""}, "books": {"path": ""}}
+    kept = {key: dict(value) | places[key] if key in places else value for key, value in settings.items()}
+    return kept | {"init_from": Path(settings.get("init_from", "")).name}
 
 
 def _numbers(value: float | Mapping, *, name: str) -> float | int | dict | None:

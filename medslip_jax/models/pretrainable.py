@@ -23,9 +23,11 @@ class Pretrainable:
         Raises:
           InputError: nothing usable there, or another kind of model.
         """
+        from medslip_jax.models.kinds import KINDS
         from medslip_jax.pretrained import load
 
-        return load(path_or_hub_id, kind=cls.__name__.lower())["pretrained"]
+        kind = next(kind for kind, (_, module) in KINDS.items() if issubclass(cls, module))
+        return load(path_or_hub_id, kind=kind)["pretrained"]
 
     def save_pretrained(
         self,

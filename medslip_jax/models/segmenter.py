@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from medslip_jax.errors import InputError
 from medslip_jax.models.config import SegmenterConfig
 from medslip_jax.models.layers import BatchNorm, Conv, Linear, TransposedConv
 from medslip_jax.models.pretrainable import Pretrainable
@@ -56,9 +57,12 @@ class Segmenter(Pretrainable, nn.Module):
     def __call__(self, image: Float[Array, "b h w 3"], *, train: bool = False) -> Float[Array, "b h w k"]:
         """float32 ImageNet-normalised images, sides divisible by 16 -> float32 logits of the same size.
 
-        Training needs `mutable=["batch_stats"]` and `rngs={"dropout": key}`.
+        Training needs `mutable=["batch_stats"]` and `rngs={"dropout": key}`. `InputError` for other sides.
         """
         c = self.config
+        if any(side % 16 for side in image.shape[1:3]):
+            sides = f"{image.shape[1]} x {image.shape[2]}"
+            raise InputError(f"images of {sides} pixels: the U-Net takes sides divisible by 16; resize or pad them")
         stages = ResNetTrunk(c.backbone, c.trunk_width, dtype=c.dtype, name="trunk")(image, train=train)
         x = stages["layer3"]
         features = x.shape[-1]

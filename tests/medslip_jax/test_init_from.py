@@ -253,7 +253,6 @@ print(json.dumps(seen | {"devices": len(jax.devices()), "step": int(after.step)}
 """
 
 
-@pytest.mark.slow
 def test_eight_devices_with_split_parameters(source, phantom_data, tmp_path):
     config = make_config(phantom_data, init_from=str(source["folder"] / "run"), mesh__fsdp=2)
     flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"

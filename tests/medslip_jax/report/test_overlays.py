@@ -116,7 +116,7 @@ def test_a_write_that_fails_leaves_the_old_picture(tmp_path, monkeypatch):
         raise OSError("no space left")
 
     monkeypatch.setattr(Path, "replace", full_disk)
-    with pytest.raises(InputError, match="cannot be written .*no space left"):
+    with pytest.raises(InputError, match=r"cannot be written .*no space left"):
         save_overlay(IMAGE, ATTENTION.T, BOX, path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
