@@ -149,7 +149,9 @@ def _read_through(model: Path) -> None:
         raise FileNotFoundError("model/manifest.ocdbt is missing")
     store = ts.KvStore.open({"driver": "ocdbt", "base": f"file://{model}/"}).result()
     for key in store.list().result():
-        if store.read(key).result().state != "value":
+        found = store.read(key).result()
+        # Nothing is stored with an empty value: it is what a lost data file reads as.
+        if found.state != "value" or not found.value:
             raise FileNotFoundError(f"the data of {key.decode()} are missing")
 
 
