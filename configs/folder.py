@@ -10,7 +10,7 @@ short runs from scratch need (configs/phantom.py says why).
 
 from ml_collections import ConfigDict
 
-from medslip_jax.experiment import default_config, parse_arg
+from medslip_jax.experiment import default_config, parse_arg, set_short_run, shrink
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
@@ -19,15 +19,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config = default_config()
     config.data.name = "folder"
     config.data.batch_size = 32
-    config.model.text_dim = 384
-    config.model.linear_init, config.model.patch_norm, config.model.dropout = "xavier", "layer_norm", 0.0
-    config.loss.similarity = "cosine"
-    config.loss.alpha = config.loss.beta = 0.3
-    config.books.tables = "centred"
-    config.optim.schedule = "warmup_cosine"
-    config.optim.learning_rate = 1e-3
+    set_short_run(config)
     config.optim.warmup_steps = 50
-    config.optim.clip_norm = 1.0
     config.num_epochs = 30
     config.log_every, config.eval_every, config.save_every = 20, 100, 200
     if not arg.resnet50:
@@ -37,7 +30,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
         config.model.backbone, config.model.trunk_width = "resnet18", 32
         config.model.embed_dim, config.model.decoder_ffn_dim, config.model.decoder_layers = 128, 256, 2
     if arg.runlocal:
-        config.num_steps, config.data.batch_size, config.data.image_size = 6, 8, 64
-        config.log_every, config.eval_every, config.save_every = 2, 3, 3
-        config.eval.images, config.eval.batch_size = 16, 8
+        shrink(config)
     return config

@@ -11,7 +11,7 @@ similarities together were enough; README has the measurements and what they lea
 from ml_collections import ConfigDict
 
 from data_pipelines.phantom import FOCAL
-from medslip_jax.experiment import default_config, parse_arg
+from medslip_jax.experiment import default_config, parse_arg, set_short_run, shrink
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
@@ -25,23 +25,12 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.data.augment.randaugment_ops = 0
     config.model.backbone, config.model.trunk_width = "resnet18", 32
     config.model.embed_dim, config.model.decoder_ffn_dim, config.model.decoder_layers = 128, 256, 2
-    config.model.text_dim = 384
-    config.model.dropout = 0.0
-    config.model.linear_init = "xavier"
-    config.model.patch_norm = "layer_norm"
-    config.loss.similarity = "cosine"
-    config.loss.alpha = config.loss.beta = 0.3
-    config.books.tables = "centred"
-    config.optim.schedule = "warmup_cosine"
-    config.optim.learning_rate = 1e-3
+    set_short_run(config)
     config.optim.warmup_steps = 100
-    config.optim.clip_norm = 1.0
     config.num_steps = 2000 if arg.full else 1600
     config.log_every, config.eval_every, config.save_every = 50, 400, 400
     config.eval.images = 400
     config.eval.focal = FOCAL
     if arg.tiny:
-        config.num_steps, config.data.batch_size, config.data.image_size = 6, 8, 64
-        config.log_every, config.eval_every, config.save_every = 2, 3, 3
-        config.eval.images, config.eval.batch_size = 16, 8
+        shrink(config)
     return config

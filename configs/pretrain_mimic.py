@@ -12,7 +12,7 @@ reads the labels from the report texts instead.
 
 from ml_collections import ConfigDict
 
-from medslip_jax.experiment import default_config, parse_arg
+from medslip_jax.experiment import default_config, parse_arg, shrink_to_phantom
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
@@ -25,11 +25,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.books.path = "data/books_clinicalbert.npz"
     config.model.dtype = "bfloat16" if arg.bf16 else "float32"
     if arg.runlocal:
-        config.data.name = "phantom"
-        config.data.batch_size, config.data.image_size, config.data.workers = 8, 64, 0
-        config.model.backbone, config.model.trunk_width, config.model.text_dim = "resnet18", 8, 384
-        config.books.path = ""
-        config.num_steps = 6
-        config.log_every, config.eval_every, config.save_every = 2, 3, 3
-        config.eval.images, config.eval.batch_size = 16, 8
+        shrink_to_phantom(config)
     return config

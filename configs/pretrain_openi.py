@@ -12,7 +12,7 @@ need (configs/phantom.py says why).
 
 from ml_collections import ConfigDict
 
-from medslip_jax.experiment import default_config, parse_arg
+from medslip_jax.experiment import default_config, parse_arg, set_short_run, shrink_to_phantom
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
@@ -23,21 +23,9 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.data.batch_size = arg.batch_size
     config.data.workers = 4
     config.model.dtype = "bfloat16" if arg.bf16 else "float32"
-    config.model.text_dim = 384
-    config.model.linear_init, config.model.patch_norm, config.model.dropout = "xavier", "layer_norm", 0.0
-    config.loss.similarity = "cosine"
-    config.loss.alpha = config.loss.beta = 0.3
-    config.books.tables = "centred"
-    config.optim.schedule = "warmup_cosine"
-    config.optim.learning_rate = 1e-3
+    set_short_run(config)
     config.optim.warmup_steps = 200
-    config.optim.clip_norm = 1.0
     config.log_every, config.eval_every, config.save_every = 20, 200, 200
     if arg.runlocal:
-        config.data.name = "phantom"
-        config.data.batch_size, config.data.image_size, config.data.workers = 8, 64, 0
-        config.model.backbone, config.model.trunk_width = "resnet18", 8
-        config.num_steps = 6
-        config.log_every, config.eval_every, config.save_every = 2, 3, 3
-        config.eval.images, config.eval.batch_size = 16, 8
+        shrink_to_phantom(config)
     return config
