@@ -29,7 +29,7 @@ def _loader(flags: argparse.Namespace) -> dict:
 def _radgraph(flags: argparse.Namespace) -> dict:
     from data_pipelines.radgraph_bench import bench_radgraph
 
-    return bench_radgraph()
+    return bench_radgraph(memory_at=(5_000, 100_000))
 
 
 def _lines(result: Mapping, indent: str = "") -> list[str]:

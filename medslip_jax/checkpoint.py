@@ -166,6 +166,8 @@ def find_checkpoint(path: str | Path) -> Path:
       InputError: there is none.
     """
     path = Path(path).absolute()
+    if path.is_file():
+        raise InputError(f"{path}: is a file, not a run; `medslip convert --from {path} --to DIR` first")
     if not path.is_dir():
         raise InputError(f"{path}: no such directory; give a --workdir of `medslip pretrain` or a checkpoint in it")
     newest = find_latest(path)

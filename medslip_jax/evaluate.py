@@ -33,6 +33,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--out", required=True, help="directory of the results")
     parser.add_argument("--data", help="built data set: name or path; the checkpoint's by default")
     parser.add_argument("--data_dir", help="where it was built; the checkpoint's by default")
+    parser.add_argument("--books", metavar="FILE.npz", help="text tables, where the checkpoint has none")
     parser.add_argument("--split", default="test")
     parser.add_argument("--threshold_split", default="validation", help='thresholds come from it; "" for none')
     parser.add_argument("--resamples", type=int, default=1000, help="of the patient-level bootstrap")
@@ -43,7 +44,14 @@ def main(argv: list[str]) -> int:
     config = read_config(directory)
     if config.get("kind", "medslip") != "medslip":
         raise InputError(f"{directory}: holds a {config.kind}; zero-shot evaluation takes pre-training models")
-    config.data.name = args.data or config.data.name
+    # A path is meant from here, not from the data directory.
+    is_path = args.data and "/" in args.data and Path(args.data).is_dir()
+    given = str(Path(args.data).absolute()) if is_path else args.data
+    config.data.name = given or config.data.name
+    if args.books:
+        config.books.path = args.books
+        if config.books.sha256 == experiment.UNKNOWN_BOOKS:
+            config.books.sha256 = ""
     config.data.dir = args.data_dir or config.data.dir
     config.eval.batch_size = args.batch_size or config.eval.batch_size
     result = evaluate(

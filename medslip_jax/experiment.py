@@ -34,8 +34,8 @@ def default_config() -> ConfigDict:
         start anew. init_excuse: leaf paths such as "params/decoder_*" that need not fit and keep initial values.
       num_epochs, num_steps: length of the run; num_steps, if above 0, wins.
       data.name, data.dir: what was built (`medslip data build NAME --out DIR`) and where.
-      data.mixture: other data sets to train on too, by weight: "openi=2,nih_cxr14=1" ("" = data.name alone, which
-        is also where validation and test come from).
+      data.mixture: built data sets to train on by weight, "openi=2,nih_cxr14=1", in place of data.name's train split
+        ("" = that one); validation comes from data.name in any case.
       data.train_images, books.sha256: filled in by a run, so that a resume sees if data or tables have changed.
       data.batch_size: images of a step over all devices. data.image_size: side in pixels.
       data.workers, data.threads: processes (0: none) and threads that decode and augment.
@@ -131,7 +131,9 @@ def load_config(argv: list[str]) -> ConfigDict:
         config = values.config
         # A file that cannot be read comes back as an object that fails when it is used.
         config = config if config is None else config.copy_and_resolve_references()
-    except (flags.Error, AttributeError, ImportError, KeyError, OSError, SyntaxError, TypeError, ValueError) as error:
+    except KeyError as error:
+        raise InputError(f"the config has no key {error}; medslip_jax/experiment.py says what each is") from error
+    except (flags.Error, AttributeError, ImportError, OSError, SyntaxError, TypeError, ValueError) as error:
         raise InputError(" ".join(str(error).split())) from error
     if extra:
         raise InputError(f"not understood: {' '.join(extra)}; values are set with --config.key=value")
@@ -222,5 +224,7 @@ def completed(saved: ConfigDict) -> ConfigDict:
 def require_built(config: ConfigDict) -> Path:
     """Where the run's data lie; `InputError` while the config names none."""
     if not config.data.name:
-        raise InputError("data.name is empty; name a built data set, for example --config.data.name=phantom")
+        raise InputError(
+            "data.name is empty; name a built data set: --config.data.name=NAME, or --data NAME of evaluate"
+        )
     return Path(config.data.dir)

@@ -84,6 +84,7 @@ def predict(
     Raises:
       InputError: the model came without text tables.
     """
+    _ = pretrained.inputs
     mesh = sharding.make_mesh()
     batch_size = -(-batch_size // mesh.size) * mesh.size
     size = pretrained.info["preprocessing"]["image_size"]

@@ -18,7 +18,9 @@ def test_loader_on_built_data(phantom_data, capsys):
 
 
 def test_radgraph(monkeypatch, capsys):
-    monkeypatch.setattr("data_pipelines.radgraph_bench.bench_radgraph", lambda: {"studies_per_minute": 7, "runs": [7]})
+    monkeypatch.setattr(
+        "data_pipelines.radgraph_bench.bench_radgraph", lambda **_: {"studies_per_minute": 7, "runs": [7]}
+    )
     assert cli.main(["bench", "radgraph", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["studies_per_minute"] == 7
 
