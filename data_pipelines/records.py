@@ -8,15 +8,18 @@ A record is a plain dict:
     report       str, may be empty
     matrix       int8 (51, 75) in {-1, 0, 1}: 1 present, 0 stated absent, -1 not mentioned; for training
     labels       int8 (75,) in {-1, 0, 1}: the truth for evaluation; -1 = unknown, left out of every metric
-    annotations  list of {"pathology": index, "anatomy": index or -1, "box": float32 (4,), "mask": bytes} with
-                 box = (x0, y0, x1, y1) as fractions of width and height, mask = PNG file or b""
+    annotations  list of {"pathology": index or -1, "anatomy": index or -1, "box": float32 (4,), "mask": bytes} with
+                 box = (x0, y0, x1, y1) as fractions of width and height, mask = PNG file or b""; a pathology of -1 marks
+                 the anatomy itself, such as a lung, and then an anatomy is required
     targets      only in data sets that ask for something which is none of the 75, such as COVIDx: {name: -1, 0 or 1},
                  the truth for a query that the user gives as text (SPEC 7); it never reaches training
+    attributes   only where the data set says so: {"sex": "F" or "M", "age": years, "view": "PA", "AP" ...}, text or
+                 numbers, for subgroup tables; what is unknown is left out
 
 On disk it is a tf.train.Example in ArrayRecord. TFDS stores an int8 tensor as varints, 10 bytes for each -1
 (38 kB a matrix), and its own zlib encoding does not work without TensorFlow; so matrix and labels are bytes
-features: the matrix compressed (about 40 bytes), the labels raw (75 bytes). Targets are a JSON object, and data sets
-without any have no such feature.
+features: the matrix compressed (about 40 bytes), the labels raw (75 bytes). Targets and attributes are JSON objects,
+and data sets without any have no such feature.
 """
 
 import json
@@ -32,7 +35,7 @@ from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES
 MATRIX_SHAPE = (len(ANATOMIES), len(PATHOLOGIES))
 LABELS_SHAPE = (len(PATHOLOGIES),)
 KEYS = ("image", "image_id", "patient_id", "report", "matrix", "labels", "annotations")
-OPTIONAL_KEYS = ("targets",)
+OPTIONAL_KEYS = ("targets", "attributes")
 ANNOTATION_KEYS = ("pathology", "anatomy", "box", "mask")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
@@ -53,10 +56,10 @@ def features(optional: Sequence[str] = ()) -> tfds.features.FeaturesDict:
 def encode(record: Mapping) -> dict:
     """Validated record -> the example that a TFDS builder yields."""
     validate(record)
-    targets = {"targets": json.dumps(record["targets"], sort_keys=True)} if "targets" in record else {}
+    optional = {key: json.dumps(record[key], sort_keys=True) for key in OPTIONAL_KEYS if key in record}
     return (
         dict(record)
-        | targets
+        | optional
         | {
             "matrix": zlib.compress(np.ascontiguousarray(record["matrix"]).tobytes(), 6),
             "labels": np.ascontiguousarray(record["labels"]).tobytes(),
@@ -69,8 +72,8 @@ def decode(example: Mapping) -> dict:
     """Example as read back by TFDS -> record; `InputError` if a field does not fit the schema."""
     image_id = _text(example["image_id"])
     columns = example["annotations"]
-    targets = {"targets": json.loads(_text(example["targets"]))} if "targets" in example else {}
-    return targets | {
+    optional = {key: json.loads(_text(example[key])) for key in OPTIONAL_KEYS if key in example}
+    return optional | {
         "image": example["image"],
         "image_id": image_id,
         "patient_id": _text(example["patient_id"]),
@@ -114,6 +117,9 @@ def validate(record: Mapping) -> None:
     for name, value in record.get("targets", {}).items():
         if name in PATHOLOGIES or type(value) is not int or not -1 <= value <= 1:
             _fail(image_id, f"target {name!r} is {value!r}, expected -1, 0 or 1 and a name that is none of the classes")
+    for name, value in record.get("attributes", {}).items():
+        if type(value) not in (str, int, float) or value != value:
+            _fail(image_id, f"attribute {name!r} is {value!r}, expected text or a number; leave out what is unknown")
 
 
 def check_labels(array: np.ndarray, shape: tuple[int, ...], key: str, image_id: str) -> None:
@@ -130,10 +136,12 @@ def _check_annotation(annotation: Mapping, name: str, image_id: str) -> None:
     if set(annotation) != set(ANNOTATION_KEYS):
         _fail(image_id, f"{name} has keys {sorted(annotation)}, expected {sorted(ANNOTATION_KEYS)}")
     pathology, anatomy, mask = annotation["pathology"], annotation["anatomy"], annotation["mask"]
-    if not 0 <= pathology < len(PATHOLOGIES):
-        _fail(image_id, f"{name} has pathology {pathology}, expected 0 .. {len(PATHOLOGIES) - 1}")
+    if not -1 <= pathology < len(PATHOLOGIES):
+        _fail(image_id, f"{name} has pathology {pathology}, expected -1 .. {len(PATHOLOGIES) - 1}")
     if not -1 <= anatomy < len(ANATOMIES):
         _fail(image_id, f"{name} has anatomy {anatomy}, expected -1 .. {len(ANATOMIES) - 1}")
+    if pathology == anatomy == -1:
+        _fail(image_id, f"{name} names neither a pathology nor an anatomy")
     box = np.asarray(annotation["box"], np.float32)
     if box.shape != (4,) or not (np.all(box >= 0) and np.all(box <= 1) and np.all(box[:2] < box[2:])):
         _fail(

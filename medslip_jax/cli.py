@@ -11,6 +11,7 @@ from medslip_jax.errors import InputError
 VERBS = {
     "pretrain": ("medslip_jax.pretrain", "pre-train a model from a config"),
     "evaluate": ("medslip_jax.evaluate", "zero-shot classification and grounding of a checkpoint"),
+    "sweep": ("medslip_jax.sweep", "train and judge the variants of a config, and one table"),
     "predict": ("medslip_jax.predict", "probabilities and overlays of image files"),
     "convert": ("medslip_jax.convert", "weights between PyTorch files, safetensors and checkpoints"),
     "export": ("medslip_jax.export", "a model as StableHLO or ONNX, for serving"),

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from data_pipelines.datasets import open_split
 from data_pipelines.images import decode_grey
 from data_pipelines.loader import Loader
-from medslip_jax import experiment, sharding, zero_shot
+from medslip_jax import experiment, grounding, sharding, zero_shot
 from medslip_jax.checkpoint import find_checkpoint, read_config, read_variables
 from medslip_jax.errors import InputError
 from medslip_jax.files import replacing_file, tree_hash, write_bytes
@@ -133,7 +133,7 @@ def evaluate(
         "classification": zero_shot.classify(test, validation=validation, resamples=resamples),
     }
     if classes:
-        result["grounding"] = zero_shot.ground(
+        result["grounding"] = grounding.ground(
             test, validation=validation, classes=classes, focal=config.eval.focal, resamples=resamples
         )
     _write_results(out, result, test, source, classes=classes, pictures=pictures)
@@ -166,13 +166,13 @@ def _write_results(
 def annotated_classes(source: Sequence[Mapping]) -> list[str]:
     """Names of the pathologies that have boxes in a split, in vocabulary order."""
     found = {annotation["pathology"] for i in range(len(source)) for annotation in source[i]["annotations"]}
-    return [PATHOLOGIES[i] for i in sorted(found)]
+    return [PATHOLOGIES[i] for i in sorted(found - {-1})]
 
 
 def overlay_rows(test: Mapping, source: Sequence[Mapping], *, classes: Sequence[str], count: int) -> list[OverlayRow]:
     """`count` cases taken in turn from the classes, the first marked images of each: chosen by order, not by result."""
     queues = [
-        (name, column, list(zero_shot.grounding_cases(test, name)["index"])) for column, name in enumerate(classes)
+        (name, column, list(grounding.grounding_cases(test, name)["index"])) for column, name in enumerate(classes)
     ]
     rows: list[OverlayRow] = []
     while len(rows) < count and any(queue for _, _, queue in queues):
@@ -185,7 +185,7 @@ def overlay_rows(test: Mapping, source: Sequence[Mapping], *, classes: Sequence[
             rows.append(
                 OverlayRow(
                     image=decode_grey(record["image"], name=record["image_id"]),
-                    attention=zero_shot.attention_grids(test["pathology_map"][row, column]),
+                    attention=grounding.attention_grids(test["pathology_map"][row, column]),
                     name=name,
                     boxes=np.array([a["box"] for a in record["annotations"] if a["pathology"] == wanted]),
                     probability=float(test["pathology"][row, wanted]),

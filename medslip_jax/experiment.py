@@ -8,6 +8,7 @@ whose docstrings explain them.
 import dataclasses
 import hashlib
 import json
+import runpy
 from pathlib import Path
 
 from absl import flags
@@ -120,6 +121,18 @@ def parse_arg(arg: str | None, **defaults: bool | int | float | str) -> ConfigDi
         except ValueError as error:
             raise InputError(f"config argument {item!r}: not a {kind.__name__}") from error
     return ConfigDict(values)
+
+
+def names_of(file: str | Path) -> dict:
+    """What a config file defines, {name: value}: for a file that builds on another one's `get_config`.
+
+    Raises:
+      InputError: no such file, or it cannot be run.
+    """
+    try:
+        return runpy.run_path(str(file))
+    except (OSError, SyntaxError, ImportError) as error:
+        raise InputError(f"--config {file}: cannot be read ({error})") from error
 
 
 def load_config(argv: list[str]) -> ConfigDict:

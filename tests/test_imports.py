@@ -38,6 +38,7 @@ ROOMS = {
     "scoring": 3,
     "experiment": 3,
     "zero_shot": 3,
+    "grounding": 3,
     "checkpoint": 4,
     "testing": 4,
     "train_loop": 5,

@@ -69,8 +69,8 @@ class Plan:
       jobs: split -> jobs in the order of the records; at least one job in all.
       encode: job -> `Made`; picklable, and raises nothing that one image can cause.
       description: of the data set, in words.
-      metadata: options and policies, JSON-able; written into metadata.json. Its "targets", if any, are the names of
-        the records' targets (see `records`).
+      metadata: options and policies, JSON-able; written into metadata.json. Its "targets" and "attributes", if any,
+        are the names of the records' targets and attributes (see `records`).
       listing: the file that rows are counted in, for messages.
       drops: what is left out before an image is read.
       notes: one line each on what to know, such as splits that may not be independent.

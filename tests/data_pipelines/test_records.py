@@ -96,7 +96,8 @@ def test_one_line_names_record_and_field(changes, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"pathology": 75}, "annotation 0 has pathology 75, expected 0 .. 74"),
+        ({"pathology": 75}, "annotation 0 has pathology 75, expected -1 .. 74"),
+        ({"pathology": -1, "anatomy": -1}, "annotation 0 names neither a pathology nor an anatomy"),
         ({"anatomy": -2}, "annotation 0 has anatomy -2, expected -1 .. 50"),
         ({"box": [0, 0, 1.5, 1]}, "annotation 0 has box [0.0, 0.0, 1.5, 1.0]"),
         ({"box": [0.5, 0, 0.5, 1]}, "annotation 0 has box [0.5, 0.0, 0.5, 1.0]"),

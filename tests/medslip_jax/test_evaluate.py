@@ -9,7 +9,7 @@ import pytest
 
 from data_pipelines.datasets import open_split
 from data_pipelines.phantom import PATHOLOGIES_DRAWN
-from medslip_jax import cli, zero_shot
+from medslip_jax import cli, grounding, zero_shot
 from medslip_jax.errors import InputError
 from medslip_jax.pretrain import pretrain
 from medslip_jax.vocabulary import PATHOLOGIES, pathology_index
@@ -119,7 +119,7 @@ def test_ground_takes_the_marked_images_of_a_class_only():
     maps[1, 0, 15] = 1  # the bottom right: a miss
     labels = np.zeros((3, 75))
     split = _split(labels, maps, [[corner], [corner], [other]])
-    report = zero_shot.ground(split, validation=None, classes=["nodule"], resamples=20)
+    report = grounding.ground(split, validation=None, classes=["nodule"], resamples=20)
     assert report["classes"]["nodule"]["n_images"] == 2
     assert report["pooled"]["all"]["means"]["pointing_pixel"] == 0.5
     assert "focal" not in report["pooled"]

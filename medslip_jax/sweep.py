@@ -1,0 +1,125 @@
+"""`medslip sweep --config FILE[:arg] --workdir DIR [--only A,B] [--config.x.y=value ...]`: variants of one experiment.
+
+The config file has VARIANTS, {name: {key: value}}, and its `get_config` takes `variant=NAME`; the first is what the
+others are compared with. Each is pre-trained and evaluated below DIR, in a process of its own. The same command goes on
+where it was stopped: finished variants are kept. Writes DIR/table.txt and DIR/sweep.json.
+"""
+
+import argparse
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from medslip_jax import experiment
+from medslip_jax.checkpoint import find_checkpoint, find_latest, read_config
+from medslip_jax.errors import InputError
+from medslip_jax.files import tree_hash, write_bytes
+from medslip_jax.report.sweep_table import sweep_table
+
+RESULTS = "zero_shot"
+_COMMAND = (sys.executable, "-m", "medslip_jax.cli")
+# Filled in by a run.
+_MEASURED = ("data.train_images", "books.sha256")
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """One run: `config` is the --config value that makes it, `changes` what VARIANTS says of it."""
+
+    name: str
+    config: str
+    changes: dict
+    directory: Path
+
+
+def main(argv: list[str]) -> int:
+    """Runs the verb: 0, or 1 if a variant failed; the others are still run."""
+    parser = argparse.ArgumentParser("medslip sweep", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--config", required=True, metavar="FILE[:arg]", help="such as configs/ablations.py")
+    parser.add_argument("--workdir", required=True, help="one directory a variant, the table and its numbers")
+    parser.add_argument("--only", metavar="A,B,...", help="variants to run now; the table shows all that are there")
+    parser.add_argument("--resamples", type=int, default=1000, help="of the patient-level bootstrap (%(default)s)")
+    args, overrides = parser.parse_known_args(argv)
+    found = variants(args.config, workdir=Path(args.workdir))
+    wanted = args.only.split(",") if args.only else [v.name for v in found]
+    unknown = sorted(set(wanted) - {v.name for v in found})
+    if unknown:
+        raise InputError(f"--only: no variant {unknown[0]!r}; {args.config} has: {', '.join(v.name for v in found)}")
+    failed = [v.name for v in found if v.name in wanted and not run(v, overrides=overrides, resamples=args.resamples)]
+    text = write_table(found, workdir=Path(args.workdir), resamples=args.resamples)
+    print(f"\n{text}")
+    if failed:
+        print(f"failed: {', '.join(failed)}; the reason stands above, at the variant's own lines")
+    return int(bool(failed))
+
+
+def variants(config: str, *, workdir: Path) -> list[Variant]:
+    """The runs of a config file, in its order.
+
+    Raises:
+      InputError: a file that cannot be read, or has no VARIANTS.
+    """
+    file, _, arg = config.partition(":")
+    table = experiment.names_of(file).get("VARIANTS")
+    if not isinstance(table, dict) or not table:
+        raise InputError(f"--config {file}: has no VARIANTS; configs/ablations.py shows how they look")
+    suffix = f",{arg}" if arg else ""
+    return [Variant(name, f"{file}:variant={name}{suffix}", changes, workdir / name) for name, changes in table.items()]
+
+
+def run(variant: Variant, *, overrides: Sequence[str], resamples: int) -> bool:
+    """Trains and evaluates what is not done yet; False if one of the two commands failed.
+
+    Raises:
+      InputError: the variant's directory holds a run of other settings.
+    """
+    wanted = experiment.load_config([f"--config={variant.config}", *overrides])
+    if _finished(variant.directory, wanted):
+        print(f"{variant.name}: done before, kept")
+        return True
+    train = ["pretrain", "--config", variant.config, "--workdir", str(variant.directory), *overrides]
+    judge = ["evaluate", "--checkpoint", str(variant.directory), "--out", str(variant.directory / RESULTS)]
+    for command in (train, [*judge, "--resamples", str(resamples), "--pictures", "0"]):
+        print(f"{variant.name}: medslip {' '.join(command)}", flush=True)
+        code = subprocess.run([*_COMMAND, *command], check=False).returncode
+        if code in (130, -2):
+            raise KeyboardInterrupt
+        if code:
+            return False
+    return True
+
+
+def _finished(directory: Path, wanted) -> bool:
+    """Whether the last checkpoint of these settings has been evaluated."""
+    if find_latest(directory) is None:
+        return False
+    checkpoint = find_checkpoint(directory)
+    saved = read_config(checkpoint)
+    differing = [line for line in experiment.differences(saved, wanted) if not line.startswith(_MEASURED)]
+    if differing:
+        raise InputError(f"{directory}: holds a run of other settings ({differing[0]}); choose another --workdir")
+    return results_of(directory).get("checkpoint", {}).get("sha256") == tree_hash(checkpoint / "model")
+
+
+def results_of(directory: Path) -> dict:
+    """What `medslip evaluate` wrote for a variant, {} if nothing."""
+    file = directory / RESULTS / "metrics.json"
+    try:
+        return json.loads(file.read_bytes()) if file.is_file() else {}
+    except ValueError as error:
+        raise InputError(f"{file}: damaged ({error}); remove it and run the sweep again") from error
+
+
+def write_table(found: Sequence[Variant], *, workdir: Path, resamples: int) -> str:
+    """Writes sweep.json and table.txt of the variants that have results; returns the table."""
+    rows = {v.name: {"changes": v.changes, "results": results_of(v.directory)} for v in found}
+    rows = {name: row for name, row in rows.items() if row["results"]}
+    if not rows:
+        return "no variant has results yet"
+    text = sweep_table(rows)
+    write_bytes(workdir / "table.txt", f"{text}\n".encode())
+    write_bytes(workdir / "sweep.json", json.dumps(rows, indent=1, allow_nan=False).encode())
+    return text
