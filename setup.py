@@ -58,6 +58,8 @@ setup(
         # JPEG lossless, JPEG-LS and HTJ2K inside DICOM; nothing GPL (dicom.py says which decodes what).
         "dicom": ["python-gdcm>=3.2", "pylibjpeg>=2.1", "pylibjpeg-openjpeg>=2.6"],
         "beam": ["apache-beam>=2.77"],
+        # `medslip serve`; not an upper bound of ours: Gradio 6 asks for an older Pillow.
+        "demo": ["gradio>=6.31"],
         "dev": [
             "pytest>=8",
             "hypothesis>=6.100",

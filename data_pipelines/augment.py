@@ -1,9 +1,10 @@
 """The training augmentations of SPEC 5 as pure functions on grey uint8 images, never held as float.
 
 A sample is a dict {"image": uint8 (H, W), "matrix": int8 (51, 75)} with, if wanted, "boxes": float32 (n, 4)
-as (x0, y0, x1, y1) fractions of width and height. Every geometric operation is one affine map of fractions,
-used both to move the pixels and to move the boxes; randomness comes from the `numpy.random.Generator` that is
-passed in, so a sample depends on nothing but its inputs and that generator.
+as (x0, y0, x1, y1) fractions of width and height, and "masks": uint8 (k, H, W) of 0 and 255, with "mirrored", the
+place of each after a flip that exchanges sides. Every geometric operation is one affine map of fractions,
+used both to move the pixels (and masks) and to move the boxes; randomness comes from the
+`numpy.random.Generator` that is passed in, so a sample depends on nothing but its inputs and that generator.
 
 Paper of RandAugment: Cubuk et al., "RandAugment: Practical automated data augmentation with a reduced search
 space", 2019; the ranges of its operations are AutoAugment's (Cubuk et al., 2018), but for translation, see
@@ -12,11 +13,13 @@ space", 2019; the ranges of its operations are AutoAugment's (Cubuk et al., 2018
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 
 from data_pipelines import images
+from data_pipelines.targets import mask_to
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import side_swap
 
@@ -108,7 +111,9 @@ def random_resized_crop(
     x0, y0, x1, y1 = crop_window(rng, height=height, width=width, scale=scale, ratio=ratio)
     pixels = images.resize(sample["image"][y0:y1, x0:x1], height=size, width=size)
     to_crop = np.array([[width / (x1 - x0), 0, -x0 / (x1 - x0)], [0, height / (y1 - y0), -y0 / (y1 - y0)]])
-    return _moved(sample, pixels, to_crop)
+    return _moved(
+        sample, pixels, to_crop, mask=lambda m: mask_to(np.ascontiguousarray(m[y0:y1, x0:x1]), height=size, width=size)
+    )
 
 
 def crop_window(
@@ -140,10 +145,17 @@ def flip(sample: dict, *, mode: str = "swap_sides") -> dict:
     A finding of `left_pleural` at box (.1, .2, .3, .4) is one of `right_pleural` at (.7, .2, .9, .4)
     afterwards.
     """
-    mirrored = _moved(sample, np.ascontiguousarray(sample["image"][:, ::-1]), np.array([[-1.0, 0, 1], [0, 1, 0]]))
-    if mode == "swap_sides":
+    affine = np.array([[-1.0, 0, 1], [0, 1, 0]])
+    mirrored = _moved(sample, _mirror(sample["image"]), affine, mask=_mirror)
+    if mode == "swap_sides" and "matrix" in sample:
         mirrored["matrix"] = sample["matrix"][side_swap()]
+    if mode == "swap_sides" and "masks" in sample:
+        mirrored["masks"] = mirrored["masks"][list(sample["mirrored"])]
     return mirrored
+
+
+def _mirror(image: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(image[:, ::-1])
 
 
 def apply_operation(sample: dict, name: str, *, magnitude: float, sign: int = 1) -> dict:
@@ -172,7 +184,12 @@ def apply_operation(sample: dict, name: str, *, magnitude: float, sign: int = 1)
     to_pixels = np.diag([width, height])
     linear = np.linalg.inv(to_pixels) @ linear @ to_pixels
     affine = np.column_stack([linear, 0.5 - linear @ [0.5, 0.5] + offset])
-    return _moved(sample, _warp(sample["image"], affine), affine)
+    return _moved(
+        sample,
+        _warp(sample["image"], affine),
+        affine,
+        mask=lambda m: np.where(_warp(m, affine) > 127, 255, 0).astype(np.uint8),
+    )
 
 
 def move_boxes(boxes: np.ndarray, affine: np.ndarray) -> np.ndarray:
@@ -190,9 +207,11 @@ def move_boxes(boxes: np.ndarray, affine: np.ndarray) -> np.ndarray:
     return np.concatenate([moved.min(1), moved.max(1)], 1).clip(0, 1).astype(np.float32)
 
 
-def _moved(sample: dict, image: np.ndarray, affine: np.ndarray) -> dict:
+def _moved(sample: dict, image: np.ndarray, affine: np.ndarray, *, mask: Callable[[np.ndarray], np.ndarray]) -> dict:
+    """The sample with its moved image; `mask` moves one mask the same way."""
     boxes = {"boxes": move_boxes(sample["boxes"], affine)} if "boxes" in sample else {}
-    return dict(sample) | {"image": image} | boxes
+    masks = {"masks": np.stack([mask(m) for m in sample["masks"]])} if "masks" in sample else {}
+    return dict(sample) | {"image": image} | boxes | masks
 
 
 def _warp(image: np.ndarray, affine: np.ndarray) -> np.ndarray:

@@ -94,7 +94,8 @@ def decode_grey(data: bytes, *, name: str) -> np.ndarray:
 
 
 def encode_grey(image: np.ndarray, *, quality: int = 95, kind: str = "jpeg") -> bytes:
-    """uint8 (H, W) -> JPEG bytes of that quality (1 .. 100), or lossless PNG bytes with kind="png".
+    """uint8 (H, W) -> JPEG bytes of that quality (1 .. 100), or lossless PNG bytes with kind="png" or, for an image of
+    0 and 255 only, kind="mask": one bit a pixel, a third of the size.
 
     Raises:
       InputError: another type or shape, an unknown kind, or an image that the format cannot hold (JPEG: a side
@@ -102,7 +103,11 @@ def encode_grey(image: np.ndarray, *, quality: int = 95, kind: str = "jpeg") -> 
     """
     if image.dtype != np.uint8 or image.ndim != 2 or image.size == 0:
         raise InputError(f"cannot encode an image of {image.dtype} {image.shape}; expected uint8 (H, W)")
-    settings = {"jpeg": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality]), "png": (".png", [])}
+    settings = {
+        "jpeg": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality]),
+        "png": (".png", []),
+        "mask": (".png", [cv2.IMWRITE_PNG_BILEVEL, 1, cv2.IMWRITE_PNG_COMPRESSION, 6, cv2.IMWRITE_PNG_STRATEGY, 0]),
+    }
     if kind not in settings:
         raise InputError(f"kind={kind!r}: one of {', '.join(settings)}")
     suffix, parameters = settings[kind]

@@ -19,6 +19,7 @@ from absl import flags
 
 from data_pipelines import augment as augment_lib
 from data_pipelines import images, records
+from data_pipelines.targets import Targets, mask_to
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import PATHOLOGIES
 
@@ -53,6 +54,8 @@ class Loader:
 
     Training (`train=True`): endless, reshuffled every epoch, epochs joined without a gap; a batch is
     {"image": uint8 (b, size, size), "matrix": int8 (b, 51, 75)} with b = batch_size / host_count.
+    With `targets` a batch has, in place of the matrix (and of evaluation's labels), their truth: "labels" int8 (b, k)
+    or "masks" uint8 (b, size, size, k) of 0 and 1, moved with the image; -1 and 0 in the filling.
     Evaluation: one pass in the order of the source; the last batch is filled up, and a batch also has
     "labels" int8 (b, 75), "index" int64 (b,), the row in the source, and "valid" bool (b,), False for the
     filling (then image 0, matrix and labels -1, index -1). Each `for` over an evaluation loader is a whole
@@ -70,6 +73,7 @@ class Loader:
       image_size: side of the square images in pixels.
       seed: of the shuffle and of every augmentation.
       augment: the augmentation of training; None squashes the image to size as in evaluation.
+      targets: of fine-tuning (see `targets`), in place of the label matrix.
       train: endless shuffled stream (True) or one ordered pass (False).
       host_index, host_count: which contiguous share of each batch is ours.
       workers: processes; 0 reads with `threads` threads of this process (OpenCV and Pillow release the GIL).
@@ -89,6 +93,7 @@ class Loader:
         seed: int = 0,
         train: bool,
         augment: augment_lib.AugmentConfig | None = None,
+        targets: Targets | None = None,
         host_index: int = 0,
         host_count: int = 1,
         workers: int = 0,
@@ -104,9 +109,9 @@ class Loader:
         self._train, self._workers, self._threads = train, workers, threads
         self._share = {"batch_size": batch_size, "host_index": host_index, "host_count": host_count}
         self._positions = (
-            _train_positions(source, size=image_size, seed=seed, augment=augment)
+            _train_positions(source, size=image_size, seed=seed, augment=augment, targets=targets)
             if train
-            else _eval_positions(source, size=image_size, padded=self._length * batch_size)
+            else _eval_positions(source, size=image_size, padded=self._length * batch_size, targets=targets)
         )
         self._batch = 0
         self._running: dict[str, grain.DatasetIterator] = {}
@@ -186,14 +191,18 @@ class _HostPart(grain.MapDataset):
 
 
 def _train_positions(
-    source: Sequence[dict] | Mixture, *, size: int, seed: int, augment: augment_lib.AugmentConfig | None
+    source: Sequence[dict] | Mixture,
+    *,
+    size: int,
+    seed: int,
+    augment: augment_lib.AugmentConfig | None,
+    targets: Targets | None,
 ) -> grain.MapDataset:
     def prepare(record: dict, rng: np.random.Generator) -> dict:
-        sample = _decode(record)
+        sample = _decode(record, targets)
         if augment is None:
-            sample["image"] = images.squash(sample["image"], size)
-            return sample
-        return augment_lib.augment(sample, rng=rng, size=size, config=augment)
+            return _for_batch(_squashed(sample, size))
+        return _for_batch(augment_lib.augment(sample, rng=rng, size=size, config=augment))
 
     if not isinstance(source, Mixture):
         return grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(prepare)
@@ -205,37 +214,58 @@ def _train_positions(
     return grain.MapDataset.mix(streams, source.weights).seed(seed).random_map(prepare)
 
 
-def _eval_positions(source: Sequence[dict], *, size: int, padded: int) -> grain.MapDataset:
+def _eval_positions(source: Sequence[dict], *, size: int, padded: int, targets: Targets | None) -> grain.MapDataset:
     def prepare(index: int) -> dict:
         if index >= len(source):
-            return {
-                "image": np.zeros((size, size), np.uint8),
-                "matrix": np.full(records.MATRIX_SHAPE, -1, np.int8),
-                "labels": np.full(len(PATHOLOGIES), -1, np.int8),
-                "index": np.int64(-1),
-                "valid": np.bool_(False),
-            }
+            return _filling(size, targets) | {"index": np.int64(-1), "valid": np.bool_(False)}
         record = source[index]
-        sample = _decode(record)
-        records.check_labels(record["labels"], records.LABELS_SHAPE, "labels", record["image_id"])
-        return {
-            "image": images.squash(sample["image"], size),
-            "matrix": sample["matrix"],
-            "labels": record["labels"],
-            "index": np.int64(index),
-            "valid": np.bool_(True),
-        }
+        sample = _for_batch(_squashed(_decode(record, targets), size))
+        if targets is None:
+            records.check_labels(record["labels"], records.LABELS_SHAPE, "labels", record["image_id"])
+            sample["labels"] = record["labels"]
+        return sample | {"index": np.int64(index), "valid": np.bool_(True)}
 
     return grain.MapDataset.range(padded).map(prepare)
 
 
-def _decode(record: dict) -> dict:
+def _filling(size: int, targets: Targets | None) -> dict:
+    """What fills up the last batch of a pass."""
+    image = {"image": np.zeros((size, size), np.uint8)}
+    if targets is None:
+        unknown = {"matrix": records.MATRIX_SHAPE, "labels": len(PATHOLOGIES)}
+        return image | {key: np.full(shape, -1, np.int8) for key, shape in unknown.items()}
+    if targets.kind == "labels":
+        return image | {"labels": np.full(len(targets.specs), -1, np.int8)}
+    return image | {"masks": np.zeros((size, size, len(targets.specs)), np.uint8)}
+
+
+def _decode(record: dict, targets: Targets | None) -> dict:
+    """The image and what is to be learned from it, at the stored size."""
     image_id = record["image_id"]
-    records.check_labels(record["matrix"], records.MATRIX_SHAPE, "matrix", image_id)
-    return {
-        "image": images.decode_grey(record["image"], name=f"record image_id={image_id}"),
-        "matrix": record["matrix"],
-    }
+    image = {"image": images.decode_grey(record["image"], name=f"record image_id={image_id}")}
+    if targets is None:
+        records.check_labels(record["matrix"], records.MATRIX_SHAPE, "matrix", image_id)
+        return image | {"matrix": record["matrix"]}
+    if targets.kind == "labels":
+        return image | {"labels": targets.labels(record)}
+    return image | {"masks": targets.masks(record), "mirrored": targets.mirrored()}
+
+
+def _squashed(sample: dict, size: int) -> dict:
+    masks = (
+        {"masks": np.stack([mask_to(mask, height=size, width=size) for mask in sample["masks"]])}
+        if "masks" in sample
+        else {}
+    )
+    return sample | {"image": images.squash(sample["image"], size)} | masks
+
+
+def _for_batch(sample: dict) -> dict:
+    """Masks as the device reads them: 0 and 1, classes last."""
+    sample.pop("mirrored", None)
+    if "masks" in sample:
+        sample["masks"] = np.ascontiguousarray((sample["masks"] > 127).astype(np.uint8).transpose(1, 2, 0))
+    return sample
 
 
 def _init_worker(worker_index: int, worker_count: int) -> None:

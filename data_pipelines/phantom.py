@@ -14,6 +14,7 @@ from data_pipelines import phantom_devices, phantom_findings
 from data_pipelines.phantom_anatomy import make_body, paint_bones, paint_soft_tissue
 from data_pipelines.phantom_canvas import Dice, Frame
 from data_pipelines.phantom_findings import PLACES, ZONES, Mark, Scene
+from data_pipelines.phantom_regions import regions
 from data_pipelines.phantom_report import write_report
 from medslip_jax.errors import InputError
 
@@ -57,13 +58,15 @@ class Phantom:
     """One study.
 
     `image` is uint8 (H, W), `report` English text, `triplets` what that says as (anatomy, pathology, exists)
-    in vocabulary names, `findings` everything that is drawn, mentioned or not.
+    in vocabulary names, `findings` everything that is drawn, mentioned or not; `regions` anatomy -> bool (H, W) of the
+    lungs, their zones and the heart (`phantom_regions`).
     """
 
     image: np.ndarray
     report: str
     triplets: tuple[tuple[str, str, bool], ...]
     findings: tuple[Finding, ...]
+    regions: Mapping[str, np.ndarray]
 
 
 def draw(seed: int, *, size: int = 256) -> Phantom:
@@ -99,10 +102,10 @@ def draw(seed: int, *, size: int = 256) -> Phantom:
     image = _expose(scene.layers.level, body.frame, streams[4])
     written = write_report(marks, streams[5])
     findings = tuple(
-        Finding(mark.pathology, mark.anatomy, _bounds(mark.mask), mark.mask, mark.pathology in written.mentioned)
+        Finding(mark.pathology, mark.anatomy, bounds(mark.mask), mark.mask, mark.pathology in written.mentioned)
         for mark in marks
     )
-    return Phantom(image, written.text, written.triplets, findings)
+    return Phantom(image, written.text, written.triplets, findings, regions(body, scene.layers))
 
 
 def _plan(dice: Dice) -> dict[str, tuple[str, ...]]:
@@ -161,7 +164,8 @@ def _paint(scene: Scene, plan: Mapping[str, tuple[str, ...]], *, clutter: Dice) 
     return [mark for mark in marks if mark.mask.any()]
 
 
-def _bounds(mask: np.ndarray) -> tuple[float, float, float, float]:
+def bounds(mask: np.ndarray) -> tuple[float, float, float, float]:
+    """Tight box x0, y0, x1, y1 of a mask with a pixel in it, in fractions of width and height."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     height, width = mask.shape
     return (

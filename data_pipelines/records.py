@@ -9,8 +9,8 @@ A record is a plain dict:
     matrix       int8 (51, 75) in {-1, 0, 1}: 1 present, 0 stated absent, -1 not mentioned; for training
     labels       int8 (75,) in {-1, 0, 1}: the truth for evaluation; -1 = unknown, left out of every metric
     annotations  list of {"pathology": index or -1, "anatomy": index or -1, "box": float32 (4,), "mask": bytes} with
-                 box = (x0, y0, x1, y1) as fractions of width and height, mask = PNG file or b""; a pathology of -1 marks
-                 the anatomy itself, such as a lung, and then an anatomy is required
+                 box = (x0, y0, x1, y1) as fractions of width and height, mask = PNG file or b""; a pathology of -1
+                 marks the anatomy itself, such as a lung, and then an anatomy is required
     targets      only in data sets that ask for something which is none of the 75, such as COVIDx: {name: -1, 0 or 1},
                  the truth for a query that the user gives as text (SPEC 7); it never reaches training
     attributes   only where the data set says so: {"sex": "F" or "M", "age": years, "view": "PA", "AP" ...}, text or

@@ -90,7 +90,7 @@ def describe(
         "experiment": settings,
         "classes": {"pathology": list(PATHOLOGIES), "anatomy": list(ANATOMIES)}
         if kind_of(config) == "medslip"
-        else inherited.get("classes"),
+        else _own_classes(settings) or inherited.get("classes"),
         "preprocessing": {
             "image_size": size,
             "resize": "squash to image_size x image_size, bicubic with anti-aliasing",
@@ -107,6 +107,12 @@ def describe(
         },
         "source": dict(source or inherited.get("source", {})),
     }
+
+
+def _own_classes(settings: Mapping | None) -> dict | None:
+    """The targets of a fine-tuning run, which are the names of its model's outputs."""
+    targets = (settings or {}).get("targets")
+    return {"targets": [target.partition("=")[0] for target in targets]} if targets else None
 
 
 def _describe_books(books: TextBooks | None, inherited: Mapping) -> dict:

@@ -10,9 +10,13 @@ from medslip_jax.errors import InputError
 # verb -> (module, one line of help); a module is imported only when its verb is asked for.
 VERBS = {
     "pretrain": ("medslip_jax.pretrain", "pre-train a model from a config"),
-    "evaluate": ("medslip_jax.evaluate", "zero-shot classification and grounding of a checkpoint"),
+    "evaluate": ("medslip_jax.evaluate", "zero-shot classification and grounding of a model by a protocol"),
+    "compare": ("medslip_jax.compare", "is one result of evaluate better than another? a paired bootstrap"),
+    "finetune": ("medslip_jax.finetune", "a classifier or a U-Net from pre-trained weights"),
     "sweep": ("medslip_jax.sweep", "train and judge the variants of a config, and one table"),
     "predict": ("medslip_jax.predict", "probabilities and overlays of image files"),
+    "serve": ("medslip_jax.serve", "a local page that reads X-rays dropped on it"),
+    "report": ("medslip_jax.reporting", "one HTML page on a run: curves, tables, cases"),
     "convert": ("medslip_jax.convert", "weights between PyTorch files, safetensors and checkpoints"),
     "export": ("medslip_jax.export", "a model as StableHLO or ONNX, for serving"),
     "data": ("medslip_jax.data", "check, build and show data sets"),

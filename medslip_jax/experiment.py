@@ -18,6 +18,7 @@ from data_pipelines.augment import AugmentConfig
 from medslip_jax.errors import InputError, from_section
 from medslip_jax.losses import LossConfig
 from medslip_jax.models import MeDSLIPConfig
+from medslip_jax.models.kinds import KINDS
 from medslip_jax.optim import OptimConfig
 from medslip_jax.text_books import TextBooks, load_books, prepared
 from medslip_jax.vocabulary import pathology_index
@@ -64,6 +65,33 @@ def default_config() -> ConfigDict:
     config.mesh = ConfigDict({"fsdp": 1})
     config.log_every, config.eval_every, config.save_every, config.keep = 50, 1000, 1000, 2
     config.eval = ConfigDict({"batch_size": 64, "images": 0, "classes": (), "focal": ()})
+    return config
+
+
+def default_fine_tuning(kind: str) -> ConfigDict:
+    """Fine-tuning as of SPEC 7: AdamW at 1e-5, batch 64, on a data set that the config file still has to name.
+
+    Keys beside those of `default_config`:
+      kind: "classifier" or "segmenter"; `model` holds the fields of `ClassifierConfig` or `SegmenterConfig`, but for
+        num_classes, which is the number of targets.
+      targets: what is learned, see `data_pipelines.targets`.
+      tune: "full", "last_blocks" or "head", see `fine_tuner`.
+      init_from: a pre-trained model, or one of the same kind, whatever `pretrained.load` reads ("" = random).
+      data.fraction, data.subset_seed: share of the training images, by patient; a larger one holds the smaller ones.
+      eval_every: 0 = once an epoch. eval.metric: of validation, chooses the best step: "auroc" or "average_precision",
+        macro; "dice_all", "dice_positive" or "iou", the mean over targets.
+      threshold: of a mask's probability.
+    """
+    config = default_config()
+    del config.loss, config.data.mixture
+    config.kind, config.tune, config.targets, config.threshold = kind, "full", (), 0.5
+    config.model = _section(KINDS[kind][0])
+    config.books.sha256 = UNKNOWN_BOOKS
+    config.optim.schedule, config.optim.learning_rate = "constant", 1e-5
+    config.data.fraction, config.data.subset_seed = 1.0, 0
+    config.num_epochs, config.eval_every, config.save_every = 50, 0, 200
+    metric = {"classifier": "auroc", "segmenter": "dice_all"}[kind]
+    config.eval = ConfigDict({"batch_size": 64, "images": 0, "metric": metric})
     return config
 
 
@@ -135,8 +163,9 @@ def names_of(file: str | Path) -> dict:
         raise InputError(f"--config {file}: cannot be read ({error})") from error
 
 
-def load_config(argv: list[str]) -> ConfigDict:
-    """`["--config=FILE[:arg]", "--config.key=value", ...]` -> config; every failure is one `InputError` line."""
+def load_config(argv: list[str], *, documented: str = "medslip_jax/experiment.py") -> ConfigDict:
+    """`["--config=FILE[:arg]", "--config.key=value", ...]` -> config; every failure is one `InputError` line, which
+    names the file where the keys are `documented`."""
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=["medslip", *argv])
     try:
@@ -145,7 +174,7 @@ def load_config(argv: list[str]) -> ConfigDict:
         # A file that cannot be read comes back as an object that fails when it is used.
         config = config if config is None else config.copy_and_resolve_references()
     except KeyError as error:
-        raise InputError(f"the config has no key {error}; medslip_jax/experiment.py says what each is") from error
+        raise InputError(f"the config has no key {error}; {documented} says what each is") from error
     except (flags.Error, AttributeError, ImportError, OSError, SyntaxError, TypeError, ValueError) as error:
         raise InputError(" ".join(str(error).split())) from error
     if extra:
@@ -228,7 +257,7 @@ def differences(saved: ConfigDict, current: ConfigDict, *, prefix: str = "") -> 
 
 def completed(saved: ConfigDict) -> ConfigDict:
     """A config that an earlier version wrote, with the default of every key that has come since."""
-    config = default_config()
+    config = default_fine_tuning(saved.kind) if "tune" in saved else default_config()
     with config.unlocked():
         config.update(saved)
     return config

@@ -1,17 +1,58 @@
-"""Zero-shot grounding protocols of SPEC 7 on scored splits: maps and annotations in, JSON-able reports out."""
+"""Zero-shot grounding protocols of SPEC 7 on scored splits: maps and annotations in, JSON-able reports out.
 
+Boxes and masks are two truths, judged side by side and never mixed; so are the maps of pathologies alone and weighted
+by the anatomy maps, each upsampled as released and with the network's stride in mind (`metrics.regions`).
+"""
+
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from medslip_jax.metrics.grounding import grounding_report
-from medslip_jax.metrics.intervals import mean_intervals
-from medslip_jax.metrics.regions import box_masks, pad_boxes, upsample_strided
-from medslip_jax.vocabulary import pathology_index
+from medslip_jax.grounding_cases import GROUNDING_SIZE, Stream, Truth, attention_grids, grounding_cases
+from medslip_jax.grounding_pooled import Judged, pooled
+from medslip_jax.metrics.detection import component_boxes, detection_report, localisation_accuracy
+from medslip_jax.metrics.grounding import PROTOCOLS, binary_maps, grounding_reports
 
-# Side of the grid on which maps and truth are compared; the resolution of the paper's input.
-GROUNDING_SIZE = 224
-PROTOCOL_THRESHOLDS = {"per-image": (None,), "released": (0.0, 0.01), "fixed-0.008-raw": (None,)}
+# Protocols and thresholds (None: the protocol's own) that need no validation split.
+_ASKED = (
+    ("per-image", None),
+    ("released", 0.0),
+    ("released", 0.01),
+    ("fixed-0.008-raw", None),
+    ("best-dice-test-oracle", None),
+)
+# Key of the result -> which maps, how upsampled. A weighted map is a pathology map times the mean of all anatomy maps.
+VARIANTS = {
+    "protocols": ("alone", "cells"),
+    "stride_aligned": ("alone", "strided"),
+    "anatomy_weighted": ("anatomy-weighted", "cells"),
+    "anatomy_weighted_stride_aligned": ("anatomy-weighted", "strided"),
+}
+# Of a strided map the cells are those of the other one, so their numbers would only be said twice.
+_CELL_KEYS = ("pointing_cell", "chance_cell", "argmax_cells")
+_CHUNK = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class _Judge:
+    """What is judged, and by which truth."""
+
+    test: Mapping
+    validation: Mapping | None
+    truth: Truth
+    stream: Stream = "pathology"
+
+    def maps(self, split: Mapping, column: int, rows: np.ndarray, *, weighting: str) -> np.ndarray:
+        """float (n, side, side) of one class on those rows of a split."""
+        key = "pathology_map" if self.stream == "pathology" else "anatomy_maps"
+        maps = attention_grids(split[key][rows, column])
+        return maps * attention_grids(split["anatomy_map"][rows]) if weighting == "anatomy-weighted" else maps
+
+    @property
+    def variants(self) -> dict[str, tuple[str, str]]:
+        weighted = self.stream == "pathology" and "anatomy_map" in self.test
+        return {key: value for key, value in VARIANTS.items() if weighted or value[0] == "alone"}
 
 
 def ground(
@@ -19,123 +60,103 @@ def ground(
     *,
     validation: Mapping | None,
     classes: Sequence[str],
+    anatomies: Sequence[str] = (),
     focal: Sequence[str] = (),
     resamples: int,
     seed: int = 0,
 ) -> dict:
-    """Pointing game, IoU and Dice of the maps of `classes` on the images that have such a finding marked.
+    """Pointing game, IoU, Dice and detection of the maps on the images that have a finding or an anatomy marked.
 
     Args:
-      test: the identified split; its "pathology_map" is for these classes, in this order.
+      test: the identified split; its "pathology_map" is for `classes`, its "anatomy_maps" for `anatomies`, in order.
       validation: for the "best-dice-validation" threshold, or None.
       classes: names of pathologies.
-      focal: those among them whose pointing game is also averaged as "focal".
+      anatomies: names of anatomies that are marked themselves (annotations with pathology -1).
+      focal: those among the classes whose numbers are also averaged as "focal".
       resamples: of the patient-level bootstrap of the pooled numbers.
       seed: of the bootstrap.
 
     Returns:
-      {"size", "truth", "classes": {name: {"n_images", "protocols", "stride_aligned", "anatomy_weighted"}}, "pooled":
-      {...}} where "protocols" is a list of `grounding_report`s without their per-image part, "stride_aligned" the
-      "per-image" one on maps from `regions.upsample_strided`, and "anatomy_weighted" that on maps times the mean
-      anatomy map.
+      {"size", "truth": "boxes", "classes", "pooled"}, and where there is such a truth "masks" and "anatomy", each
+      {"truth", "classes", "pooled"}. "classes" is {name: {"n_images"; for each of `VARIANTS` that the model has a list
+      of `grounding_report`s without their per-image part, one a protocol, with "maps" and "upsampling"; "detection":
+      rows by variant and IoU threshold of the "per-image" prediction}}. "pooled": see `grounding_pooled.pooled`.
+      "released" divides by the maximum over all marked images of the class in the split. Anatomies are judged by masks
+      if any has one, else by boxes.
     """
-    sections, pooled = {}, []
-    for column, name in enumerate(classes):
-        cases = grounding_cases(test, name)
-        if not len(cases["index"]):
-            continue
-        maps = attention_grids(test["pathology_map"][cases["index"], column])
-        protocols = _protocols(maps, cases["targets"], _validation_threshold(validation, name, column))
-        sections[name] = {
-            "n_images": len(maps),
-            "protocols": [{k: v for k, v in report.items() if k != "per_image"} for report in protocols],
+    options = {"resamples": resamples, "seed": seed}
+
+    def section(names: Sequence[str], truth: Truth, stream: Stream = "pathology") -> dict:
+        judged = [
+            one
+            for column, name in enumerate(names)
+            if (one := _judged(_Judge(test, validation, truth, stream), name, column)) is not None
+        ]
+        return {
+            "truth": truth,
+            "classes": {one.name: one.section for one in judged},
+            "pooled": pooled(judged, test, focal=focal, **options),
         }
-        centred = upsample_strided(maps, size=cases["targets"].shape[1:])
-        aligned = grounding_report(centred, targets=cases["targets"])
-        # On a map of full size, cells are pixels: the cell columns would only repeat the pixel ones.
-        sections[name]["stride_aligned"] = {k: v for k, v in aligned.items() if k != "per_image" and "cell" not in k}
-        weighted = None
-        if "anatomy_map" in test:
-            weight = attention_grids(test["anatomy_map"][cases["index"]])
-            weighted = grounding_report(maps * weight, targets=cases["targets"])
-            sections[name]["anatomy_weighted"] = {k: v for k, v in weighted.items() if k != "per_image"}
-        pooled.append((name, cases["index"], protocols[0], aligned, weighted))
-    return {
-        "size": GROUNDING_SIZE,
-        "truth": "boxes",
-        "classes": sections,
-        "pooled": _pooled(pooled, test, focal=focal, resamples=resamples, seed=seed),
-    }
+
+    result = {"size": GROUNDING_SIZE, **section(classes, "boxes")}
+    marks = [mark for annotations in test["annotations"] for mark in annotations]
+    if any(mark["mask"] and mark["pathology"] >= 0 for mark in marks):
+        result["masks"] = section(classes, "masks")
+    if anatomies and "anatomy_maps" in test:
+        masked = any(mark["mask"] and mark["pathology"] < 0 for mark in marks)
+        result["anatomy"] = section(anatomies, "masks" if masked else "boxes", "anatomy")
+    return result
 
 
-def grounding_cases(split: Mapping, name: str) -> dict[str, np.ndarray]:
-    """{"index": rows of the split with the finding marked, "targets": bool (n, 224, 224), the union of its boxes}."""
-    wanted = pathology_index(name)
-    boxes = [
-        np.array([a["box"] for a in annotations if a["pathology"] == wanted]).reshape(-1, 4)
-        for annotations in split["annotations"]
-    ]
-    index = np.flatnonzero([len(b) > 0 for b in boxes])
-    targets = box_masks(pad_boxes([boxes[i] for i in index]), size=(GROUNDING_SIZE, GROUNDING_SIZE))
-    return {"index": index, "targets": targets}
-
-
-def attention_grids(maps: np.ndarray) -> np.ndarray:
-    """(n, patches) -> (n, side, side); the grid of a square image is square."""
-    side = round(maps.shape[-1] ** 0.5)
-    return maps.reshape(*maps.shape[:-1], side, side)
-
-
-def _protocols(maps: np.ndarray, targets: np.ndarray, validation_threshold: float | None) -> list[dict]:
-    reports = [
-        grounding_report(maps, targets=targets, protocol=protocol, threshold=threshold)
-        for protocol, thresholds in PROTOCOL_THRESHOLDS.items()
-        for threshold in thresholds
-    ]
-    reports.append(grounding_report(maps, targets=targets, protocol="best-dice-test-oracle"))
-    if validation_threshold is not None:
-        reports.append(
-            grounding_report(maps, targets=targets, protocol="best-dice-validation", threshold=validation_threshold)
-        )
-    return reports
-
-
-def _validation_threshold(validation: Mapping | None, name: str, column: int) -> float | None:
-    if validation is None:
-        return None
-    cases = grounding_cases(validation, name)
+def _judged(judge: _Judge, name: str, column: int) -> Judged | None:
+    """All numbers of one class; None if no image has it marked."""
+    cases = grounding_cases(judge.test, name, truth=judge.truth, stream=judge.stream)
     if not len(cases["index"]):
         return None
-    maps = attention_grids(validation["pathology_map"][cases["index"], column])
-    return grounding_report(maps, targets=cases["targets"], protocol="best-dice-test-oracle")["threshold"]
+    tuned = judge.validation and grounding_cases(judge.validation, name, truth=judge.truth, stream=judge.stream)
+    section, per_image, found, detection = {"n_images": len(cases["index"])}, {}, {}, []
+    for key, (weighting, upsampling) in judge.variants.items():
+        maps = judge.maps(judge.test, column, cases["index"], weighting=weighting)
+        asked = [*_ASKED]
+        if tuned and len(tuned["index"]):
+            own = judge.maps(judge.validation, column, tuned["index"], weighting=weighting)
+            asked.append(("best-dice-validation", _best_threshold(own, tuned["targets"], upsampling)))
+        reports = grounding_reports(maps, targets=cases["targets"], protocols=asked, upsampling=upsampling)
+        tags = {"maps": weighting, "upsampling": upsampling}
+        section[key] = [_plain(report, upsampling) | tags for report in reports]
+        per_image[key] = reports[0]["per_image"] | {k: reports[0][k] for k in ("chance_pixel", "chance_cell")}
+        found[key] = _components(maps, upsampling)
+        detection += detection_rows(found[key], true=cases["boxes"], iou=per_image[key]["iou"], tags=tags)
+    section["detection"] = detection
+    return Judged(
+        name=name, section=section, rows=cases["index"], per_image=per_image, found=found, true=cases["boxes"]
+    )
 
 
-def _pooled(cases: list, test: Mapping, *, focal: Sequence[str], resamples: int, seed: int) -> dict:
-    """Means over all (image, class) cases, with intervals over patients; "focal" restricts the classes."""
-    sections = {}
-    for group, names in (("all", [c[0] for c in cases]), ("focal", focal)):
-        chosen = [c for c in cases if c[0] in names]
-        if not chosen:
-            continue
-        values = {
-            key: np.concatenate([np.asarray(c[2]["per_image"][key], np.float64) for c in chosen])
-            for key in ("pointing_pixel", "pointing_cell", "iou", "dice")
-        }
-        for variant, column in (("stride_aligned", 3), ("anatomy_weighted", 4)):
-            if all(c[column] is not None for c in chosen):
-                values[f"pointing_pixel_{variant}"] = np.concatenate(
-                    [np.asarray(c[column]["per_image"]["pointing_pixel"], np.float64) for c in chosen]
-                )
-        patients = test["patient_id"][np.concatenate([c[1] for c in chosen])]
-        intervals = mean_intervals(values, patients=patients, resamples=resamples, seed=seed)
-        sections[group] = {
-            "classes": [c[0] for c in chosen],
-            "n_cases": len(patients),
-            "means": {key: float(v.mean()) for key, v in values.items()},
-            "chance": {
-                key: float(np.average([c[2][key] for c in chosen], weights=[len(c[1]) for c in chosen]))
-                for key in ("chance_pixel", "chance_cell")
-            },
-            "intervals": intervals["means"],
-        }
-    return sections
+def detection_rows(
+    found: Sequence[np.ndarray], *, true: Sequence[np.ndarray], iou: Sequence[float], tags: Mapping
+) -> list[dict]:
+    """Rows of `detection_report` with the share of cases whose whole map has such an IoU."""
+    rows = detection_report(found, true=true)
+    shares = localisation_accuracy(iou)
+    return [{**tags, **row, "localisation_accuracy": share} for row, share in zip(rows, shares, strict=True)]
+
+
+def _best_threshold(maps: np.ndarray, targets: np.ndarray, upsampling: str) -> float:
+    asked = [("best-dice-test-oracle", None)]
+    return grounding_reports(maps, targets=targets, protocols=asked, upsampling=upsampling)[0]["threshold"]
+
+
+def _components(maps: np.ndarray, upsampling: str) -> list[np.ndarray]:
+    """Boxes around what the "per-image" protocol marks."""
+    options = {"threshold": PROTOCOLS["per-image"].threshold, "upsampling": upsampling}
+    size = (GROUNDING_SIZE, GROUNDING_SIZE)
+    boxes = []
+    for start in range(0, len(maps), _CHUNK):
+        boxes += component_boxes(binary_maps(maps[start : start + _CHUNK], size=size, **options))
+    return boxes
+
+
+def _plain(report: Mapping, upsampling: str) -> dict:
+    left_out = ("per_image", *(_CELL_KEYS if upsampling == "strided" else ()))
+    return {key: value for key, value in report.items() if key not in left_out}

@@ -119,9 +119,16 @@ def icl(
     config: LossConfig = LossConfig(),
 ) -> Float[Array, ""]:
     """Intra-image loss: S = z_A . z_P against M, binary cross-entropy over the entries with M >= 0."""
-    score = _similarity("bad,bpd->bap", anatomy, pathology, config)
+    score = pair_logits(anatomy, pathology, config=config)
     target = jnp.asarray(matrix == 1, score.dtype)
     return _mean_where(jax.nn.softplus(score) - target * score, matrix >= 0)
+
+
+def pair_logits(
+    anatomy: Float[Array, "b a d"], pathology: Float[Array, "b p d"], *, config: LossConfig = LossConfig()
+) -> Float[Array, "b a p"]:
+    """S of SPEC 4 under the run's similarity: its sigmoid is the probability that anatomy i has pathology j."""
+    return _similarity("bad,bpd->bap", anatomy, pathology, config)
 
 
 def _similarity(equation: str, x: Array, y: Array, config: LossConfig) -> Array:

@@ -15,8 +15,8 @@ class OptimConfig:
     """Defaults are the released recipe (SPEC 5).
 
     Attributes:
-      schedule: "released" (steps of the warm-up table inside epoch 0, then a cosine per epoch), or
-        "warmup_cosine" (linear warm-up from 0, then a cosine per step).
+      schedule: "released" (steps of the warm-up table inside epoch 0, then a cosine per epoch), "warmup_cosine"
+        (linear warm-up from 0, then a cosine per step), or "constant".
       learning_rate: peak; with "released" it scales the whole published schedule, whose peak is 1e-4.
       final_learning_rate: end of the "warmup_cosine" schedule.
       warmup_steps: of "warmup_cosine".
@@ -29,7 +29,7 @@ class OptimConfig:
         (released).
     """
 
-    schedule: Literal["released", "warmup_cosine"] = "released"
+    schedule: Literal["released", "warmup_cosine", "constant"] = "released"
     learning_rate: float = 1e-4
     final_learning_rate: float = 1e-5
     warmup_steps: int = 500
@@ -66,6 +66,8 @@ def make_schedule(config: OptimConfig, *, num_steps: int, steps_per_epoch: int) 
     if config.schedule == "released":
         epochs = max(1, round(num_steps / steps_per_epoch))
         return released_schedule(steps_per_epoch, epochs=epochs, peak=config.learning_rate)
+    if config.schedule == "constant":
+        return optax.constant_schedule(config.learning_rate)
     return optax.warmup_cosine_decay_schedule(
         init_value=0.0,
         peak_value=config.learning_rate,

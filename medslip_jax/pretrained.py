@@ -202,7 +202,7 @@ def _read_orbax(path: Path, *, expected: ConfigDict | None, books: str | Path | 
     step = int(path.name) if path.name.isdigit() else None
     source = {"name": "/".join(path.parts[-3:]), "sha256": tree_hash(path / "model")} | ({"step": step} if step else {})
     # A converted checkpoint of a bare state_dict has a default experiment around its model, which nobody ran.
-    known = settings if not info or info.get("experiment") else None
+    known = settings if info.get("experiment", True) else None
     description = describe(config, experiment_config=known, books=tables, source=source, inherited=info)
     tracked = info.get("num_batches_tracked", step or 0)
     description |= {"num_batches_tracked": tracked, "excused": _excused(fitted["report"], info)}

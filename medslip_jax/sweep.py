@@ -15,9 +15,10 @@ from pathlib import Path
 
 from medslip_jax import experiment
 from medslip_jax.checkpoint import find_checkpoint, find_latest, read_config
+from medslip_jax.compare import compare
 from medslip_jax.errors import InputError
 from medslip_jax.files import tree_hash, write_bytes
-from medslip_jax.report.sweep_table import sweep_table
+from medslip_jax.report.sweep_table import sweep_row, sweep_table
 
 RESULTS = "zero_shot"
 _COMMAND = (sys.executable, "-m", "medslip_jax.cli")
@@ -115,11 +116,17 @@ def results_of(directory: Path) -> dict:
 
 def write_table(found: Sequence[Variant], *, workdir: Path, resamples: int) -> str:
     """Writes sweep.json and table.txt of the variants that have results; returns the table."""
-    rows = {v.name: {"changes": v.changes, "results": results_of(v.directory)} for v in found}
-    rows = {name: row for name, row in rows.items() if row["results"]}
-    if not rows:
+    done = [v for v in found if results_of(v.directory)]
+    if not done:
         return "no variant has results yet"
-    text = sweep_table(rows)
+    first = found[0].directory / RESULTS
+    rows = {}
+    for v in done:
+        # The others are compared with the first, patient by patient.
+        paired = v.name != found[0].name and found[0] in done
+        other = compare(first, v.directory / RESULTS, resamples=resamples) if paired else None
+        rows[v.name] = sweep_row(v.changes, results_of(v.directory), comparison=other)
+    text = sweep_table(rows, missing=[v.name for v in found if v not in done])
     write_bytes(workdir / "table.txt", f"{text}\n".encode())
     write_bytes(workdir / "sweep.json", json.dumps(rows, indent=1, allow_nan=False).encode())
     return text

@@ -98,7 +98,8 @@ def _medslip(shapes: Shapes) -> dict:
 def _classifier(shapes: Shapes) -> dict:
     fields = {"num_classes": _axis(shapes, "res_out.weight", 0)}
     if not any(name.startswith("last_res.") for name in shapes):
-        return fields | {"disentangle": "none"}
+        stages = _count_stages(shapes)
+        return fields | {"disentangle": "none", "last_stage": f"layer{stages}" if stages else None}
     return fields | {
         "disentangle": "pathology",
         "embed_dim": _axis(shapes, "back.weight", 1),
@@ -125,6 +126,11 @@ def _patch_norm(shapes: Shapes) -> str:
 
 def _axis(shapes: Shapes, name: str, axis: int) -> int | None:
     return shapes[name][axis] if name in shapes and len(shapes[name]) > axis else None
+
+
+def _count_stages(shapes: Shapes) -> int:
+    """4 or 3, by whether the trunk has a layer4; 0 if it has no layer3 either."""
+    return next((stage for stage in (4, 3) if any(n.startswith(f"res_features.{3 + stage}.") for n in shapes)), 0)
 
 
 def _count(shapes: Shapes, prefix: str) -> int:

@@ -90,7 +90,7 @@ def _medslip(c: MeDSLIPConfig) -> Iterator[Rule]:
 def _classifier(c: ClassifierConfig) -> Iterator[Rule]:
     """Two released classes: the plain one numbers layer4 as torchvision's child 7, the other keeps it apart."""
     if c.disentangle == "none":
-        yield from _trunk(c, stages=4)
+        yield from _trunk(c, stages=int(c.last_stage[-1]))
     else:
         yield from _trunk(c, stages=3)
         yield from _patches("anatomy", c)

@@ -16,14 +16,14 @@ from data_pipelines.loader import Loader
 from medslip_jax import sharding
 from medslip_jax.checkpoint import Checkpoints
 from medslip_jax.errors import InputError
-from medslip_jax.train_step import Trainer, TrainState, jit_init, jit_train_step, with_variables
+from medslip_jax.train_step import StepParts, TrainState, jit_init, jit_train_step, with_variables
 from medslip_jax.writers import Means, Writers
 
 Validate = Callable[[TrainState], Mapping[str, float]]
 
 
 def train(
-    trainer: Trainer,
+    trainer: StepParts,
     loader: Loader,
     *,
     config: ConfigDict,

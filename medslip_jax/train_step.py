@@ -1,5 +1,6 @@
 """TrainState, its initial value, the pure steps, and the jit shell around them."""
 
+import abc
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from medslip_jax import sharding
 from medslip_jax.losses import LossConfig, medslip_loss
@@ -31,27 +32,29 @@ class TrainState(struct.PyTreeNode):
     ema: dict | None
 
 
-@dataclasses.dataclass(frozen=True)
-class Trainer:
-    """What a step needs besides its arguments; fixed for a run.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StepParts(abc.ABC):
+    """What a step needs besides its arguments, fixed for a run; a subclass says what is trained, and with which loss.
 
     Attributes:
-      model: the Flax module's config.
-      loss: weights and options of the losses.
       optim: optimiser and schedule.
-      books: the two text tables.
       num_steps: length of the run, for the schedule.
       steps_per_epoch: for the released schedule.
       seed: the root key; every random stream is folded from it and the step.
     """
 
-    model: MeDSLIPConfig
-    loss: LossConfig
     optim: OptimConfig
-    books: TextBooks
     num_steps: int
     steps_per_epoch: int
     seed: int = 0
+
+    @abc.abstractmethod
+    def init_variables(self, key: PRNGKeyArray, image: Float[Array, "1 h w 3"]) -> dict[str, dict]:
+        """{"params", "batch_stats"} before training."""
+
+    @abc.abstractmethod
+    def loss_terms(self, variables: Mapping, batch: Mapping[str, Array], key: PRNGKeyArray) -> tuple[Array, dict, dict]:
+        """(total, {name: term}, new batch statistics) of one batch, with dropout and batch statistics on."""
 
     @functools.cached_property
     def schedule(self) -> optax.Schedule:
@@ -62,6 +65,38 @@ class Trainer:
         return make_optimizer(self.optim, self.schedule)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trainer(StepParts):
+    """Pre-training.
+
+    Attributes:
+      model: the Flax module's config.
+      loss: weights and options of the losses.
+      books: the two text tables.
+    """
+
+    model: MeDSLIPConfig
+    loss: LossConfig
+    books: TextBooks
+
+    def init_variables(self, key: PRNGKeyArray, image: Float[Array, "1 h w 3"]) -> dict[str, dict]:
+        return MeDSLIP(self.model).init(key, image, self.books.pathology, self.books.anatomy)
+
+    def loss_terms(self, variables: Mapping, batch: Mapping[str, Array], key: PRNGKeyArray) -> tuple[Array, dict, dict]:
+        """The losses of SPEC 4 on {"image": uint8 b h w, "matrix": int8 b a p}."""
+        books = self.books.pathology, self.books.anatomy
+        out, updated = MeDSLIP(self.model).apply(
+            variables,
+            normalise(batch["image"]),
+            *books,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.fold_in(key, 0)},
+        )
+        total, terms = medslip_loss(out, batch["matrix"], *books, rng=jax.random.fold_in(key, 1), config=self.loss)
+        return total, terms, updated["batch_stats"]
+
+
 def normalise(image: UInt8[Array, "b h w"]) -> Float[Array, "b h w 3"]:
     """Grey uint8 -> three channels in [0, 1], then ImageNet mean and standard deviation (SPEC 3.1)."""
     scaled = jnp.asarray(image, jnp.float32)[..., None] / 255
@@ -69,15 +104,10 @@ def normalise(image: UInt8[Array, "b h w"]) -> Float[Array, "b h w 3"]:
     return (scaled - mean) / std
 
 
-def init_state(trainer: Trainer, *, image_size: int) -> TrainState:
+def init_state(trainer: StepParts, *, image_size: int) -> TrainState:
     """The state before step 0; a pure function of `trainer.seed`."""
     image = jnp.zeros((1, image_size, image_size, 3))
-    variables = MeDSLIP(trainer.model).init(
-        jax.random.fold_in(jax.random.key(trainer.seed), 0),
-        image,
-        trainer.books.pathology,
-        trainer.books.anatomy,
-    )
+    variables = trainer.init_variables(jax.random.fold_in(jax.random.key(trainer.seed), 0), image)
     params = variables["params"]
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -88,26 +118,16 @@ def init_state(trainer: Trainer, *, image_size: int) -> TrainState:
     )
 
 
-def train_step(trainer: Trainer, state: TrainState, batch: Mapping[str, Array]) -> tuple[TrainState, dict[str, Array]]:
-    """One update on {"image": uint8 b h w, "matrix": int8 b a p}; returns the new state and scalar metrics."""
+def train_step(
+    trainer: StepParts, state: TrainState, batch: Mapping[str, Array]
+) -> tuple[TrainState, dict[str, Array]]:
+    """One update on a batch of what `trainer.loss_terms` reads; returns the new state and scalar metrics."""
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(trainer.seed), 1), state.step)
-    keys = {"dropout": jax.random.fold_in(key, 0), "negatives": jax.random.fold_in(key, 1)}
-    pathology_book, anatomy_book = trainer.books.pathology, trainer.books.anatomy
 
     def loss_fn(params):
-        out, updated = MeDSLIP(trainer.model).apply(
-            {"params": params, "batch_stats": state.batch_stats},
-            normalise(batch["image"]),
-            pathology_book,
-            anatomy_book,
-            train=True,
-            mutable=["batch_stats"],
-            rngs={"dropout": keys["dropout"]},
-        )
-        total, terms = medslip_loss(
-            out, batch["matrix"], pathology_book, anatomy_book, rng=keys["negatives"], config=trainer.loss
-        )
-        return total, (terms, updated["batch_stats"])
+        variables = {"params": params, "batch_stats": state.batch_stats}
+        total, terms, batch_stats = trainer.loss_terms(variables, batch, key)
+        return total, (terms, batch_stats)
 
     (total, (terms, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     updates, opt_state = trainer.optimizer.update(grads, state.opt_state, state.params)
@@ -129,14 +149,25 @@ def train_step(trainer: Trainer, state: TrainState, batch: Mapping[str, Array]) 
     return state_after, metrics
 
 
-def eval_step(trainer: Trainer, variables: Mapping, batch: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
-    """Per stream: "probability" of presence (b q) and "attention" averaged over the layers (b q n)."""
+def eval_step(
+    trainer: Trainer,
+    variables: Mapping,
+    batch: Mapping[str, Array],
+    *,
+    extra_queries: Float[Array, "k t"] | None = None,
+) -> dict[str, dict[str, Array]]:
+    """Per stream: "probability" of presence (b q), "attention" averaged over the layers (b q n), "features" (b q d).
+
+    Rows of `extra_queries` follow the pathology table's, so that stream has 75 + k queries.
+    """
     books = trainer.books
-    out = MeDSLIP(trainer.model).apply(variables, normalise(batch["image"]), books.pathology, books.anatomy)
+    pathology = books.pathology if extra_queries is None else jnp.concatenate([books.pathology, extra_queries])
+    out = MeDSLIP(trainer.model).apply(variables, normalise(batch["image"]), pathology, books.anatomy)
     return {
         stream: {
             "probability": jax.nn.softmax(o["logits"])[..., 1],
             "attention": o["attention"].mean(axis=1),
+            "features": o["features"],
         }
         for stream, o in out.items()
     }
@@ -163,13 +194,13 @@ def with_variables(state: TrainState, variables: Mapping) -> TrainState:
     )
 
 
-def jit_init(trainer: Trainer, mesh: Mesh, *, image_size: int) -> Callable[[], TrainState]:
+def jit_init(trainer: StepParts, mesh: Mesh, *, image_size: int) -> Callable[[], TrainState]:
     """`init_state`, made directly in the placement that the steps use."""
     make = functools.partial(init_state, trainer, image_size=image_size)
     return jax.jit(make, out_shardings=sharding.state_sharding(mesh, jax.eval_shape(make)))
 
 
-def jit_train_step(trainer: Trainer, mesh: Mesh, state: TrainState) -> Callable:
+def jit_train_step(trainer: StepParts, mesh: Mesh, state: TrainState) -> Callable:
     """`train_step` over the mesh: batch split over all devices, state by `sharding.state_sharding`, donated."""
     placement = sharding.state_sharding(mesh, state)
     return jax.jit(

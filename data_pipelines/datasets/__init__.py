@@ -49,6 +49,8 @@ class RecordSource:
             found = ", ".join(builder.info.splits) or "none"
             raise InputError(f"{directory}: no split {split!r}; it has: {found}")
         self._source = builder.as_data_source(split)
+        # Options and policies of the build, JSON-able; {} where nothing was written.
+        self.metadata = dict(builder.info.metadata or {})
 
     def __len__(self) -> int:
         return len(self._source)

@@ -80,6 +80,7 @@ def plan_of(
     description: str,
     notes: Iterable[str] = (),
     encode: Callable[..., Made] | None = None,
+    attributes: Sequence[str] = (),
 ) -> Plan:
     """The plan of these images in the order of their rows.
 
@@ -92,6 +93,7 @@ def plan_of(
       description: of the data set.
       notes: what to know of it.
       encode: `xray.make`, or what calls it.
+      attributes: names of the attributes that `encode` gives every record, see `records`.
 
     Raises:
       InputError: a split list that cannot be read or, unless `options.partial`, names an image that is not there.
@@ -103,7 +105,7 @@ def plan_of(
         jobs={split: jobs[split] for split in SPLITS if jobs[split]},
         encode=functools.partial(encode or xray.make, root=root, storing=options.storing),
         description=description,
-        metadata=dataclasses.asdict(options),
+        metadata=dataclasses.asdict(options) | ({"attributes": list(attributes)} if attributes else {}),
         listing=drops.listing,
         drops=drops.found,
         notes=[*notes, *_shared_patients(jobs)],

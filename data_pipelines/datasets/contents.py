@@ -23,7 +23,8 @@ class SplitContents:
     """Counts of a split's records.
 
     Attributes:
-      records, patients, with_report, with_box, with_mask: how many; a mask has a box too.
+      records, patients, with_report, with_box, with_mask, with_anatomy: how many; boxes and masks are those of
+        findings, and a mask has a box too; anatomy: one that is marked itself.
       labels: int (75, 3), records whose truth of a pathology is present, absent, unknown.
       mentions: int (75, 3), the same for the training matrix: present somewhere, else denied somewhere, else not there.
       places: int (51, 3), the same for anatomies.
@@ -37,6 +38,7 @@ class SplitContents:
     with_report: int
     with_box: int
     with_mask: int
+    with_anatomy: int
     labels: np.ndarray
     mentions: np.ndarray
     places: np.ndarray
@@ -104,15 +106,19 @@ def count(source: Sequence[dict], *, name: str = "") -> SplitContents:
         together[present[:, None], present] += 1
         pairs += matrix == 1
         patients.add(record["patient_id"])
-        annotations = record["annotations"]
-        masks = any(annotation["mask"] for annotation in annotations)
-        some.update(with_report=bool(record["report"]), with_box=bool(annotations), with_mask=masks)
+        findings = [annotation for annotation in record["annotations"] if annotation["pathology"] >= 0]
+        some.update(
+            with_report=bool(record["report"]),
+            with_box=bool(findings),
+            with_mask=any(annotation["mask"] for annotation in findings),
+            with_anatomy=len(findings) < len(record["annotations"]),
+        )
         for target, value in record.get("targets", {}).items():
             targets[target] = targets.get(target, 0) + (np.array(VALUES) == value)
     return SplitContents(
         records=len(source),
         patients=len(patients),
-        **{key: some[key] for key in ("with_report", "with_box", "with_mask")},
+        **{key: some[key] for key in ("with_report", "with_box", "with_mask", "with_anatomy")},
         labels=labels,
         mentions=mentions,
         places=places,

@@ -8,7 +8,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from data_pipelines import images
-from data_pipelines.datasets import xray
+from data_pipelines.datasets import attributes, xray
 from data_pipelines.datasets.folder_options import FolderOptions
 from data_pipelines.datasets.folder_rows import Row, read_rows
 from data_pipelines.datasets.plan import SPLITS, Drop, Job, Plan, Policy
@@ -44,8 +44,9 @@ class Folder(PlannedBuilder):
                 f"{options.csv}: the splits are drawn by image, as `columns` names no 'patient': "
                 "images of one patient may be in two splits"
             )
-        jobs = collections.defaultdict(list)
+        jobs, ages = collections.defaultdict(list), {}
         for row in read_rows(listing, options):
+            ages[f"{options.csv} row {row.number}"] = row.age
             if options.views and row.view not in options.views:
                 drops.append(
                     Drop(row.number, row.image, "other view", f"view {row.view!r} is not in views", split=row.split)
@@ -53,13 +54,15 @@ class Folder(PlannedBuilder):
             else:
                 payload = xray_of(row, options)
                 jobs[row.split].append(Job(row=row.number, file=row.image, split=row.split, payload=payload))
+        odd, known = attributes.odd_ages(ages), known_attributes(options)
+        notes += [odd] if odd else []
         return Plan(
             jobs={split: jobs[split] for split in SPLITS if jobs[split]},
             encode=functools.partial(
                 xray.make, root=root, storing=storing_of(options), text=TextPolicy(**options.text)
             ),
             description=f"X-rays of {options.csv}. {options.notes}".strip(),
-            metadata=dataclasses.asdict(options),
+            metadata=dataclasses.asdict(options) | ({"attributes": known} if known else {}),
             listing=listing,
             drops=drops,
             notes=notes,
@@ -75,6 +78,11 @@ def storing_of(options: FolderOptions) -> xray.Storing:
     )
 
 
+def known_attributes(options: FolderOptions) -> list[str]:
+    """Names of the attributes that the CSV has columns of."""
+    return [name for name in attributes.NAMES if name in options.columns]
+
+
 def xray_of(row: Row, options: FolderOptions) -> xray.XRay:
     """A row with its labels as class indices."""
     return xray.XRay(
@@ -84,9 +92,16 @@ def xray_of(row: Row, options: FolderOptions) -> xray.XRay:
         present=row.present,
         annotated=row.annotated,
         has_labels=row.has_labels,
-        boxes=tuple(xray.Box(options.classes_of(b["label"]), b["x"], b["y"], b["w"], b["h"]) for b in row.boxes),
-        masks=tuple(xray.Mask(options.classes_of(m["label"]), m["file"]) for m in row.masks),
+        boxes=tuple(xray.Box(x=b["x"], y=b["y"], w=b["w"], h=b["h"], **_meant(b, options)) for b in row.boxes),
+        masks=tuple(xray.Mask(file=m["file"], **_meant(m, options)) for m in row.masks),
+        attributes=attributes.attributes_of(sex=row.sex, age=row.age, view=row.view)
+        if known_attributes(options)
+        else None,
     )
+
+
+def _meant(entry: dict, options: FolderOptions) -> dict[str, tuple[int, ...]]:
+    return {"pathologies": options.classes_of(entry["label"]), "anatomies": options.anatomies_of(entry["label"])}
 
 
 def row_record(row: Row, *, root: Path, options: FolderOptions) -> dict:

@@ -9,9 +9,9 @@ from data_pipelines.datasets.plan import SPLITS
 from data_pipelines.image_policy import ImagePolicy
 from data_pipelines.text_policy import TextPolicy
 from medslip_jax.errors import InputError
-from medslip_jax.vocabulary import PATHOLOGIES
+from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES
 
-COLUMNS = ("image", "report", "labels", "split", "patient", "boxes", "masks", "view")
+COLUMNS = ("image", "report", "labels", "split", "patient", "boxes", "masks", "view", "sex", "age")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,12 +21,15 @@ class FolderOptions:
     Attributes:
       csv: the CSV file (UTF-8, one header line), relative to the root directory.
       columns: meaning -> column name. "image" (path relative to the root) is required; "report", "labels",
-        "split", "patient", "boxes", "masks" and "view" are used where given. Without "patient" each image is
-        its own patient.
+        "split", "patient", "boxes", "masks", "view", "sex" (F, M, female, male) and "age" (years) are used where
+        given; view, sex and age become the records' attributes, for subgroups. Without "patient" each image is its
+        own patient.
       label_separator: between the labels of one cell.
       label_map: CSV label -> pathology or list of pathologies; a label that is a pathology's name (in any
         case) needs no entry. Holds for the labels of boxes and masks too.
-      ignored_labels: labels that have no class here, such as the organs of a segmentation.
+      anatomy_map: label -> anatomy or list of anatomies: boxes and masks with that label mark the anatomy itself, such
+        as "Left Lung", and say nothing of findings; in the label column such a label is ignored.
+      ignored_labels: labels that have no class here.
       no_finding: the label that says that nothing was found.
       annotated_everywhere: list of {"where": {column: value}, "classes": [label or pathology]}: rows with
         those values (all rows without "where") state every one of those classes, so that one which is not
@@ -50,6 +53,7 @@ class FolderOptions:
     columns: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"image": "image"})
     label_separator: str = "|"
     label_map: Mapping[str, str | list[str]] = dataclasses.field(default_factory=dict)
+    anatomy_map: Mapping[str, str | list[str]] = dataclasses.field(default_factory=dict)
     ignored_labels: list[str] = dataclasses.field(default_factory=list)
     no_finding: str = "No Finding"
     annotated_everywhere: list[dict] = dataclasses.field(default_factory=list)
@@ -80,21 +84,38 @@ class FolderOptions:
                 self.classes_of(name)
         for name in self.label_map:
             self.classes_of(name)
+        for name in self.anatomy_map:
+            self._check_anatomy(name)
 
     def classes_of(self, label: str) -> tuple[int, ...]:
-        """Indices of the pathologies that a label stands for; () for an ignored or "no finding" label.
+        """Indices of the pathologies that a label stands for; () for an ignored, "no finding" or anatomy label.
 
         Raises:
           InputError: a label that is in no list and is no pathology's name.
         """
-        if label in self.ignored_labels or label == self.no_finding:
+        if label in self.ignored_labels or label in self.anatomy_map or label == self.no_finding:
             return ()
         names = self.label_map.get(label, label.lower())
         names = [names] if isinstance(names, str) else names
         unknown = [name for name in names if name not in PATHOLOGIES]
         if unknown:
-            raise InputError(f"label {label!r} has no class ({unknown[0]!r}); add it to label_map or ignored_labels")
+            lists = "label_map, anatomy_map or ignored_labels"
+            raise InputError(f"label {label!r} has no class ({unknown[0]!r}); add it to {lists}")
         return tuple(PATHOLOGIES.index(name) for name in names)
+
+    def anatomies_of(self, label: str) -> tuple[int, ...]:
+        """Indices of the anatomies that a label stands for; () if it is not in `anatomy_map`."""
+        names = self.anatomy_map.get(label, [])
+        return tuple(ANATOMIES.index(name) for name in ([names] if isinstance(names, str) else names))
+
+    def _check_anatomy(self, label: str) -> None:
+        names = self.anatomy_map[label]
+        unknown = [name for name in ([names] if isinstance(names, str) else names) if name not in ANATOMIES]
+        if unknown:
+            _fail("anatomy_map", f"has {label!r} -> {unknown[0]!r}, which is no anatomy of vocabulary.json")
+        for key in ("label_map", "ignored_labels"):
+            if label in getattr(self, key):
+                _fail("anatomy_map", f"has {label!r}, which is in {key} too; remove it from one of them")
 
     def mapped_classes(self) -> tuple[int, ...]:
         """Every pathology that `label_map` or `annotated_everywhere` can set, in class order."""
@@ -139,6 +160,10 @@ _EXPECTED = {
     "label_map": (
         _name_to(lambda value: _is_name(value) or (_are_names(value) and value != [])),
         "an object of pathologies or lists of pathologies (a label without any belongs to ignored_labels)",
+    ),
+    "anatomy_map": (
+        _name_to(lambda value: _is_name(value) or (_are_names(value) and value != [])),
+        "an object of anatomies or lists of anatomies",
     ),
     "ignored_labels": (_are_names, "a list of labels"),
     "no_finding": (lambda value: isinstance(value, str), "text"),

@@ -35,6 +35,8 @@ class Row:
     boxes: tuple[dict, ...]
     masks: tuple[dict, ...]
     view: str
+    sex: str = ""
+    age: str = ""
 
 
 def read_rows(path: Path, options: FolderOptions) -> list[Row]:
@@ -110,7 +112,8 @@ def _row(number: int, cells: dict[str, str], options: FolderOptions) -> Row:
     if not value["image"]:
         raise InputError(f"no image in column {options.columns['image']!r}")
     written = [label.strip() for label in value.get("labels", "").split(options.label_separator) if label.strip()]
-    labels = [label for label in written if label not in options.ignored_labels]
+    # That an image shows a lung is no finding.
+    labels = [label for label in written if not (label in options.ignored_labels or label in options.anatomy_map)]
     if options.no_finding in labels and len(labels) > 1:
         raise InputError(f"{options.no_finding!r} together with other labels: {value['labels']!r}")
     row = Row(
@@ -125,6 +128,8 @@ def _row(number: int, cells: dict[str, str], options: FolderOptions) -> Row:
         boxes=tuple(_objects(value.get("boxes", ""), "boxes", _box, options)),
         masks=tuple(_objects(value.get("masks", ""), "masks", _mask, options)),
         view=value.get("view", ""),
+        sex=value.get("sex", ""),
+        age=value.get("age", ""),
     )
     if not (row.report or written or row.boxes or row.masks):
         raise InputError("neither report nor labels nor boxes nor masks; remove the row or fill it in")
@@ -170,7 +175,7 @@ def _objects(cell: str, key: str, check, options: FolderOptions) -> Iterator[dic
     for entry in found:
         if not isinstance(entry, dict) or not isinstance(entry.get("label"), str):
             raise InputError(f"{key} has {entry!r}; expected an object with a 'label'")
-        if options.classes_of(entry["label"]):
+        if options.classes_of(entry["label"]) or options.anatomies_of(entry["label"]):
             yield check(entry)
 
 

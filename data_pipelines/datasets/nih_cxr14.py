@@ -14,7 +14,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from data_pipelines import images
-from data_pipelines.datasets import listed, official, xray
+from data_pipelines.datasets import attributes, listed, official, xray
 from data_pipelines.datasets.folder_rows import split_of
 from data_pipelines.datasets.nih_lists import CLASSES, LISTS, Entry, ListedBox, read_boxes, read_entries, read_sides
 from data_pipelines.datasets.plan import SPLITS, Drop, Job, Made, Plan, Policy
@@ -103,11 +103,13 @@ ROOT/                          https://nihcc.app.box.com/v/ChestXray-NIHCC (or K
             notes.append(
                 f"{listing.name}: no row for {len(unlisted)} images of the split lists, such as {min(unlisted)}"
             )
+        odd = attributes.odd_ages({f"{listing.name} row {entry.number}": entry.age for entry in kept})
+        notes += [odd] if odd else []
         return Plan(
             jobs=_jobs(kept, inside, options, sides=sides, files=files),
             encode=functools.partial(encode, root=root, storing=options.storing),
             description="NIH ChestX-ray14: frontal X-rays with 14 text-mined labels, some boxes (Wang et al. 2017).",
-            metadata=dataclasses.asdict(options) | {"entries": listing.name},
+            metadata=dataclasses.asdict(options) | {"entries": listing.name, "attributes": list(attributes.NAMES)},
             listing=listing,
             drops=drops,
             notes=notes,
@@ -212,6 +214,7 @@ def _jobs(
             annotated=_ANNOTATED,
             has_labels=True,
             boxes=tuple(xray.Box((b.pathology,), b.x, b.y, b.w, b.h) for b in boxes.get(entry.image, ())),
+            attributes=attributes.attributes_of(sex=entry.sex, age=entry.age, view=entry.view),
         )
         jobs[split].append(Job(row=entry.number, file=files[entry.image], split=split, payload=payload))
     return {split: jobs[split] for split in SPLITS if jobs[split]}

@@ -31,19 +31,22 @@ NO_FINDING = "No Finding"
 # BBox_List_2017.csv has its own spelling of one of them.
 BOX_CLASSES = CLASSES | {"Infiltrate": CLASSES["Infiltration"]}
 LISTS = {"train_val_list.txt": "train_val", "test_list.txt": "test"}
-_COLUMNS = ("Image Index", "Finding Labels", "Patient ID", "View Position")
+_COLUMNS = ("Image Index", "Finding Labels", "Patient ID", "View Position", "Patient Age", "Patient Gender")
 _BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h]"
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A row of Data_Entry_2017: `present` are pathology indices, None if the cell of labels is empty."""
+    """A row of Data_Entry_2017: `present` are pathology indices, None if the cell of labels is empty; age ("058Y" in
+    the first release, "58" later) and sex as written."""
 
     number: int
     image: str
     patient: str
     view: str
     present: tuple[int, ...] | None
+    age: str = ""
+    sex: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,9 +68,10 @@ def read_entries(path: Path) -> Iterator[Entry]:
     Raises:
       InputError: an unknown label, or whatever `read_columns` complains of.
     """
-    for number, (image, labels, patient, view) in read_columns(path, _COLUMNS):
+    for number, (image, labels, patient, view, age, sex) in read_columns(path, _COLUMNS):
         # "1" or "00000001": one patient, as the names of the image files write it.
-        yield Entry(number, image, patient and patient.zfill(8), view, _present(labels, f"{path}: row {number}"))
+        present = _present(labels, f"{path}: row {number}")
+        yield Entry(number, image, patient and patient.zfill(8), view, present, age, sex)
 
 
 def _present(labels: str, where: str) -> tuple[int, ...] | None:

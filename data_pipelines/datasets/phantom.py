@@ -83,7 +83,8 @@ def phantom_record(seed: int, *, split: str, options: PhantomOptions) -> dict:
     """One phantom as a record (see `data_pipelines.records`); a pure function of its arguments.
 
     The matrix holds what the report says; labels hold what is drawn, mentioned or not: 1 drawn, 0 one of the
-    other pathologies that phantoms can show, -1 a pathology that they never show.
+    other pathologies that phantoms can show, -1 a pathology that they never show. Annotations are the findings, then
+    the regions (lungs, zones, heart) that can be seen, with pathology -1.
     """
     drawn = phantom.draw(seed, size=options.size)
     labels = np.full(records.LABELS_SHAPE, -1, np.int8)
@@ -97,14 +98,21 @@ def phantom_record(seed: int, *, split: str, options: PhantomOptions) -> dict:
         "matrix": radgraph.triplets_matrix(drawn.triplets),
         "labels": labels,
         "annotations": [
-            {
-                "pathology": pathology_index(finding.pathology),
-                "anatomy": anatomy_index(finding.anatomy),
-                "box": np.asarray(finding.box, np.float32),
-                "mask": images.encode_grey(finding.mask.astype(np.uint8) * 255, kind="png"),
-            }
-            for finding in drawn.findings
+            *(
+                _annotation(finding.mask, anatomy=finding.anatomy, pathology=pathology_index(finding.pathology))
+                for finding in drawn.findings
+            ),
+            *(_annotation(mask, anatomy=anatomy) for anatomy, mask in drawn.regions.items() if mask.any()),
         ],
+    }
+
+
+def _annotation(mask: np.ndarray, *, anatomy: str, pathology: int = -1) -> dict:
+    return {
+        "pathology": pathology,
+        "anatomy": anatomy_index(anatomy),
+        "box": np.asarray(phantom.bounds(mask), np.float32),
+        "mask": images.encode_grey(mask.astype(np.uint8) * 255, kind="mask"),
     }
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from data_pipelines.datasets import official
+from data_pipelines.datasets import attributes, official
 from data_pipelines.datasets.cases import Case, Drops, SplitOptions, plan_of
 from data_pipelines.datasets.plan import Drop, Plan, Policy
 from data_pipelines.datasets.planned import PlannedBuilder
 from data_pipelines.datasets.rsna_labels import IMAGES, Labelled, compare_classes, read_labels, read_patients
-from data_pipelines.datasets.xray import XRay
+from data_pipelines.datasets.xray import XRay, make_dicom
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import pathology_index
 
@@ -89,6 +89,8 @@ and https://www.rsna.org/education/ai-resources-and-training/ai-image-challenge/
             known=there | set(labelled),
             description="RSNA Pneumonia Detection Challenge 2018, stage 2: frontal X-rays with boxes of pneumonia.",
             notes=() if options.patients else (_NOTE,),
+            encode=make_dicom,
+            attributes=attributes.NAMES,
         )
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 import tensorflow_datasets as tfds
 from PIL import Image as Pillow
 
-from data_pipelines.datasets import official
+from data_pipelines.datasets import attributes, official
 from data_pipelines.datasets.cases import Case, Drops, SplitOptions, plan_of
 from data_pipelines.datasets.official import Expected
 from data_pipelines.datasets.plan import Drop, Job, Made, Plan, Policy
@@ -28,7 +28,7 @@ from data_pipelines.datasets.siim_acr_images import (
     read_pngs,
     read_runs,
 )
-from data_pipelines.datasets.xray import Storing, XRay, make
+from data_pipelines.datasets.xray import Storing, XRay, make, make_dicom
 from medslip_jax.errors import InputError, check_choices
 from medslip_jax.vocabulary import pathology_index
 
@@ -110,7 +110,7 @@ https://www.kaggle.com/datasets/jesperdramsch/siim-acr-pneumothorax-segmentation
         root, options = Path(root), options or SiimAcrOptions()
         official.require(root, LAYOUTS[options.layout], partial=options.partial, name=SiimAcr.name)
         listing = {"dicom_stage_2": _RLE_2, "png_masks": "stage_1_*_images.csv"}.get(options.layout, _RLE)
-        drops = Drops(root / listing, policy)
+        drops, is_dicom = Drops(root / listing, policy), options.layout.startswith("dicom")
         images, unnamed = _images(root, drops, options.layout)
         drops.found += [Drop(0, file, "no labels", f"{file}: in no row of {listing}") for file in unnamed]
         note = f"{listing} names no patients: every image counts as one, so images of a patient may be in two splits"
@@ -122,7 +122,8 @@ https://www.kaggle.com/datasets/jesperdramsch/siim-acr-pneumothorax-segmentation
             known={*images, *(Path(file).stem for file in unnamed)},
             description="SIIM-ACR Pneumothorax Segmentation 2019: frontal X-rays with masks of pneumothorax.",
             notes=() if options.patients else (f'{note}; the option "patients" gives them',),
-            encode=make if options.layout.startswith("dicom") else make_png,
+            encode=make_dicom if is_dicom else make_png,
+            attributes=attributes.NAMES if is_dicom else (),
         )
 
 

@@ -12,7 +12,9 @@ import cv2
 import numpy as np
 
 from data_pipelines import images, radgraph, records, reports
+from data_pipelines.datasets.attributes import attributes_of
 from data_pipelines.datasets.plan import Job, Made
+from data_pipelines.dicom_tags import patient_tags
 from data_pipelines.image_checks import suspicions
 from data_pipelines.image_policy import ImagePolicy
 from data_pipelines.rle import decode_rle
@@ -26,13 +28,14 @@ _MASK_LEVEL = 128
 
 @dataclasses.dataclass(frozen=True)
 class Box:
-    """A box in pixels of the image file, and the pathology indices that it marks."""
+    """A box in pixels of the image file, and the indices of the pathologies or of the anatomies that it marks."""
 
     pathologies: tuple[int, ...]
     x: float
     y: float
     w: float
     h: float
+    anatomies: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Mask:
     pathologies: tuple[int, ...]
     file: str = ""
     rle: str = ""
+    anatomies: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +58,9 @@ class XRay:
       matrix: `compressed` int8 (51, 75) from RadGraph, b"" for none.
       present: pathology indices that the labels name; annotated: those that they state whether present or not.
       has_labels: whether labels, not the report, are the truth of evaluation.
-      boxes, masks: of findings.
+      boxes, masks: of findings, or of the anatomy itself.
       targets: (name, -1, 0 or 1) of what is none of the classes, see `records`.
+      attributes: (name, value) of the patient and the image, see `attributes.py`; None in data sets without any.
     """
 
     image_id: str
@@ -68,6 +73,7 @@ class XRay:
     boxes: tuple[Box, ...] = ()
     masks: tuple[Mask, ...] = ()
     targets: tuple[tuple[str, int], ...] = ()
+    attributes: tuple[tuple[str, str | float], ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +120,14 @@ def make(job: Job, *, root: Path, storing: Storing, text: TextPolicy = TextPolic
     return Made(record=encoded, sha256=digest, labels=records.present(record), notes=notes)
 
 
+def make_dicom(job: Job, *, root: Path, storing: Storing) -> Made:
+    """`make` of a DICOM file whose header says sex, age and view."""
+    known = attributes_of(**patient_tags(root / job.file))
+    return make(
+        dataclasses.replace(job, payload=dataclasses.replace(job.payload, attributes=known)), root=root, storing=storing
+    )
+
+
 def xray_record(
     xray: XRay, image: np.ndarray, *, root: Path, storing: Storing, text: TextPolicy = TextPolicy()
 ) -> dict:
@@ -133,7 +147,13 @@ def xray_record(
         "matrix": matrix_of(xray, annotations, text=text),
         "labels": labels_of(xray, annotations, text=text),
         "annotations": annotations,
-    } | ({"targets": dict(xray.targets)} if xray.targets else {})
+    } | _optional(xray)
+
+
+def _optional(xray: XRay) -> dict:
+    """Those of `records.OPTIONAL_KEYS` that the data set has."""
+    targets = {"targets": dict(xray.targets)} if xray.targets else {}
+    return targets | ({} if xray.attributes is None else {"attributes": dict(xray.attributes)})
 
 
 def matrix_of(xray: Labels, annotations: list[dict], *, text: TextPolicy = TextPolicy()) -> np.ndarray:
@@ -180,10 +200,11 @@ def _extracted(report: str, text: TextPolicy) -> np.ndarray:
 
 
 def _stated(xray: Labels, annotations: list[dict]) -> np.ndarray:
-    """Int8 (75,): what labels, boxes and masks say; presence beats absence."""
+    """Int8 (75,): what labels, boxes and masks say; presence beats absence. A marked lung is no finding."""
     stated = np.full(records.LABELS_SHAPE, -1, np.int8)
     stated[list(xray.annotated)] = 0
-    stated[[*xray.present, *(annotation["pathology"] for annotation in annotations)]] = 1
+    marked = (annotation["pathology"] for annotation in annotations if annotation["pathology"] >= 0)
+    stated[[*xray.present, *marked]] = 1
     return stated
 
 
@@ -196,7 +217,7 @@ def _boxes(xray: XRay, shape: tuple[int, int]) -> Iterator[dict]:
             raise InputError(
                 f"box x={box.x} y={box.y} w={box.w} h={box.h} lies outside the image of {size}", kind="unusable box"
             )
-        yield from _annotations(box.pathologies, corners, b"")
+        yield from _annotations(box, corners, b"")
 
 
 def _masks(xray: XRay, root: Path, shape: tuple[int, int], stored: tuple[int, int]) -> Iterator[dict]:
@@ -211,7 +232,7 @@ def _masks(xray: XRay, root: Path, shape: tuple[int, int], stored: tuple[int, in
         edges = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) / np.array([shape[1], shape[0]] * 2)
         small = cv2.resize(mask, stored[::-1], interpolation=cv2.INTER_NEAREST)
         png = images.encode_grey(np.where(small >= _MASK_LEVEL, 255, 0).astype(np.uint8), kind="png")
-        yield from _annotations(entry.pathologies, edges.astype(np.float32), png)
+        yield from _annotations(entry, edges.astype(np.float32), png)
 
 
 def _mask(entry: Mask, *, root: Path, shape: tuple[int, int], image_id: str) -> np.ndarray:
@@ -225,6 +246,7 @@ def _mask(entry: Mask, *, root: Path, shape: tuple[int, int], image_id: str) -> 
     return mask
 
 
-def _annotations(pathologies: tuple[int, ...], box: np.ndarray, mask: bytes) -> Iterator[dict]:
-    for pathology in pathologies:
-        yield {"pathology": pathology, "anatomy": -1, "box": box, "mask": mask}
+def _annotations(entry: Box | Mask, box: np.ndarray, mask: bytes) -> Iterator[dict]:
+    meant = [*((pathology, -1) for pathology in entry.pathologies), *((-1, anatomy) for anatomy in entry.anatomies)]
+    for pathology, anatomy in meant:
+        yield {"pathology": pathology, "anatomy": anatomy, "box": box, "mask": mask}

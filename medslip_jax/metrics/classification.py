@@ -8,6 +8,7 @@ from sklearn.metrics import (
     average_precision_score,
     f1_score,
     precision_recall_curve,
+    recall_score,
     roc_auc_score,
 )
 
@@ -15,6 +16,7 @@ from medslip_jax.errors import InputError
 
 ORACLE = "test-oracle"
 GIVEN_SOURCES = ("validation", "fixed")
+_POINT = ("threshold", "f1", "accuracy", "sensitivity", "specificity")
 
 
 def classification_report(
@@ -27,10 +29,10 @@ def classification_report(
     """Every classification number of SPEC 7, JSON-able.
 
     `max_f1` is the best F1 over the distinct scores t as thresholds with the decision `score >= t`, the
-    lowest t among equals; it is found on these very labels and therefore stands under "test-oracle". `f1` and
-    `accuracy` always belong to the decision `score > threshold`, so under "test-oracle" `f1` can lie below
-    `max_f1`: the image that sets the threshold is not itself above it. The released evaluation mixes the two
-    decisions in this way, and its accuracy is ours.
+    lowest t among equals; it is found on these very labels and therefore stands under "test-oracle". `f1`,
+    `accuracy`, `sensitivity` and `specificity` always belong to the decision `score > threshold`, so under
+    "test-oracle" `f1` can lie below `max_f1`: the image that sets the threshold is not itself above it. The
+    released evaluation mixes the two decisions in this way, and its accuracy is ours.
 
     Args:
       scores: float N x C, finite; larger means more likely present. Any monotone scale for AUROC.
@@ -44,7 +46,8 @@ def classification_report(
        "macro": {"auroc", "average_precision", "by_threshold_source", "n_defined", "n_undefined"},
        "undefined": {name: reason},
        "classes": {name: {"n_positive", "n_negative", "n_unknown", "auroc", "average_precision",
-                          "by_threshold_source": {source: {"threshold", "f1", "accuracy"[, "max_f1"]}}}}}
+                          "by_threshold_source": {source: {"threshold", "f1", "accuracy", "sensitivity",
+                                                           "specificity"[, "max_f1"]}}}}}
       with "test-oracle" always among the sources, the only one with "max_f1". A class whose known labels hold
       one value has null for every number and its reason under "undefined". Macro numbers are means over the
       defined classes; each threshold source counts its own, as a class may lack a validation threshold.
@@ -54,7 +57,7 @@ def classification_report(
         NaN or infinite (the class is named), or an unknown threshold source.
     """
     scores, labels = check_scores(scores, labels=labels, names=names)
-    given = _given_thresholds(thresholds or {}, names=names)
+    given = given_thresholds(thresholds or {}, names=names)
     classes, undefined = {}, {}
     for column, name in enumerate(names):
         known = labels[:, column] >= 0
@@ -132,7 +135,8 @@ def check_scores(scores: np.ndarray, *, labels: np.ndarray, names: Sequence[str]
     return scores, labels.astype(np.int8)
 
 
-def _given_thresholds(thresholds: Mapping[str, np.ndarray | float], *, names: Sequence[str]) -> dict[str, np.ndarray]:
+def given_thresholds(thresholds: Mapping[str, np.ndarray | float], *, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """{source: float64 C} of `classification_report`'s `thresholds`; `InputError` for a bad source or length."""
     given = {}
     for source, values in thresholds.items():
         values = np.asarray(values, np.float64)
@@ -170,20 +174,22 @@ def _class_numbers(truth: np.ndarray, score: np.ndarray, *, at: Mapping[str, flo
 
 def _decide(truth: np.ndarray, score: np.ndarray, *, threshold: float) -> dict[str, float | None]:
     if np.isnan(threshold):
-        return {"threshold": None, "f1": None, "accuracy": None}
+        return dict.fromkeys(_POINT)
     said = score > threshold
     return {
         "threshold": threshold,
         "f1": float(f1_score(truth, said, zero_division=0.0)),
         "accuracy": float(accuracy_score(truth, said)),
+        "sensitivity": float(recall_score(truth, said)),
+        "specificity": float(recall_score(truth, said, pos_label=0)),
     }
 
 
 def _nulls(at: Mapping[str, float]) -> dict:
-    points = {ORACLE: {"max_f1": None, "threshold": None, "f1": None, "accuracy": None}}
+    empty = dict.fromkeys(_POINT)
+    points = {ORACLE: {"max_f1": None} | empty}
     points |= {
-        source: {"threshold": None if np.isnan(threshold) else threshold, "f1": None, "accuracy": None}
-        for source, threshold in at.items()
+        source: empty | {"threshold": None if np.isnan(threshold) else threshold} for source, threshold in at.items()
     }
     return {"auroc": None, "average_precision": None, "by_threshold_source": points}
 

@@ -7,13 +7,14 @@ smaller than a cell. `chance_*` is how often a random pixel or cell would have h
 many cells share the maximum (1 = no ties): no hit rate should be read without them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from medslip_jax.errors import InputError
-from medslip_jax.metrics.regions import cell_targets, upsample
+from medslip_jax.metrics.regions import UPSAMPLINGS, cell_targets
 
 # Maps upsampled together: 256 x 224 x 224 floats are 51 MB.
 _CHUNK = 256
@@ -46,18 +47,24 @@ _CANDIDATES = np.linspace(0.0, 0.99, 100)
 
 
 def grounding_report(
-    maps: np.ndarray, *, targets: np.ndarray, protocol: str = "per-image", threshold: float | None = None
+    maps: np.ndarray,
+    *,
+    targets: np.ndarray,
+    protocol: str = "per-image",
+    threshold: float | None = None,
+    upsampling: str = "cells",
 ) -> dict:
     """Pointing game, IoU and Dice of a set of maps under one named protocol.
 
     Args:
       maps: float B x h x w, finite, not negative (attention, or pathology times mean anatomy attention).
-      targets: bool B x H x W, H >= h, W >= w (`regions.box_masks`). An image with an empty target is left out
-        and counted.
+      targets: bool B x H x W, H >= h, W >= w (`regions.box_masks`, `regions.mask_targets`). An image with an empty
+        target is left out and counted.
       protocol: a key of `PROTOCOLS`. "released" divides by the maximum of the whole call, so its IoU and Dice
         depend on which images are passed together; pass the released script's batches to repeat it.
       threshold: in place of 0.5 for "per-image" and of 0.01 for "released" (also run at 0). Required for
         "best-dice-validation": what "best-dice-test-oracle" reports as "threshold" on the validation split.
+      upsampling: a key of `regions.UPSAMPLINGS`.
 
     Returns:
       {"protocol", "threshold", "threshold_source", "n_images" (used), "n_without_target", then means over the
@@ -66,35 +73,53 @@ def grounding_report(
       "pointing_cell", "iou", "dice": one entry for each image used}}. All JSON-able.
 
     Raises:
-      InputError: shapes that disagree, NaN or negative maps, unknown protocol, missing or misplaced
+      InputError: shapes that disagree, NaN or negative maps, unknown protocol or upsampling, missing or misplaced
         threshold.
     """
+    asked = [(protocol, threshold)]
+    return grounding_reports(maps, targets=targets, protocols=asked, upsampling=upsampling)[0]
+
+
+def grounding_reports(
+    maps: np.ndarray,
+    *,
+    targets: np.ndarray,
+    protocols: Sequence[tuple[str, float | None]],
+    upsampling: str = "cells",
+) -> list[dict]:
+    """`grounding_report` for several (protocol, threshold or None) at once: each map is upsampled once for all."""
     maps, targets = _check_maps(maps, targets)
-    candidates = _thresholds(protocol, given=threshold)
+    if upsampling not in UPSAMPLINGS:
+        raise InputError(f"unknown upsampling {upsampling!r}; use one of {', '.join(UPSAMPLINGS)}")
+    plans = [(PROTOCOLS[name].divisor, grid) for name, grid in ((p, _thresholds(p, given=t)) for p, t in protocols)]
     index = np.flatnonzero(targets.any(axis=(1, 2)))
     n_without = len(maps) - len(index)
     maps, targets = maps[index], targets[index]
     cells = cell_targets(targets, size=maps.shape[1:])
-    curves = overlap_curves(maps, targets=targets, divisor=PROTOCOLS[protocol].divisor, thresholds=candidates)
-    best = int(np.argmax(curves["dice"].mean(axis=0))) if len(index) else 0
-    by_image = {
-        "pointing_pixel": _upsampled_hits(maps, targets),
-        "pointing_cell": pointing_hits(maps, targets=cells),
-        "iou": curves["iou"][:, best],
-        "dice": curves["dice"][:, best],
-    }
-    return {
-        "protocol": protocol,
-        "threshold": float(candidates[best]) if len(index) or len(candidates) == 1 else None,
-        "threshold_source": PROTOCOLS[protocol].source,
-        "n_images": len(index),
-        "n_without_target": n_without,
-        **{name: _mean(values) for name, values in by_image.items()},
+    found = _one_pass(maps, targets=targets, plans=plans, upsampling=upsampling)
+    pointing = {"pointing_pixel": found["hits"], "pointing_cell": pointing_hits(maps, targets=cells)}
+    shared = {
         "chance_pixel": _mean(targets.mean(axis=(1, 2))),
         "chance_cell": _mean(cells.mean(axis=(1, 2))),
         "argmax_cells": _mean((maps == _maxima(maps)).sum(axis=(1, 2))),
-        "per_image": {"index": index.tolist()} | {name: values.tolist() for name, values in by_image.items()},
     }
+    reports = []
+    for (protocol, _), (_, grid), curves in zip(protocols, plans, found["curves"], strict=True):
+        best = int(np.argmax(curves["dice"].mean(axis=0))) if len(index) else 0
+        by_image = pointing | {"iou": curves["iou"][:, best], "dice": curves["dice"][:, best]}
+        reports.append(
+            {
+                "protocol": protocol,
+                "threshold": float(grid[best]) if len(index) or len(grid) == 1 else None,
+                "threshold_source": PROTOCOLS[protocol].source,
+                "n_images": len(index),
+                "n_without_target": n_without,
+                **{name: _mean(values) for name, values in by_image.items()},
+                **shared,
+                "per_image": {"index": index.tolist()} | {name: values.tolist() for name, values in by_image.items()},
+            }
+        )
+    return reports
 
 
 def pointing_hits(maps: np.ndarray, *, targets: np.ndarray) -> np.ndarray:
@@ -110,49 +135,71 @@ def pointing_hits(maps: np.ndarray, *, targets: np.ndarray) -> np.ndarray:
 
 
 def overlap_curves(
-    maps: np.ndarray, *, targets: np.ndarray, divisor: str, thresholds: np.ndarray
+    maps: np.ndarray, *, targets: np.ndarray, divisor: str, thresholds: np.ndarray, upsampling: str = "cells"
 ) -> dict[str, np.ndarray]:
     """{"iou", "dice"} of `upsampled map / divisor > threshold` at every threshold, each float64 B x T.
 
-    Both are 0 where prediction and target are empty. Compared in float32. One histogram of the pixels' levels
-    (how many thresholds a pixel exceeds) serves all thresholds.
+    Both are 0 where prediction and target are empty. Compared in float32.
 
     Args:
       maps: float B x h x w, not negative.
       targets: bool B x H x W.
       divisor: "image", "batch" or "none" (see `Protocol`).
       thresholds: float T, ascending.
+      upsampling: a key of `regions.UPSAMPLINGS`.
     """
-    grid = np.asarray(thresholds, np.float32)
-    size, top = targets.shape[1:], np.float32(1.0)
-    if divisor == "batch":
-        top = max((upsample(maps[rows], size=size).max() for rows in _chunks(len(maps))), default=top)
-    said, common = np.zeros((2, len(maps), len(grid)))
-    for rows in _chunks(len(maps)):
-        large = upsample(maps[rows], size=size)
-        scaled = _divide(large, by=_maxima(large) if divisor == "image" else top)
-        level = np.searchsorted(grid, scaled, side="left")
-        said[rows] = _exceeding(level, n=len(grid))
-        common[rows] = _exceeding(np.where(targets[rows], level, 0), n=len(grid))
-    total = said + targets.sum(axis=(1, 2))[:, None]
-    return {
-        "iou": common / np.maximum(total - common, 1),
-        "dice": 2 * common / np.maximum(total, 1),
-    }
+    return _one_pass(maps, targets=targets, plans=[(divisor, thresholds)], upsampling=upsampling)["curves"][0]
 
 
-def _exceeding(level: np.ndarray, *, n: int) -> np.ndarray:
-    """Pixels above each of n thresholds, float64 B x n, from B x H x W levels in 0 .. n."""
-    offset = np.arange(len(level))[:, None, None] * (n + 1)
-    counts = np.bincount((level + offset).ravel(), minlength=len(level) * (n + 1)).reshape(-1, n + 1)
-    return counts[:, :0:-1].cumsum(axis=1)[:, ::-1].astype(np.float64)
+def binary_maps(maps: np.ndarray, *, size: tuple[int, int], threshold: float, upsampling: str = "cells") -> np.ndarray:
+    """bool B x H x W: `upsampled map / its own maximum > threshold`, the prediction of the "per-image" protocol."""
+    large = UPSAMPLINGS[upsampling](maps, size=size)
+    return _divide(large, by=_maxima(large)) > np.float32(threshold)
 
 
-def _upsampled_hits(maps: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def _one_pass(
+    maps: np.ndarray, *, targets: np.ndarray, plans: Sequence[tuple[str, np.ndarray]], upsampling: str
+) -> dict:
+    """{"hits": bool B, arg-max pixels in the target; "curves": of each (divisor, thresholds), as `overlap_curves`}."""
+    resize, size = UPSAMPLINGS[upsampling], targets.shape[1:]
+    grids = [np.asarray(grid, np.float32) for _, grid in plans]
+    top = np.float32(1.0)
+    if any(divisor == "batch" for divisor, _ in plans):
+        top = max((resize(maps[rows], size=size).max() for rows in _chunks(len(maps))), default=top)
     hits = np.zeros(len(maps), bool)
+    said, common = ([np.zeros((len(maps), len(grid))) for grid in grids] for _ in range(2))
     for rows in _chunks(len(maps)):
-        hits[rows] = pointing_hits(upsample(maps[rows], size=targets.shape[1:]), targets=targets[rows])
-    return hits
+        large, truth = resize(maps[rows], size=size), targets[rows]
+        hits[rows] = pointing_hits(large, targets=truth)
+        by = {"image": _maxima(large), "batch": top, "none": np.float32(1.0)}
+        scaled = {divisor: _divide(large, by=by[divisor]) for divisor in {divisor for divisor, _ in plans}}
+        for number, ((divisor, _), grid) in enumerate(zip(plans, grids, strict=True)):
+            said[number][rows], common[number][rows] = _areas(scaled[divisor], truth, grid)
+    true = targets.sum(axis=(1, 2))[:, None]
+    return {"hits": hits, "curves": [_overlaps(s, c, true) for s, c in zip(said, common, strict=True)]}
+
+
+def _overlaps(said: np.ndarray, common: np.ndarray, true: np.ndarray) -> dict[str, np.ndarray]:
+    total = said + true
+    return {"iou": common / np.maximum(total - common, 1), "dice": 2 * common / np.maximum(total, 1)}
+
+
+def _areas(maps: np.ndarray, targets: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels above each threshold, and those of them in the target, each B x T."""
+    if len(grid) == 1:
+        above = maps > grid
+        return above.sum(axis=(1, 2))[:, None], (above & targets).sum(axis=(1, 2))[:, None]
+    # A histogram of how many thresholds a pixel exceeds serves all of them.
+    level = np.searchsorted(grid, maps, side="left").astype(np.uint16)
+    masks = targets.astype(np.uint8)
+    return _exceeding(level, [None] * len(level), n=len(grid)), _exceeding(level, masks, n=len(grid))
+
+
+def _exceeding(level: np.ndarray, masks: Sequence[np.ndarray | None], *, n: int) -> np.ndarray:
+    """Pixels (of the masks) above each of n thresholds, float64 B x n, from uint16 B x H x W levels in 0 .. n."""
+    bins = ([n + 1], [0, n + 1])
+    counts = np.array([cv2.calcHist([one], [0], mask, *bins) for one, mask in zip(level, masks, strict=True)])
+    return counts.reshape(-1, n + 1).astype(np.float64)[:, :0:-1].cumsum(axis=1)[:, ::-1]
 
 
 def _divide(maps: np.ndarray, *, by: np.ndarray) -> np.ndarray:

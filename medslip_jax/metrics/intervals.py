@@ -46,16 +46,16 @@ def auroc_intervals(
     """
     scores, labels = check_scores(scores, labels=labels, names=names)
     draw = {"patients": patients, "resamples": resamples, "seed": seed}
-    replicates = bootstrap(lambda weights: _auroc_table(scores, labels, weights), n_images=len(scores), **draw)
+    replicates = bootstrap(lambda weights: auroc_table(scores, labels, weights), n_images=len(scores), **draw)
     patient = np.unique(np.asarray(patients), return_inverse=True)[1]
-    enough = np.array([_in_two_patients(column, patient) for column in labels.T], bool)
+    enough = np.array([in_two_patients(column, patient) for column in labels.T], bool)
     existing = (labels == 0).any(axis=0) & (labels == 1).any(axis=0)
     macro = replicates[:, existing]
     n_defined = (~np.isnan(macro)).sum(axis=1)
-    mean = np.divide(np.nansum(macro, axis=1), n_defined, out=np.full(resamples, np.nan), where=n_defined > 0)
+    mean = row_means(macro)
     partial = int(np.sum((n_defined > 0) & (n_defined < existing.sum())))
     return {
-        **_header(patient, resamples=resamples, seed=seed, level=level),
+        **header(patient, resamples=resamples, seed=seed, level=level),
         "macro": percentile_interval(mean, level=level, usable=bool(enough.any())) | {"n_partial": partial},
         "classes": {
             name: percentile_interval(replicates[:, i], level=level, usable=bool(enough[i]))
@@ -94,7 +94,7 @@ def mean_intervals(
     patient = np.unique(np.asarray(patients), return_inverse=True)[1]
     usable = [len(np.unique(patient[column])) > 1 for column in known.T]
     return {
-        **_header(patient, resamples=resamples, seed=seed, level=level),
+        **header(patient, resamples=resamples, seed=seed, level=level),
         "means": {
             name: percentile_interval(replicates[:, i], level=level, usable=usable[i]) for i, name in enumerate(values)
         },
@@ -175,7 +175,14 @@ def _weights(patient: np.ndarray, *, resamples: int, seed: int) -> Iterator[np.n
         yield drawn.T.astype(np.float64)[patient]
 
 
-def _auroc_table(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def row_means(table: np.ndarray) -> np.ndarray:
+    """Means of the rows over what is not NaN: float64 R; NaN where a row has nothing."""
+    known = (~np.isnan(table)).sum(axis=1)
+    return np.divide(np.nansum(table, axis=1), known, out=np.full(len(table), np.nan), where=known > 0)
+
+
+def auroc_table(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The AUROC of each class under each weighting (N x R): R x C, NaN where it is not defined."""
     table = np.empty((weights.shape[1], labels.shape[1]))
     for column in range(labels.shape[1]):
         known = labels[:, column] >= 0
@@ -184,11 +191,18 @@ def _auroc_table(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) ->
     return table
 
 
-def _in_two_patients(labels: np.ndarray, patient: np.ndarray) -> bool:
+def in_two_patients(labels: np.ndarray, patient: np.ndarray) -> bool:
+    """Whether positives and negatives both come from at least two patients, as resampling cannot vary them else.
+
+    Args:
+      labels: int N, 1, 0 or -1.
+      patient: int N.
+    """
     return all(len(np.unique(patient[labels == value])) > 1 for value in (0, 1))
 
 
-def _header(patient: np.ndarray, *, resamples: int, seed: int, level: float) -> dict:
+def header(patient: np.ndarray, *, resamples: int, seed: int, level: float) -> dict:
+    """What every result with intervals says of them; `patient` numbers the patient of each image."""
     return {
         "method": "patient-level bootstrap, percentile",
         "level": level,

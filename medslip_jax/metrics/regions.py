@@ -54,6 +54,26 @@ def box_masks(boxes: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
     return np.einsum("bkh,bkw->bhw", rows, columns)
 
 
+def mask_targets(masks: Sequence[np.ndarray], *, size: tuple[int, int]) -> np.ndarray:
+    """Masks of any sizes on one grid: a pixel belongs to a mask if at least half of it does (area average, 128 of 255).
+
+    A mask that would vanish that way takes every pixel it touches, so that no finding does.
+
+    Args:
+      masks: B arrays uint8 H_i x W_i, 0 outside and 255 inside.
+      size: (H, W) of the result; a mask is squashed to it as its image is.
+
+    Returns:
+      bool B x H x W.
+    """
+    targets = np.zeros((len(masks), *size), bool)
+    for mask, out in zip(masks, targets, strict=True):
+        # INTER_AREA averages only where it shrinks; elsewhere it is bilinear.
+        small = cv2.resize(np.ascontiguousarray(mask, np.uint8), size[::-1], interpolation=cv2.INTER_AREA)
+        out[:] = small >= 128 if small.max(initial=0) >= 128 else small > 0
+    return targets
+
+
 def cell_targets(targets: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
     """Masks on a coarser grid: a cell is true if the centre of any true pixel lies in it.
 
@@ -104,6 +124,10 @@ def upsample_strided(maps: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     warped = [cv2.warpAffine(m, to_cells, size[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE) for m in maps]
     return np.stack(warped) if warped else np.empty((0, *size), np.float32)
+
+
+# How a map gets the size of an image: as the released evaluation does, or where the network looked.
+UPSAMPLINGS = {"cells": upsample, "strided": upsample_strided}
 
 
 def _span(low: np.ndarray, high: np.ndarray, *, length: int) -> np.ndarray:

@@ -19,16 +19,21 @@ def segmentation_report(probabilities: np.ndarray, *, masks: np.ndarray, thresho
     Returns:
       {"threshold", "dice_all" (every image), "dice_positive" (images with a true mask), "dice_negative"
       (images without, i.e. the share left empty), "n_positive", "n_negative", "iou": mean of (I + 1) / (S - I
-      + 1)}. A mean over no image is null.
+      + 1), "per_image": {"dice", "iou"}, a list each in the order given, for `intervals.mean_intervals`}. A mean over
+      no image is null.
 
     Raises:
       InputError: no images, shapes that disagree, probabilities outside [0, 1] or NaN, masks other than 0 and
         1.
     """
-    overlap = _overlap(*_flat(probabilities, masks), threshold=threshold)
-    intersection, total, true = overlap["intersection"], overlap["total"], overlap["true"]
-    positive = true > 0
+    return overlap_report(**_areas(*_flat(probabilities, masks), threshold=threshold), threshold=threshold)
+
+
+def overlap_report(*, intersection: np.ndarray, said: np.ndarray, true: np.ndarray, threshold: float = 0.5) -> dict:
+    """`segmentation_report` from areas in pixels, int B each: what both masks cover, the prediction, the truth."""
+    total, positive = said + true, true > 0
     dice = np.where(positive, 2 * intersection / np.maximum(total, 1), total == 0)
+    iou = (intersection + 1) / (total - intersection + 1)
     return {
         "threshold": threshold,
         "dice_all": _mean(dice),
@@ -36,7 +41,8 @@ def segmentation_report(probabilities: np.ndarray, *, masks: np.ndarray, thresho
         "dice_negative": _mean(dice[~positive]),
         "n_positive": int(positive.sum()),
         "n_negative": int((~positive).sum()),
-        "iou": _mean((intersection + 1) / (total - intersection + 1)),
+        "iou": _mean(iou),
+        "per_image": {"dice": dice.tolist(), "iou": iou.tolist()},
     }
 
 
@@ -72,10 +78,9 @@ def _flat(probabilities: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.
     return probabilities.reshape(len(masks), -1), masks.reshape(len(masks), -1) == 1
 
 
-def _overlap(probabilities: np.ndarray, masks: np.ndarray, *, threshold: float) -> dict[str, np.ndarray]:
+def _areas(probabilities: np.ndarray, masks: np.ndarray, *, threshold: float) -> dict[str, np.ndarray]:
     said = probabilities > threshold
-    true = masks.sum(axis=1)
-    return {"intersection": (said & masks).sum(axis=1), "total": said.sum(axis=1) + true, "true": true}
+    return {"intersection": (said & masks).sum(axis=1), "said": said.sum(axis=1), "true": masks.sum(axis=1)}
 
 
 def _mean(values: np.ndarray) -> float | None:

@@ -22,17 +22,19 @@ class Classifier(Pretrainable, nn.Module):
     config: ClassifierConfig = ClassifierConfig()
 
     @nn.compact
-    def __call__(self, image: Float[Array, "b h w 3"], *, train: bool = False) -> Float[Array, "b k"]:
+    def __call__(self, image: Float[Array, "b h w 3"], *, train: bool = False, frozen: int = 0) -> Float[Array, "b k"]:
         """float32 ImageNet-normalised images, sides divisible by 32 -> float32 logits.
 
-        Training needs `mutable=["batch_stats"]`.
+        Training needs `mutable=["batch_stats"]`. The first `frozen` stages of the trunk then keep their statistics.
         """
         c = self.config
         last = {"backbone": c.backbone, "width": c.trunk_width, "stage": 4, "dtype": c.dtype}
+        modes = {"train": train, "frozen": frozen}
         if c.disentangle == "none":
-            x = ResNetTrunk(c.backbone, c.trunk_width, 4, c.dtype, name="trunk")(image, train=train)["layer4"]
+            stage = {"layer3": 3, "layer4": 4}[c.last_stage]
+            x = ResNetTrunk(c.backbone, c.trunk_width, stage, c.dtype, name="trunk")(image, **modes)[c.last_stage]
         else:
-            grid = ResNetTrunk(c.backbone, c.trunk_width, 3, c.dtype, name="trunk")(image, train=train)["layer3"]
+            grid = ResNetTrunk(c.backbone, c.trunk_width, 3, c.dtype, name="trunk")(image, **modes)["layer3"]
             x = resnet_stage(self._pathology_grid(grid), **last, train=train)
         pooled = jnp.asarray(x, jnp.float32).mean((1, 2))
         return Linear(c.num_classes, "torch", name="head")(pooled)

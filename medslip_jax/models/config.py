@@ -12,6 +12,7 @@ LinearInit = Literal["released", "xavier"]
 PatchNorm = Literal["none", "layer_norm"]
 DType = Literal["float32", "bfloat16"]
 Disentangle = Literal["none", "pathology"]
+LastStage = Literal["layer3", "layer4"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +73,7 @@ class ClassifierConfig:
       backbone, trunk_width, dtype: as in `MeDSLIPConfig`.
       num_classes: logits, each with a sigmoid of its own.
       disentangle: "pathology" keeps the disentangling block before `layer4` and reads the pathology stream.
+      last_stage: of the trunk that the head reads; pre-training ends with "layer3", which is what a linear probe reads.
       embed_dim, mask_activation, patch_norm, linear_init: of that block, as in `MeDSLIPConfig`.
     """
 
@@ -79,6 +81,7 @@ class ClassifierConfig:
     trunk_width: int = 64
     num_classes: int = 1
     disentangle: Disentangle = "none"
+    last_stage: LastStage = "layer4"
     embed_dim: int = 256
     mask_activation: MaskActivation = "none"
     patch_norm: PatchNorm = "none"
@@ -87,6 +90,8 @@ class ClassifierConfig:
 
     def __post_init__(self):
         _check(self)
+        if self.last_stage == "layer3" and self.disentangle != "none":
+            raise InputError("model.last_stage='layer3' reads the trunk itself; it goes with model.disentangle='none'")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -75,7 +75,8 @@ def resnet_stage(
 class ResNetTrunk(nn.Module):
     """Image -> every stage's output: "stem" (1/2, after its ReLU), "layer1" (1/4) .. "layer4" (1/32).
 
-    The pre-trained trunk ends with `layer3`: 224 x 224 x 3 -> 14 x 14 x 1024 for the paper's model.
+    The pre-trained trunk ends with `layer3`: 224 x 224 x 3 -> 14 x 14 x 1024 for the paper's model. `frozen` stages
+    (with the stem before them) keep their running statistics in training too.
     """
 
     backbone: str = "resnet50"
@@ -84,12 +85,21 @@ class ResNetTrunk(nn.Module):
     dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, image: Float[Array, "b h w 3"], *, train: bool) -> dict[str, Float[Array, "b h2 w2 d"]]:
+    def __call__(
+        self, image: Float[Array, "b h w 3"], *, train: bool, frozen: int = 0
+    ) -> dict[str, Float[Array, "b h2 w2 d"]]:
         x = Conv(self.width, 7, 2, self.dtype, name="conv1")(image)
-        x = nn.relu(BatchNorm(name="bn1")(x, train=train))
+        x = nn.relu(BatchNorm(name="bn1")(x, train=train and not frozen))
         out = {"stem": x}
         x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         for stage in range(1, self.stages + 1):
-            x = resnet_stage(x, backbone=self.backbone, width=self.width, stage=stage, dtype=self.dtype, train=train)
+            x = resnet_stage(
+                x,
+                backbone=self.backbone,
+                width=self.width,
+                stage=stage,
+                dtype=self.dtype,
+                train=train and stage > frozen,
+            )
             out[f"layer{stage}"] = x
         return out

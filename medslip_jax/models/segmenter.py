@@ -54,16 +54,19 @@ class Segmenter(Pretrainable, nn.Module):
     config: SegmenterConfig = SegmenterConfig()
 
     @nn.compact
-    def __call__(self, image: Float[Array, "b h w 3"], *, train: bool = False) -> Float[Array, "b h w k"]:
+    def __call__(
+        self, image: Float[Array, "b h w 3"], *, train: bool = False, frozen: int = 0
+    ) -> Float[Array, "b h w k"]:
         """float32 ImageNet-normalised images, sides divisible by 16 -> float32 logits of the same size.
 
-        Training needs `mutable=["batch_stats"]` and `rngs={"dropout": key}`. `InputError` for other sides.
+        Training needs `mutable=["batch_stats"]` and `rngs={"dropout": key}`; the first `frozen` stages of the trunk
+        then keep their statistics. `InputError` for other sides.
         """
         c = self.config
         if any(side % 16 for side in image.shape[1:3]):
             sides = f"{image.shape[1]} x {image.shape[2]}"
             raise InputError(f"images of {sides} pixels: the U-Net takes sides divisible by 16; resize or pad them")
-        stages = ResNetTrunk(c.backbone, c.trunk_width, dtype=c.dtype, name="trunk")(image, train=train)
+        stages = ResNetTrunk(c.backbone, c.trunk_width, dtype=c.dtype, name="trunk")(image, train=train, frozen=frozen)
         x = stages["layer3"]
         features = x.shape[-1]
         for i in range(2):

@@ -24,12 +24,13 @@ def evenly_spaced(length: int, count: int) -> list[int]:
 
 def card(record: Mapping, *, split: str, number: int) -> str:
     """One record."""
-    marks = _marks(record["annotations"])
+    marks = _marks([annotation for annotation in record["annotations"] if annotation["pathology"] >= 0])
     lines = [
         f"<h3>{escape(split)} {number}: {escape(record['image_id'])}</h3>",
         f'<p class="quiet">patient {escape(record["patient_id"])}</p>',
         _legend(marks),
         _named("labels: present", [PATHOLOGIES[i] for i in np.flatnonzero(record["labels"] == 1)]),
+        _named("dotted outlines", [ANATOMIES[annotation["anatomy"]] for annotation in _regions(record)]),
         _named("targets", [f"{name} = {value}" for name, value in record.get("targets", {}).items()]),
         _triplets(record["matrix"]),
         f"<blockquote>{escape(record['report'])}</blockquote>" if record["report"].strip() else "",
@@ -65,13 +66,15 @@ def _picture(record: Mapping, marks: Sequence[_Mark]) -> str:
     height, width = images.decode_grey(data, name=record["image_id"]).shape
     kind = "jpeg" if data.startswith(b"\xff\xd8") else "png"
     source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-    shapes = "".join(_shape(mark.first, mark.colour) for mark in marks)
+    # Anatomies first, so that they hide no finding.
+    shapes = "".join(map(_dotted, _regions(record))) + "".join(shape(mark.first, mark.colour) for mark in marks)
     drawn = f'<svg viewBox="0 0 {_SIDE} {_SIDE}" preserveAspectRatio="none">{shapes}</svg>' if shapes else ""
     alt = escape(f"X-ray {record['image_id']}")
     return f'<figure><img src="{source}" width="{width}" height="{height}" alt="{alt}">{drawn}</figure>'
 
 
-def _shape(annotation: Mapping, colour: str) -> str:
+def shape(annotation: Mapping, colour: str) -> str:
+    """The box of an annotation and its mask, on an SVG of 1000 x 1000 that is stretched over the image."""
     x0, y0, x1, y1 = (round(float(side) * _SIDE) for side in annotation["box"])
     outline = f'fill="none" stroke="{colour}" vector-effect="non-scaling-stroke"'
     box = f'<rect x="{x0}" y="{y0}" width="{x1 - x0}" height="{y1 - y0}" stroke-width="2" {outline} />'
@@ -79,6 +82,19 @@ def _shape(annotation: Mapping, colour: str) -> str:
         return box
     area = f'fill="{colour}" fill-opacity="0.25" stroke="{colour}" vector-effect="non-scaling-stroke"'
     return f'{box}<path d="{_outlines(annotation["mask"])}" fill-rule="evenodd" stroke-width="1" {area} />'
+
+
+def _regions(record: Mapping) -> list[Mapping]:
+    """The annotations that mark an anatomy itself, such as a lung."""
+    return [annotation for annotation in record["annotations"] if annotation["pathology"] < 0]
+
+
+def _dotted(annotation: Mapping) -> str:
+    """The edge of a region: its mask's, or its box without one."""
+    (x0, y0, x1, y1), mask = (round(float(side) * _SIDE) for side in annotation["box"]), annotation["mask"]
+    edge = _outlines(mask) if mask else f"M{x0} {y0}L{x1} {y0}L{x1} {y1}L{x0} {y1}Z"
+    line = 'fill="none" stroke="#fff" stroke-opacity="0.7" stroke-dasharray="1 3" vector-effect="non-scaling-stroke"'
+    return f'<path d="{edge}" stroke-width="1" {line} />'
 
 
 def _outlines(mask: bytes) -> str:

@@ -20,14 +20,23 @@ def bar(counts: Sequence[int]) -> str:
     return f'<span class="bar" role="img" aria-label="{_said(counts)}" title="{_said(counts)}">{"".join(parts)}</span>'
 
 
-def heat_map(counts: np.ndarray, shades: np.ndarray, *, rows: Sequence[str], columns: Sequence[str], title: str) -> str:
-    """A table of counts on a coloured ground as SVG; an empty cell is a 0.
+def heat_map(
+    counts: np.ndarray,
+    shades: np.ndarray,
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    title: str,
+    drawn: np.ndarray | None = None,
+) -> str:
+    """A table of counts on a coloured ground as SVG; an empty cell is a 0, or one that is not `drawn`.
 
     Args:
       counts: int (rows, columns), written into the cells.
       shades: float (rows, columns) in [0, 1], light to dark.
       rows, columns: names.
       title: for those who do not see it.
+      drawn: bool (rows, columns); those that are not 0 by default.
     """
     left, top = (_MARGIN + _LETTER * max(map(len, names)) for names in (rows, columns))
     width, height = left + _CELL * len(columns) + _MARGIN, top + _CELL * len(rows) + _MARGIN
@@ -43,7 +52,7 @@ def heat_map(counts: np.ndarray, shades: np.ndarray, *, rows: Sequence[str], col
         ),
         *(
             _cell(left + _CELL * j, top + _CELL * i, count=int(counts[i, j]), shade=float(shades[i, j]))
-            for i, j in zip(*np.nonzero(counts), strict=True)
+            for i, j in zip(*np.nonzero(counts if drawn is None else drawn), strict=True)
         ),
         f'<rect x="{left:.0f}" y="{top:.0f}" width="{_CELL * len(columns)}" height="{_CELL * len(rows)}" '
         'fill="none" stroke="#bbc" />',

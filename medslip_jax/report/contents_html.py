@@ -1,6 +1,6 @@
 """The plain parts of the page on a data set: head, style, tables and lists. Every string from the data is escaped."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 # The policy keeps a browser from asking the network, or running anything, whatever a report holds.
@@ -53,7 +53,7 @@ def section(title: str, body: str) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence]) -> str:
-    """Numbers stand to the right, everything else is escaped text."""
+    """Numbers stand to the right, fractions with three digits and None as a dash; everything else is escaped text."""
     headed = "".join(f"<th>{escape(name)}</th>" for name in head)
     return _scrolled(f"<tr>{headed}</tr>", rows)
 
@@ -74,6 +74,12 @@ def bullets(lines: Sequence[str], *, at_most: int) -> str:
     return f"<ul>{items}</ul>" if items else ""
 
 
+def facts(pairs: Mapping[str, str]) -> str:
+    """Names and what they stand for, as a list; nothing where there are none."""
+    items = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in pairs.items())
+    return f"<dl>{items}</dl>" if items else ""
+
+
 def _scrolled(head: str, rows: Sequence[Sequence]) -> str:
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     return f'<div class="scroll"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>'
@@ -84,4 +90,6 @@ def _cell(value) -> str:
         return f"<td>{value}</td>"
     if isinstance(value, str):
         return f'<td class="{"name" if len(value) <= _NAME else "long"}">{escape(value)}</td>'
+    if value is None or isinstance(value, float):
+        return f'<td class="n">{"-" if value is None else f"{value:.3f}"}</td>'
     return f'<td class="n{"" if value else " zero"}">{int(value):,}</td>'

@@ -11,7 +11,7 @@ from data_pipelines.datasets.contents import Contents, contents_of
 from medslip_jax.files import write_bytes
 from medslip_jax.report import contents_counts as counts
 from medslip_jax.report.contents_cards import card, evenly_spaced
-from medslip_jax.report.contents_html import HEAD, STYLE, bullets, section, table
+from medslip_jax.report.contents_html import HEAD, STYLE, bullets, facts, section, table
 
 _SAMPLES = 6  # of each split
 _EXAMPLES = 3  # of each kind of drop
@@ -57,7 +57,7 @@ def page(contents: Contents) -> str:
 
 
 def _splits(contents: Contents) -> str:
-    fields = ("records", "patients", "with_report", "with_box", "with_mask")
+    fields = ("records", "patients", "with_report", "with_box", "with_mask", "with_anatomy")
     rows = [[name, *(getattr(split, field) for field in fields)] for name, split in contents.splits.items()]
     return table(["split", *(field.replace("_", " ") for field in fields)], rows)
 
@@ -86,9 +86,9 @@ def _samples(contents: Contents) -> str:
 
 
 def _metadata(metadata: Mapping) -> str:
-    pairs = (
-        (key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-        for key, value in metadata.items()
+    return facts(
+        {
+            key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            for key, value in metadata.items()
+        }
     )
-    items = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in pairs)
-    return f"<dl>{items}</dl>" if items else ""

@@ -66,9 +66,13 @@ def _row(name: str, value: float) -> str:
     return f'<tr><td class="name">{escape(name)}</td><td class="n">{value:.3f}</td><td>{bar}</td></tr>'
 
 
-def _figure(picture: np.ndarray, name: str) -> str:
-    """Grey uint8 (h, w) or RGB (h, w, 3) as an inline JPEG."""
+def jpeg_source(picture: np.ndarray, *, quality: int = 88) -> str:
+    """Grey uint8 (h, w) or RGB (h, w, 3) as the `src` of an inline JPEG."""
     bgr = picture[..., ::-1] if picture.ndim == 3 else picture
-    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 88])
-    source = f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
-    return f'<figure><img src="{source}" alt="{escape(name)}"></figure><p class="quiet">{escape(name)}</p>'
+    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
+
+
+def _figure(picture: np.ndarray, name: str) -> str:
+    alt = escape(name)
+    return f'<figure><img src="{jpeg_source(picture)}" alt="{alt}"></figure><p class="quiet">{alt}</p>'

@@ -1,23 +1,33 @@
 """The metrics as plain-text tables for a terminal or a log."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 from medslip_jax.metrics.classification import ORACLE
 
+WIDTH = 100  # columns of a terminal that notes are broken to
 _NOTES = {
     ORACLE: "threshold chosen on these very labels (test-oracle), so an upper bound",
     "validation": "threshold chosen on the validation split",
     "fixed": "threshold fixed beforehand",
 }
+_SHORT = {
+    "validation": "validation split",
+    "fixed": "fixed beforehand",
+    ORACLE: "test-oracle (chosen on these labels)",
+}
 
 
 def classification_table(report: Mapping, *, intervals: Mapping | None = None, threshold_source: str = ORACLE) -> str:
-    """One line a class, the macro mean last, then notes; columns are aligned for a fixed-width font.
+    """The macro mean, one line a class from the worst AUROC to the best, then notes; aligned for a fixed-width font.
 
     Example (shortened):
-      class          n+   n-  AUROC                AP     max-F1   acc
-      effusion       40  160  0.912 [0.861, 0.951] 0.801  0.763    0.905
-      hernia          0  200  -                    -      -        -
+      class             n+   n-  AUROC                AP     max-F1   acc   sens   spec
+      macro mean of 2            0.897 [0.873, 0.921] 0.792  0.754  0.890  0.751  0.930
+      --------------------------------------------------------------------------------
+      mass              20  180  0.882 [0.821, 0.931] 0.783  ...
+      effusion          40  160  0.912 [0.861, 0.951] 0.801  ...
+      hernia             0  200  -                    -      ...
 
     Args:
       report: of `metrics.classification.classification_report`.
@@ -25,19 +35,56 @@ def classification_table(report: Mapping, *, intervals: Mapping | None = None, t
       threshold_source: "test-oracle" (column max-F1), or "validation" or "fixed" (column F1) where it is in.
     """
     f1 = "max_f1" if threshold_source == ORACLE else "f1"
-    header = ["class", "n+", "n-", "AUROC", "AP", "max-F1" if f1 == "max_f1" else "F1", "acc"]
-    lines = [header]
-    for name, row in report["classes"].items():
-        interval = intervals["classes"][name] if intervals else None
-        counts = [str(row["n_positive"]), str(row["n_negative"])]
-        lines.append([name, *counts, *_cells(row, interval=interval, source=threshold_source, f1=f1)])
+    header = ["class", "n+", "n-", "AUROC", "AP", "max-F1" if f1 == "max_f1" else "F1", "acc", "sens", "spec"]
     macro = report["macro"]
     interval = intervals["macro"] if intervals else None
     label = f"macro mean of {macro['n_defined']}"
-    lines.append([label, "", "", *_cells(macro, interval=interval, source=threshold_source, f1=f1)])
-    body = _align(lines, left=(0, 3))
-    body[-1:-1] = [_rule(body)]
-    return "\n".join([*body, *_notes(report, intervals=intervals, source=threshold_source)])
+    lines = [header, [label, "", "", *_cells(macro, interval=interval, source=threshold_source, f1=f1)]]
+    # Undefined classes come last.
+    worst_first = sorted(
+        report["classes"].items(), key=lambda item: 2.0 if item[1]["auroc"] is None else item[1]["auroc"]
+    )
+    for name, row in worst_first:
+        interval = intervals["classes"][name] if intervals else None
+        counts = [str(row["n_positive"]), str(row["n_negative"])]
+        lines.append([name, *counts, *_cells(row, interval=interval, source=threshold_source, f1=f1)])
+    body = align(lines, left=(0, 3))
+    body[2:2] = [_rule(body)]
+    notes = classification_notes(report, intervals=intervals, source=threshold_source)
+    return "\n".join([*body, *(textwrap.fill(note, WIDTH, subsequent_indent="  ") for note in notes)])
+
+
+def threshold_table(report: Mapping, *, intervals: Mapping | None = None) -> str:
+    """The macro means at the thresholds of every source, a line each with where they come from; intervals of the first
+    two numbers, as more would not fit a terminal.
+
+    Args:
+      report: of `metrics.classification.classification_report`.
+      intervals: of `metrics.classification_intervals.classification_intervals`, or None.
+    """
+    lines = [["macro mean at thresholds", "F1", "acc", "sens", "spec"]]
+    macro = report["macro"]["by_threshold_source"]
+    known = (intervals or {}).get("macro", {}).get("by_threshold_source", {})
+    for source in sorted(macro, key=[*_SHORT].index):
+        ranges = known.get(source, {})
+        cells = [_number(macro[source][key]) + _range(ranges.get(key)) for key in ("f1", "accuracy")]
+        rest = [_number(macro[source][key]) for key in ("sensitivity", "specificity")]
+        lines.append([_SHORT[source], *cells, *rest])
+    return "\n".join(align(lines, left=(0, 1, 2, 3, 4)))
+
+
+def subgroup_table(groups: Mapping) -> str:
+    """The macro AUROC of each group, of `metrics.subgroups.subgroup_report`."""
+    lines, notes = [["subgroup", "images", "patients", "macro AUROC", "classes"]], []
+    for attribute, values in groups.items():
+        for value, group in values.items():
+            macro = group["macro"]
+            cells = [str(group["n_images"]), str(group["n_patients"]), _number(macro["auroc"]) + _range(macro)]
+            lines.append([f"{attribute} {value}", *cells, str(macro["n_defined"])])
+            if macro.get("reason"):
+                notes.append(f"{attribute} {value}: {macro['reason']}.")
+    notes.insert(0, "Means of one attribute are over the same classes, those defined in all of its groups.")
+    return "\n".join([*align(lines, left=(0, 3)), *notes])
 
 
 def grounding_table(reports: Sequence[Mapping]) -> str:
@@ -49,7 +96,7 @@ def grounding_table(reports: Sequence[Mapping]) -> str:
         threshold = "-" if report["threshold"] is None else f"{report['threshold']:g}"
         overlap = [_number(report["iou"]), _number(report["dice"])]
         lines.append([report["protocol"], threshold, str(report["n_images"]), pixel, cell, *overlap])
-    return "\n".join(_align(lines, left=(0, 3, 4)))
+    return "\n".join(align(lines, left=(0, 3, 4)))
 
 
 def _rule(body: Sequence[str]) -> str:
@@ -59,14 +106,13 @@ def _rule(body: Sequence[str]) -> str:
 
 def _cells(row: Mapping, *, interval: Mapping | None, source: str, f1: str) -> list[str]:
     point = row["by_threshold_source"][source]
-    auroc = _number(row["auroc"])
-    if interval and interval["low"] is not None:
-        auroc += f" [{interval['low']:.3f}, {interval['high']:.3f}]"
-    return [auroc, _number(row["average_precision"]), _number(point[f1]), _number(point["accuracy"])]
+    decided = [_number(point.get(key)) for key in (f1, "accuracy", "sensitivity", "specificity")]
+    return [_number(row["auroc"]) + _range(interval), _number(row["average_precision"]), *decided]
 
 
-def _notes(report: Mapping, *, intervals: Mapping | None, source: str) -> list[str]:
-    notes = [f"F1, acc: {_NOTES[source]}."]
+def classification_notes(report: Mapping, *, intervals: Mapping | None, source: str) -> list[str]:
+    """Lines below a table: where its threshold, its intervals and its gaps come from."""
+    notes = [f"F1, acc, sens, spec: {_NOTES[source]}."]
     if intervals:
         level = f"{100 * intervals['level']:g} %"
         notes.append(
@@ -79,11 +125,19 @@ def _notes(report: Mapping, *, intervals: Mapping | None, source: str) -> list[s
     return notes
 
 
+def _range(interval: Mapping | None) -> str:
+    """ " [low, high]", or nothing where there is none."""
+    if not interval or interval["low"] is None:
+        return ""
+    return f" [{interval['low']:.3f}, {interval['high']:.3f}]"
+
+
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _align(lines: Sequence[Sequence[str]], *, left: Sequence[int]) -> list[str]:
+def align(lines: Sequence[Sequence[str]], *, left: Sequence[int]) -> list[str]:
+    """Cells -> lines whose columns stand below each other, to the left in the columns of `left`."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     aligned = (
         [c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]

@@ -14,6 +14,7 @@ from data_pipelines.phantom import FOCAL, PATHOLOGIES_DRAWN, Phantom, draw
 from data_pipelines.phantom_baseline import thumbnail_baseline
 from data_pipelines.phantom_canvas import bent, ramp, ribbon, rounded
 from data_pipelines.phantom_findings import PLACES
+from data_pipelines.phantom_regions import REGIONS
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES
 
@@ -162,6 +163,40 @@ def test_left_of_the_patient_is_right_of_the_image():
                 assert centre > 0.46
             elif "right" in finding.anatomy.split("_") and finding.pathology != "lead":
                 assert centre < 0.54
+
+
+def test_zones_are_a_lung_in_order_from_top_to_bottom_and_lie_on_its_side():
+    for study in studies():
+        assert tuple(study.regions) == REGIONS and set(REGIONS) <= set(ANATOMIES)
+        lungs = [study.regions[f"{side}_lung_unspec"] for side in ("left", "right")]
+        assert not (lungs[0] & lungs[1]).any() and not (np.maximum(*lungs) & study.regions["heart_size"]).all()
+        for side, lung in zip(("left", "right"), lungs, strict=True):
+            zones = [study.regions[f"{side}_{zone}_lung"] for zone in ("upper", "mid", "lower")]
+            np.testing.assert_array_equal(np.sum(zones, axis=0, dtype=int), lung)
+            heights = [np.nonzero(zone)[0].mean() for zone in zones if zone.any()]
+            assert heights == sorted(heights) and lung.mean() > 0.02
+    left, right = (np.mean([s.regions[f"{side}_lung_unspec"] for s in studies()], 0) for side in ("left", "right"))
+    assert np.average(np.arange(64), weights=left.sum(0)) > 40 > 24 > np.average(np.arange(64), weights=right.sum(0))
+
+
+def test_findings_in_aerated_lung_lie_inside_their_lung_and_mostly_inside_their_zone():
+    shares = []
+    for study in studies():
+        for finding in study.findings:
+            side = finding.anatomy.split("_")[0]
+            if finding.pathology in ("consolidation", "opacity", "pneumonia", "effusion") and side in ("left", "right"):
+                # Faint ones are outlined at a lower coverage than a lung, so a few pixels of an edge may be left.
+                assert study.regions[f"{side}_lung_unspec"][finding.mask].mean() > 0.9
+            if finding.pathology in ("nodule", "opacity") and finding.anatomy in study.regions:
+                shares.append(study.regions[finding.anatomy][finding.mask].mean())
+    assert len(shares) > 40 and np.median(shares) > 0.85 and np.mean(np.array(shares) > 0.5) > 0.9
+
+
+def test_an_enlarged_heart_is_the_region_of_the_heart():
+    enlarged = [(s, f) for s in studies() for f in s.findings if f.pathology == "cardiomegaly"]
+    assert len(enlarged) > 30
+    for study, finding in enlarged:
+        np.testing.assert_array_equal(finding.mask, study.regions["heart_size"])
 
 
 def test_enlarged_hearts_lie_to_the_left_of_the_body():

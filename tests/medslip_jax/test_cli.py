@@ -41,7 +41,7 @@ def test_bad_input_is_one_line_and_code_2(capsys, monkeypatch):
     ("argv", "message"),
     [
         (["pretrain", "--workdir", "w"], "--config FILE is missing"),
-        (["evaluate", "--checkpoint", "nowhere", "--out", "o"], "no such directory"),
+        (["evaluate", "--checkpoint", "nowhere", "--out", "o"], "nowhere: no such file or directory"),
     ],
 )
 def test_real_process(argv, message, tmp_path):

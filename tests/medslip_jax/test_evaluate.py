@@ -9,6 +9,7 @@ import pytest
 
 from data_pipelines.datasets import open_split
 from data_pipelines.phantom import PATHOLOGIES_DRAWN
+from data_pipelines.phantom_regions import REGIONS
 from medslip_jax import cli, grounding, zero_shot
 from medslip_jax.errors import InputError
 from medslip_jax.pretrain import pretrain
@@ -45,7 +46,7 @@ def test_metrics_file(results):
     for name, row in report["classes"].items():
         one_value = 0 in (row["n_positive"], row["n_negative"])
         assert (row["auroc"] is None) == one_value == (name in report["undefined"])
-        assert set(row["by_threshold_source"]) == {"test-oracle", "validation"}
+        assert set(row["by_threshold_source"]) == {"test-oracle", "validation", "fixed"}
     assert section["intervals"]["n_patients"] == 16
     assert metrics["threshold_split"] == "validation"
     assert len(metrics["checkpoint"]["sha256"]) == len(metrics["data"]["ids_sha256"]) == 64
@@ -59,6 +60,9 @@ def test_grounding_section(results):
         names = [p["protocol"] for p in row["protocols"]]
         assert names[:5] == ["per-image", "released", "released", "fixed-0.008-raw", "best-dice-test-oracle"]
         assert all(p["n_images"] == row["n_images"] for p in row["protocols"])
+    assert set(grounding["masks"]["classes"]) == set(grounding["classes"])
+    assert set(grounding["anatomy"]["classes"]) == set(REGIONS) and grounding["anatomy"]["truth"] == "masks"
+    assert "anatomies, masks" in (results / "grounding.txt").read_text()
     pooled = grounding["pooled"]
     assert pooled["focal"]["n_cases"] < pooled["all"]["n_cases"]
     assert 0 <= pooled["all"]["means"]["pointing_pixel"] <= 1
@@ -83,7 +87,9 @@ def test_picture_is_there(results):
 
 def test_same_numbers_again(run, results, tmp_path):
     assert cli.main(["evaluate", f"--checkpoint={run}", f"--out={tmp_path}", "--resamples=50", "--pictures=0"]) == 0
-    assert (tmp_path / "metrics.json").read_text() == (results / "metrics.json").read_text()
+    again, first = (json.loads((d / "metrics.json").read_text()) for d in (tmp_path, results))
+    assert (again["protocol"].pop("pictures"), first["protocol"].pop("pictures")) == (0, 12)
+    assert again == first
     assert not (tmp_path / "heatmaps.png").exists()
 
 
@@ -128,4 +134,4 @@ def test_ground_takes_the_marked_images_of_a_class_only():
 def test_classify_without_any_label_is_refused():
     split = _split(np.full((2, 75), -1), np.zeros((2, 1, 16)), [[], []])
     with pytest.raises(InputError, match="no image of this split has a label"):
-        zero_shot.classify(split, validation=None, resamples=5)
+        zero_shot.classify(split, validation=None)

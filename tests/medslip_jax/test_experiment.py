@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from medslip_jax import experiment
+from medslip_jax import experiment, fine_tuning
 from medslip_jax.errors import InputError
 from medslip_jax.losses import LossConfig
 from medslip_jax.models import MeDSLIPConfig
@@ -24,8 +24,11 @@ def test_default_is_the_released_recipe():
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda f: f.stem)
 def test_every_config_file_describes_an_experiment(file):
     config = experiment.load_config([f"--config={file}"])
-    assert experiment.model_config(config)
-    assert experiment.loss_config(config)
+    if "tune" in config:
+        assert fine_tuning.model_of(fine_tuning.settled(config)).num_classes == len(config.targets)
+    else:
+        assert experiment.model_config(config)
+        assert experiment.loss_config(config)
     assert experiment.optim_config(config)
     assert experiment.augment_config(config)
     back = experiment.from_json(experiment.to_json(config))

@@ -39,10 +39,14 @@ known = {"index": rows, "valid": rows < 20, "labels": np.zeros((24, 75), np.int8
 full = synthetic_batch(24, image_size=32) | known
 loader = [{key: value[i : i + 8] for key, value in full.items()} for i in (0, 8, 16)]
 variables = {"params": state.params, "batch_stats": state.batch_stats}
-scores = score(jit_score_step(trainer, mesh, map_classes=[3]), variables, loader, mesh=mesh)
+extra = np.random.default_rng(1).standard_normal((2, 12), np.float32)
+step = jit_score_step(trainer, mesh, map_classes=[3], map_anatomies=[5, 2], extra_queries=extra, map_extra=[1])
+scores = score(step, variables, loader, mesh=mesh)
 assert scores["index"].tolist() == list(range(20)) and (scores["matrix"] == full["matrix"][:20]).all()
 split = sum(not leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state.params))
-checks = {name: scores[name].sum(axis=0).ravel()[:20].tolist() for name in ("pathology", "anatomy", "pathology_map")}
+names = ("pathology", "anatomy", "pathology_map", "anatomy_maps", "extra", "extra_map")
+checks = {name: scores[name].sum(axis=0).ravel()[:20].tolist() for name in names}
+checks |= {name: np.nan_to_num(scores[name]).ravel().tolist() for name in ("pair_predicted", "pair_true", "pair_count")}
 print(json.dumps({"devices": mesh.size, "losses": losses, "split": split, "scores": checks}))
 """
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from folder_csv import entries, make_options, named, rows_of, write
 
-from data_pipelines import images
+from data_pipelines import images, records
 from data_pipelines.datasets import open_split
 from data_pipelines.datasets.build import build
 from data_pipelines.datasets.folder import row_record
@@ -118,6 +118,39 @@ def test_boxes_and_masks_become_annotations(tmp_path):
     assert stored.shape == images.decode_grey(record["image"], name="image").shape == (64, 80)
     assert (stored > 0).mean() == pytest.approx(0.05, abs=0.005) and set(np.unique(stored)) == {0, 255}
     assert named(record["labels"]) == {"effusion": 1, "opacity": 1, "pneumonia": 1}
+
+
+def test_a_marked_anatomy_is_an_annotation_and_no_finding(tmp_path):
+    mask = np.zeros((80, 100), np.uint8)
+    mask[40:60, 10:30] = 255
+    (tmp_path / "m.png").write_bytes(images.encode_grey(mask, kind="png"))
+    lungs = [{"label": "Right Lung", "file": "m.png"}, {"label": "Lungs", "file": "m.png"}]
+    cells = {
+        "file": "a.png",
+        "findings": "Right Lung|Nodule",
+        "origin": "NIH",
+        "masks": json.dumps(lungs),
+        "boxes": json.dumps([{"label": "Right Lung", "x": 0, "y": 0, "w": 50, "h": 80}]),
+    }
+    anatomy_map = {"Right Lung": "right_lung_unspec", "Lungs": ["left_lung_unspec", "right_lung_unspec"]}
+    changes = {"ignored_labels": [], "anatomy_map": anatomy_map}
+    (row,) = rows_of(tmp_path, [cells], **changes)
+    record = row_record(row, root=tmp_path, options=make_options(**changes))
+    left, right = anatomy_index("left_lung_unspec"), anatomy_index("right_lung_unspec")
+    found = [(entry["pathology"], entry["anatomy"], bool(entry["mask"])) for entry in record["annotations"]]
+    assert found == [(-1, right, False), (-1, right, True), (-1, left, True), (-1, right, True)]
+    assert named(record["labels"]) == {"effusion": 0, "infiltrate": 0, "nodule": 1}
+    assert (record["matrix"][[left, right]] == -1).all()
+    records.validate(record)
+
+
+def test_an_image_with_only_a_marked_anatomy_has_no_labels(tmp_path):
+    masks = json.dumps([{"label": "Right Lung", "file": "m.png"}])
+    (tmp_path / "m.png").write_bytes(images.encode_grey(np.full((80, 100), 255, np.uint8), kind="png"))
+    changes = {"anatomy_map": {"Right Lung": "right_lung_unspec"}}
+    (row,) = rows_of(tmp_path, [{"file": "a.png", "findings": "", "masks": masks}], **changes)
+    record = row_record(row, root=tmp_path, options=make_options(**changes))
+    assert len(record["annotations"]) == 1 and (record["labels"] == -1).all() and (record["matrix"] == -1).all()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from folder_csv import make_options
 
 from data_pipelines.datasets.folder_options import FolderOptions, read_options
 from medslip_jax.errors import InputError
-from medslip_jax.vocabulary import pathology_index
+from medslip_jax.vocabulary import anatomy_index, pathology_index
 
 CONFIG = Path(__file__).parents[3] / "configs" / "folder_cxr_sample.json"
 
@@ -14,8 +14,11 @@ CONFIG = Path(__file__).parents[3] / "configs" / "folder_cxr_sample.json"
     ("changes", "message"),
     [
         ({"columns": {"report": "text"}}, "folder option columns"),
-        ({"columns": {"image": "a", "age": "b"}}, "folder option columns"),
+        ({"columns": {"image": "a", "weight": "b"}}, "folder option columns"),
         ({"label_map": {"Infiltration": "nothing"}}, "label 'Infiltration' has no class"),
+        ({"anatomy_map": {"Lungs": "lungs"}}, "anatomy_map: has 'Lungs' -> 'lungs', which is no anatomy"),
+        ({"anatomy_map": {"Left Lung": "spine"}}, "anatomy_map: has 'Left Lung', which is in ignored_labels too"),
+        ({"anatomy_map": {"Infiltration": "spine"}}, "anatomy_map: has 'Infiltration', which is in label_map too"),
         ({"split_fractions": {"train": 0.5}}, "folder option split_fractions: is .* add up to 1"),
         ({"split_fractions": {"train": 0.5, "dev": 0.5}}, "folder option split_fractions: is .* add up to 1"),
         *(
@@ -26,6 +29,7 @@ CONFIG = Path(__file__).parents[3] / "configs" / "folder_cxr_sample.json"
                 "label_separator": ["", 3],
                 "label_map": [[], {"A": 3}, {"A": []}, {"A": [3]}, {"": "nodule"}],
                 "ignored_labels": ["Left Lung", [1]],
+                "anatomy_map": [["Lungs"], {"A": 3}, {"A": []}, {"": "spine"}],
                 "no_finding": [None],
                 "annotated_everywhere": [
                     {},
@@ -76,3 +80,5 @@ def test_config_of_the_sample_names_only_known_classes():
     options = FolderOptions(**read_options(CONFIG))
     assert len(options.annotated_everywhere[0]["classes"]) == 14
     assert pathology_index("tail_abnorm_obs") in options.mapped_classes()
+    assert options.anatomies_of("Left Lung") == (anatomy_index("left_lung_unspec"),)
+    assert options.classes_of("Left Lung") == options.anatomies_of("Nodule") == ()

@@ -66,11 +66,25 @@ def test_record_says_what_is_drawn_and_what_is_reported():
     assert truth == {name: int(name in present) for name in phantom.PATHOLOGIES_DRAWN}
     reported = {(ANATOMIES[a], PATHOLOGIES[p]) for a, p in zip(*np.nonzero(record["matrix"] == 1), strict=True)}
     assert reported == {(anatomy, pathology) for anatomy, pathology, exists in drawn.triplets if exists}
-    assert len(record["annotations"]) == len(drawn.findings) > 0
-    for entry, finding in zip(record["annotations"], drawn.findings, strict=True):
+    findings = [entry for entry in record["annotations"] if entry["pathology"] >= 0]
+    assert record["annotations"][: len(findings)] == findings
+    for entry, finding in zip(findings, drawn.findings, strict=True):
         assert entry["pathology"] == pathology_index(finding.pathology)
         assert ANATOMIES[entry["anatomy"]] == finding.anatomy
         np.testing.assert_array_equal(images.decode_grey(entry["mask"], name="mask") > 0, finding.mask)
+
+
+def test_regions_are_annotations_of_anatomies_and_findings_stay_what_they_were():
+    seed = next(seed for seed in range(99) if not phantom.draw(seed, size=64).findings)
+    drawn = phantom.draw(seed, size=96)
+    record = phantom_record(seed, split="train", options=PhantomOptions(size=96))
+    assert [ANATOMIES[entry["anatomy"]] for entry in record["annotations"]] == list(drawn.regions)
+    assert {entry["pathology"] for entry in record["annotations"]} == {-1}
+    assert record["labels"].max() == 0
+    for entry, mask in zip(record["annotations"], drawn.regions.values(), strict=True):
+        np.testing.assert_array_equal(images.decode_grey(entry["mask"], name="mask"), mask * 255)
+        np.testing.assert_allclose(entry["box"], phantom.bounds(mask))
+    assert sum(len(entry["mask"]) for entry in record["annotations"]) < 2000
 
 
 def test_png_option_is_lossless():

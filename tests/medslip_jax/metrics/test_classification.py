@@ -42,10 +42,18 @@ def test_four_images_by_hand():
         "threshold": 0.35,
         "f1": pytest.approx(0.5),
         "accuracy": 0.5,
+        "sensitivity": 0.5,
+        "specificity": 0.5,
     }
     # score > .5: only .8, F1 = 2 * 1 / (1 + 2).
     fixed = row["by_threshold_source"]["fixed"]
-    assert fixed == {"threshold": 0.5, "f1": pytest.approx(2 / 3), "accuracy": 0.75}
+    assert fixed == {
+        "threshold": 0.5,
+        "f1": pytest.approx(2 / 3),
+        "accuracy": 0.75,
+        "sensitivity": 0.5,
+        "specificity": 1.0,
+    }
 
 
 def test_unknown_labels_leave_out_the_image_for_that_class_only():
@@ -91,7 +99,7 @@ def test_thresholds_from_validation():
         scores, labels=np.hstack([LABELS, LABELS]), names=names, thresholds={"validation": found}
     )
     assert report["classes"]["a"]["by_threshold_source"]["validation"]["accuracy"] == 0.5
-    without = {"threshold": None, "f1": None, "accuracy": None}
+    without = dict.fromkeys(("threshold", "f1", "accuracy", "sensitivity", "specificity"))
     assert report["classes"]["b"]["by_threshold_source"]["validation"] == without
     assert report["classes"]["b"]["auroc"] == pytest.approx(3 / 4)
     assert report["macro"]["by_threshold_source"]["validation"]["n_defined"] == 1

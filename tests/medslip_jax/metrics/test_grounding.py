@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from medslip_jax.errors import InputError
-from medslip_jax.metrics.grounding import PROTOCOLS, grounding_report, overlap_curves, pointing_hits
+from medslip_jax.metrics.grounding import (
+    PROTOCOLS,
+    binary_maps,
+    grounding_report,
+    grounding_reports,
+    overlap_curves,
+    pointing_hits,
+)
+from medslip_jax.metrics.regions import upsample_strided
 
 GOLDEN = np.load(Path(__file__).parents[2] / "golden" / "metrics.npz")
 
@@ -150,6 +158,52 @@ def test_curves_equal_a_direct_count():
     either = (said | targets[:, None]).sum(axis=(2, 3))
     np.testing.assert_allclose(curves["iou"], both / np.maximum(either, 1))
     np.testing.assert_allclose(curves["dice"], 2 * both / np.maximum(both + either, 1))
+
+
+def test_several_protocols_at_once_are_those_one_by_one():
+    rng = np.random.default_rng(1)
+    maps, targets = rng.random((300, 5, 5), np.float32) ** 3, rng.random((300, 20, 20)) > 0.8
+    asked = [("per-image", None), ("released", 0.0), ("fixed-0.008-raw", None), ("best-dice-test-oracle", None)]
+    for upsampling in ("cells", "strided"):
+        many = grounding_reports(maps, targets=targets, protocols=asked, upsampling=upsampling)
+        for report, (protocol, threshold) in zip(many, asked, strict=True):
+            options = {"protocol": protocol, "threshold": threshold, "upsampling": upsampling}
+            assert grounding_report(maps, targets=targets, **options) == report
+
+
+def test_strided_upsampling_judges_the_strided_map_and_keeps_the_cells():
+    rng = np.random.default_rng(2)
+    maps, targets = rng.random((9, 5, 5), np.float32), rng.random((9, 20, 20)) > 0.8
+    report = grounding_report(maps, targets=targets, upsampling="strided")
+    large = grounding_report(upsample_strided(maps, size=(20, 20)), targets=targets)
+    for key in ("iou", "dice", "pointing_pixel"):
+        assert report["per_image"][key] == large["per_image"][key]
+    assert report["pointing_cell"] == grounding_report(maps, targets=targets)["pointing_cell"]
+    with pytest.raises(InputError, match="unknown upsampling 'bicubic'; use one of cells, strided"):
+        grounding_report(maps, targets=targets, upsampling="bicubic")
+
+
+def test_truth_of_a_single_pixel():
+    maps = np.zeros((2, 2, 2), np.float32)
+    maps[:, 0, 0] = 1
+    target = np.zeros((2, 2, 2), bool)
+    target[0, 0, 0] = target[1, 1, 1] = True
+    report = grounding_report(maps, targets=target)
+    assert report["per_image"]["pointing_pixel"] == [True, False] and report["per_image"]["iou"] == [1.0, 0.0]
+    assert report["chance_pixel"] == report["chance_cell"] == 0.25
+
+
+def test_ties_at_the_maximum_of_the_upsampled_map_count_once_each_image():
+    # A constant map ties everywhere: it hits any target, and `argmax_cells` says so.
+    report = grounding_report(np.full((1, 2, 2), 0.25), targets=np.eye(4, dtype=bool)[None])
+    assert (report["pointing_pixel"], report["pointing_cell"], report["argmax_cells"]) == (1.0, 1.0, 4.0)
+    assert report["iou"] == 0.25  # everything is above half of the maximum: 4 of 16 pixels are true
+
+
+def test_binary_maps_are_what_per_image_judges():
+    maps = np.array([[[8.0, 4.0], [2.0, 5.0]], [[0.0, 0.0], [0.0, 0.0]]], np.float32)
+    said = binary_maps(maps, size=(2, 2), threshold=0.5)
+    assert said.tolist() == [[[True, False], [False, True]], [[False, False], [False, False]]]
 
 
 MAPS, TARGETS = np.ones((2, 2, 2)), np.ones((2, 4, 4), bool)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medslip_jax.errors import InputError
-from medslip_jax.metrics.regions import box_masks, cell_targets, pad_boxes, upsample, upsample_strided
+from medslip_jax.metrics.regions import box_masks, cell_targets, mask_targets, pad_boxes, upsample, upsample_strided
 
 
 def test_ragged_boxes_are_padded_with_nan():
@@ -44,6 +44,22 @@ def test_a_wrong_box_names_its_image(box):
 def test_boxes_without_a_batch_are_refused():
     with pytest.raises(InputError, match="give images x boxes x 4"):
         box_masks(np.zeros((3, 4)), size=(4, 4))
+
+
+def test_masks_of_any_size_on_one_grid():
+    half = np.zeros((4, 4), np.uint8)
+    half[:2] = 255  # the upper half
+    half[0, 2:] = 0  # half of the upper right pixel is left, which is enough
+    large = np.full((1, 1), 255, np.uint8)
+    found = mask_targets([half, large, np.zeros((3, 5), np.uint8)], size=(2, 2))
+    assert found.tolist() == [[[True, True], [False, False]], [[True, True]] * 2, [[False, False]] * 2]
+    assert mask_targets([], size=(2, 3)).shape == (0, 2, 3)
+
+
+def test_a_mask_smaller_than_a_pixel_does_not_vanish():
+    speck = np.zeros((16, 16), np.uint8)
+    speck[13, 2] = 255
+    assert mask_targets([speck], size=(4, 4))[0].nonzero() == (np.array([3]), np.array([0]))
 
 
 def test_any_pixel_makes_its_cell_a_target():

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from medslip_jax.errors import InputError
+from medslip_jax.metrics.intervals import mean_intervals
 from medslip_jax.metrics.segmentation import dice_bce, segmentation_report
 
 GOLDEN = np.load(Path(__file__).parents[2] / "golden" / "metrics.npz")
@@ -36,7 +37,14 @@ def test_four_images_by_hand():
         "n_positive": 2,
         "n_negative": 2,
         "iou": pytest.approx((2 / 3 + 1 / 2 + 1 + 1 / 2) / 4),
+        "per_image": {"dice": pytest.approx([2 / 3, 0, 1, 0]), "iou": pytest.approx([2 / 3, 1 / 2, 1, 1 / 2])},
     }
+
+
+def test_per_image_values_give_an_interval_over_patients():
+    per_image = segmentation_report(PROBABILITIES, masks=MASKS)["per_image"]
+    found = mean_intervals(per_image, patients=["a", "a", "b", "c"], resamples=50)
+    assert set(found["means"]) == {"dice", "iou"} and 0 <= found["means"]["dice"]["low"] < 5 / 12
 
 
 def test_a_mean_over_no_image_is_null():

@@ -13,7 +13,7 @@ from data_pipelines.datasets.phantom import PhantomOptions
 from medslip_jax.report.contents_cards import card, evenly_spaced
 from medslip_jax.report.contents_charts import bar, heat_map
 from medslip_jax.report.contents_page import page
-from medslip_jax.vocabulary import anatomy_index, pathology_index
+from medslip_jax.vocabulary import ANATOMIES, anatomy_index, pathology_index
 
 EFFUSION, MASS, EDEMA = map(pathology_index, ("effusion", "mass", "edema"))
 LUNG, HEART = map(anatomy_index, ("left_lung_unspec", "heart_size"))
@@ -65,6 +65,9 @@ THREE = [
 def test_counts_by_hand():
     found = count(THREE)
     assert (found.records, found.patients, found.with_report, found.with_box, found.with_mask) == (3, 2, 1, 1, 0)
+    assert found.with_anatomy == 0
+    regions = count([record("a", annotations=[box(-1, anatomy=LUNG, mask=b"mask")]), THREE[0]])
+    assert (regions.with_box, regions.with_mask, regions.with_anatomy) == (1, 0, 1)
     assert found.labels[EFFUSION].tolist() == [2, 1, 0]
     assert found.labels[MASS].tolist() == [1, 1, 1]
     assert found.labels[EDEMA].tolist() == [0, 1, 2]
@@ -149,6 +152,18 @@ def test_drawing_of_boxes_and_masks():
     assert "mass + edema (2 times)" in card(record("a", annotations=[*both, *moved]), split="train", number=4)
     colours = re.findall(r'<li><b style="background:(#\w+)"', text)
     assert len(set(colours)) == 2
+
+
+def test_marked_anatomies_are_dotted_outlines_below_the_findings():
+    mask = np.zeros((20, 30), np.uint8)
+    mask[5:10, 3:9] = 255
+    lung, heart = box(-1, mask=images.encode_grey(mask, kind="mask"), anatomy=LUNG), box(-1, anatomy=HEART)
+    text = card(record("a", annotations=[box(EFFUSION), lung, heart]), split="train", number=4)
+    assert text.count("<rect ") == 1 and text.count("stroke-dasharray") == 2
+    assert 'd="M117 275L117 475L283 475L283 275Z"' in text and 'd="M100 200L500 200L500 600L100 600Z"' in text
+    assert text.index("stroke-dasharray") < text.index("<rect ")
+    assert f"<b>dotted outlines</b> {ANATOMIES[LUNG]}, {ANATOMIES[HEART]}</p>" in text
+    assert text.count("<li>") == 1
 
 
 def test_bar_and_shades():

@@ -1,0 +1,47 @@
+"""The best checkpoint of a run by validation, beside the newest ones: WORKDIR/best, a model without training state.
+
+A run that is resumed passes the same states again, so a best one from after the checkpoint it resumes from stays right.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from medslip_jax.checkpoint import read_info, write_model
+from medslip_jax.files import replacing_directory
+
+
+class Best:
+    """Keeps the model with the highest value of `metric` so far; of equal ones the first.
+
+    Args:
+      workdir: the run's directory.
+      config: of the run, written beside the model.
+      metric: name of the value.
+    """
+
+    def __init__(self, workdir: str | Path, *, config: ConfigDict, metric: str):
+        self.directory = Path(workdir).absolute() / "best"
+        self._config, self._metric = config, metric
+
+    @property
+    def known(self) -> dict:
+        """{"step", "metric", "value"} of the best so far, {} if there is none."""
+        return read_info(self.directory).get("best", {})
+
+    def offer(self, value: float, *, step: int, variables: Mapping) -> bool:
+        """Writes {"params", "batch_stats"} if they are better, and returns whether they were.
+
+        Raises:
+          InputError: the directory cannot be written.
+        """
+        known = self.known
+        if known and value <= known["value"]:
+            return False
+        if jax.process_index() == 0:
+            info = {"best": {"step": step, "metric": self._metric, "value": value}}
+            with replacing_directory(self.directory) as temporary:
+                write_model(temporary, variables, config=self._config, info=info)
+        return True

@@ -1,0 +1,189 @@
+"""`medslip finetune --config FILE[:arg] --workdir DIR [--config.x.y=value ...]`: a classifier or a U-Net (SPEC 7).
+
+The model with the best validation metric is kept in DIR/best. At the end it is judged on the test split, once: the
+results lie in DIR/test. A second call with the same --workdir goes on where the first one stopped.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from data_pipelines.loader import Loader
+from medslip_jax import experiment, fine_tuning, sharding
+from medslip_jax.best import Best
+from medslip_jax.checkpoint import find_latest, read_variables
+from medslip_jax.errors import InputError
+from medslip_jax.files import replacing_file, tree_hash, write_bytes
+from medslip_jax.fine_tuning import Judge, Split
+from medslip_jax.pretrain import loader_options
+from medslip_jax.report.tables import classification_table
+from medslip_jax.report.tuning_table import segmentation_table
+from medslip_jax.train_loop import train
+from medslip_jax.train_step import TrainState, eval_variables
+from medslip_jax.version import __version__
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser("medslip finetune", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--workdir", required=True, help="metrics, checkpoints, best model and results go here")
+    parser.add_argument("--stop_after", type=int, help="end after this step, with a checkpoint (to try resuming)")
+    parser.add_argument(
+        "--test", choices=("at_end", "never"), default="at_end", help="touch the test split (%(default)s)"
+    )
+    parser.add_argument("--resamples", type=int, default=1000, help="of the patient-level bootstrap (%(default)s)")
+    args, rest = parser.parse_known_args(argv)
+    config = experiment.load_config(rest)
+    if config.get("kind") not in fine_tuning.METRICS:
+        raise InputError("--config: not a fine-tuning config; pre-training is `medslip pretrain`")
+    config = fine_tuning.settled(config)
+    ended = finetune(config, workdir=args.workdir, stop_after=args.stop_after)
+    if not ended:
+        print(f"stopped early; the best so far: {args.workdir}/best")
+    elif args.test == "at_end":
+        print(summary(test_once(config, workdir=args.workdir, resamples=args.resamples)))
+        print(f"\nwritten: {Path(args.workdir) / 'test' / 'metrics.json'}; the model: {Path(args.workdir) / 'best'}")
+    return 0
+
+
+def finetune(config: ConfigDict, *, workdir: str | Path, stop_after: int | None = None) -> bool:
+    """Trains what a settled config describes (`experiment.default_fine_tuning`); returns whether it is at its end."""
+    augment = experiment.augment_config(config)
+    mesh = sharding.make_mesh(fsdp=config.mesh.fsdp)
+    for key in ("data.batch_size", "eval.batch_size"):
+        sharding.check_batch_size(mesh, config[key.split(".")[0]].batch_size, key=key)
+    training = fine_tuning.known_split(config, "train", fraction=config.data.fraction)
+    validation = fine_tuning.known_split(config, "validation", at_most=config.eval.images)
+    config.data.train_images = len(training)
+    tuner = fine_tuning.make_tuner(config, num_images=len(training))
+    config.eval_every = config.eval_every or tuner.steps_per_epoch
+    starts = find_latest(workdir) is None
+    initial = fine_tuning.initial_from(config) if starts else None
+    if jax.process_index() == 0:
+        _describe(config, training, num_steps=tuner.num_steps, workdir=Path(workdir))
+    targets = fine_tuning.targets_of(config)
+    loader = Loader(
+        training.records, train=True, augment=augment, targets=targets, seed=config.seed, **loader_options(config)
+    )
+    best = Best(workdir, config=config, metric=config.eval.metric)
+    judge = Judge(config, tuner=tuner, split=validation, mesh=mesh)
+
+    def validate(state: TrainState) -> dict[str, float]:
+        value = judge.metric(eval_variables(state))
+        best.offer(value, step=int(state.step), variables=eval_variables(state))
+        return {f"val_{config.eval.metric}": value, "best_step": best.known["step"]}
+
+    state = train(
+        tuner,
+        loader,
+        config=config,
+        workdir=workdir,
+        mesh=mesh,
+        initial=initial,
+        validate=validate,
+        stop_after=stop_after,
+    )
+    return int(state.step) == tuner.num_steps
+
+
+def _describe(config: ConfigDict, training: Split, *, num_steps: int, workdir: Path) -> None:
+    """Prints what is about to run and leaves subset.json: which images it learns from."""
+    targets = fine_tuning.targets_of(config)
+    ids = [training.records[i]["image_id"] for i in range(len(training))]
+    subset = fine_tuning.describe_split(training, {"image_id": ids})
+    subset |= {"fraction": config.data.fraction, "subset_seed": config.data.subset_seed, "image_ids": ids}
+    if targets.kind == "labels":
+        labels = np.stack([targets.labels(training.records[i]) for i in range(len(training))])
+        subset["positive"] = dict(zip(targets.names, (labels == 1).sum(axis=0).tolist(), strict=True))
+        subset["negative"] = dict(zip(targets.names, (labels == 0).sum(axis=0).tolist(), strict=True))
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--workdir {workdir}: cannot be written ({error.strerror})") from error
+    write_bytes(workdir / "subset.json", json.dumps(subset, indent=1).encode())
+    start = config.init_from or "random values"
+    print(
+        f"{len(training)} of {training.of} images, {subset['patients']} patients; "
+        f"{num_steps} steps of {config.data.batch_size}, {config.tune}, from {start}; {workdir}"
+    )
+
+
+def test_once(config: ConfigDict, *, workdir: str | Path, resamples: int = 1000) -> dict:
+    """The best model on the test split. Results that are there already for this model are returned as they are.
+
+    Args:
+      config: settled.
+      workdir: of a run that has ended.
+      resamples: of the patient-level bootstrap.
+    """
+    workdir = Path(workdir)
+    best, out = Best(workdir, config=config, metric=config.eval.metric), workdir / "test"
+    digest = tree_hash(best.directory / "model")
+    if (out / "metrics.json").is_file():
+        result = json.loads((out / "metrics.json").read_bytes())
+        if result["checkpoint"]["sha256"] == digest:
+            return result
+    mesh = sharding.make_mesh(fsdp=config.mesh.fsdp)
+    variables = read_variables(best.directory, sharding=sharding.replicated(mesh))
+    tuner = fine_tuning.make_tuner(config, num_images=1)
+    splits = {name: fine_tuning.known_split(config, name) for name in ("test", "validation")}
+    # A segmentation threshold is fixed, so only classification asks validation for one.
+    wanted = splits if config.kind == "classifier" else {"test": splits["test"]}
+    rows = {name: Judge(config, tuner=tuner, split=s, mesh=mesh).rows(variables) for name, s in wanted.items()}
+    result = _header(config, best, digest=digest, split=splits["test"], rows=rows["test"]) | _numbers(
+        config, rows, resamples=resamples
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    write_bytes(out / "metrics.json", json.dumps(result, indent=1, allow_nan=False).encode())
+    _write_predictions(out / "predictions.npz", rows["test"], names=fine_tuning.targets_of(config).names)
+    return result
+
+
+def _numbers(config: ConfigDict, rows: Mapping[str, Mapping], *, resamples: int) -> dict:
+    targets = fine_tuning.targets_of(config)
+    if targets.kind == "labels":
+        return fine_tuning.classification_result(
+            rows["test"], rows["validation"], names=targets.names, resamples=resamples
+        )
+    return fine_tuning.segmentation_result(
+        rows["test"], targets=targets, threshold=config.threshold, resamples=resamples, size=config.data.image_size
+    )
+
+
+def _header(config: ConfigDict, best: Best, *, digest: str, split: Split, rows: Mapping) -> dict:
+    """What was judged and where it comes from."""
+    return {
+        "checkpoint": {"path": str(best.directory), "sha256": digest, "kind": config.kind, **best.known},
+        "data": {"name": config.data.name, "split": "test", **fine_tuning.describe_split(split, rows)},
+        "training": {key: config[key] for key in ("init_from", "tune", "seed")}
+        | {key: config.data[key] for key in ("train_images", "fraction", "subset_seed", "image_size")},
+        "targets": list(config.targets),
+        "threshold_split": "validation" if config.kind == "classifier" else None,
+        "medslip_jax": __version__,
+    }
+
+
+def _write_predictions(path: Path, rows: Mapping[str, np.ndarray], *, names: tuple[str, ...]) -> None:
+    """For `medslip compare`, under its names; of a U-Net the areas."""
+    arrays = {key: rows[key] for key in ("image_id", "patient_id", "index")} | {"pathology_names": np.array(names)}
+    if "probability" in rows:
+        arrays |= {"pathology": rows["probability"], "labels": rows["labels"]}
+    else:
+        arrays |= {key: rows[key] for key in ("intersection", "said", "true")}
+    with replacing_file(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def summary(result: Mapping) -> str:
+    """The table that the command prints."""
+    best = result["checkpoint"]
+    chosen = f"best by validation: step {best['step']}, {best['metric']} {best['value']:.3f}"
+    if "segmentation" in result:
+        return f"{chosen}\n\n{segmentation_table(result['segmentation'])}"
+    section = result["classification"]["pathology"]
+    table = classification_table(section["report"], intervals=section["intervals"], threshold_source="validation")
+    return f"{chosen}\n\n{table}"

@@ -1,0 +1,85 @@
+"""The calibration section of the page on a run: how often a finding is there among images of like probability."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from medslip_jax.report.contents_html import table
+from medslip_jax.report.run_charts import COLOURS, FAINT, UNIT, Axes, Line, chart
+from medslip_jax.report.run_html import captioned, folded, missing, multiples, said, with_interval
+
+_SHOWN = 11  # small pictures beside that of all classes
+_SIZE = (340, 270)
+_RADII = (2.0, 7.0)  # pixels, of the emptiest and the fullest bin
+
+
+def calibration(found: Mapping | None) -> str:
+    """The section's body, from metrics.json's "calibration" or None where an older `medslip evaluate` wrote it."""
+    if not found or not found.get("classes"):
+        return missing(
+            "These results hold no calibration: evaluate again with this version (medslip evaluate --checkpoint RUN "
+            "--out RUN/zero_shot)."
+        )
+    classes = {name: row for name, row in found["classes"].items() if row.get("bins") and row.get("ece") is not None}
+    order = sorted(classes, key=lambda name: -classes[name]["ece"])
+    pooled = _pooled([classes[name]["bins"] for name in order])
+    cards = [captioned("all classes pooled", _picture(pooled, "all classes pooled"), _count(pooled))]
+    for name in order:
+        row = classes[name]
+        note = f"ECE {with_interval(row['ece'], row)}; {_count(row['bins'])}"
+        cards.append(captioned(name, _picture(row["bins"], name), note))
+    text = (
+        f"Expected calibration error (ECE), macro mean over {len(classes)} classes: {_macro(found)}, by "
+        f"{found.get('bins', len(pooled))} {found.get('binning', '')} bins; it is biased upwards, the more the fewer "
+        "images a bin has. Each dot is a bin: to the right the mean probability, upwards the share of its images that "
+        "have the finding, its size by the number of images; on the broken line the two are equal. Grey bars: share of "
+        "the images in each bin. The worst class comes first."
+    )
+    rows = [[name, with_interval(classes[name]["ece"], classes[name]), _count(classes[name]["bins"])] for name in order]
+    listed = folded("every class as a table", table(["class", "ECE [low, high]", "known labels"], rows))
+    return said(text) + multiples(cards, shown=_SHOWN + 1, more="classes with smaller ECE") + listed
+
+
+def _macro(found: Mapping) -> str:
+    macro = found.get("macro") or {}
+    return with_interval(macro.get("ece"), macro)
+
+
+def _pooled(tables: Sequence[Sequence[Mapping]]) -> list[dict]:
+    """Bins of several classes as those of one, by their edges."""
+    sums: dict[tuple, np.ndarray] = {}
+    for one in (row for rows in tables for row in rows if row.get("n")):
+        part = np.array([one["n"], one["n"] * one["mean_score"], one["n"] * one["fraction_positive"]])
+        key = (one.get("low"), one.get("high"))
+        sums[key] = sums.get(key, np.zeros(3)) + part
+    return [
+        {"low": low, "high": high, "n": int(n), "mean_score": score / n, "fraction_positive": positive / n}
+        for (low, high), (n, score, positive) in sorted(sums.items(), key=lambda item: str(item[0]))
+    ]
+
+
+def _picture(bins: Sequence[Mapping], name: str) -> str:
+    filled = [row for row in bins if row.get("n")]
+    if not filled:
+        return missing("No image with a known label.")
+    counts = np.array([row["n"] for row in filled], np.float64)
+    middles = np.array([(row["low"] + row["high"]) / 2 for row in filled])
+    small, large = _RADII
+    points = np.array([[row["mean_score"], row["fraction_positive"]] for row in filled])
+    lines = [
+        Line("share of the images", np.column_stack([middles, counts / counts.sum()]), colour=FAINT, mark="bars"),
+        Line("calibrated", np.array([[0, 0], [1, 1]]), colour="#9ab", width=1, dashes="3 3"),
+        Line(
+            name,
+            points,
+            colour=COLOURS[0],
+            mark="dots",
+            sizes=small + (large - small) * np.sqrt(counts / counts.max()),
+        ),
+    ]
+    axes = Axes("mean probability", "share that have it", UNIT, UNIT, size=_SIZE)
+    return chart(lines, axes, title=f"reliability of {name}")
+
+
+def _count(bins: Sequence[Mapping]) -> str:
+    return f"{sum(row.get('n') or 0 for row in bins):,} labels"

@@ -1,0 +1,176 @@
+"""Sections of the page on a run: numbers by hand, parts that are missing, and text that must not become HTML."""
+
+import numpy as np
+import pytest
+
+from medslip_jax.report.run_calibration import calibration
+from medslip_jax.report.run_cases import choose, pick
+from medslip_jax.report.run_grounding import anything, grounding
+from medslip_jax.report.run_pairs import agreement, pairs
+from medslip_jax.report.run_scores import classification, subgroups
+from medslip_jax.report.run_training import training
+
+EVIL = '<script>alert(1)</script><img src="http://evil/x.png">'
+
+
+def decided(threshold: float | None = 0.5) -> dict:
+    return {"threshold": threshold, "f1": 0.6, "accuracy": 0.7, "sensitivity": 0.8, "specificity": 0.9}
+
+
+def report(**classes: tuple) -> dict:
+    """Classes of name=(AUROC or None, positives)."""
+    rows = {
+        name: {
+            "n_positive": positives,
+            "n_negative": 5,
+            "n_unknown": 0,
+            "auroc": auroc,
+            "average_precision": auroc,
+            "by_threshold_source": {"test-oracle": decided() | {"max_f1": 0.65}, "validation": decided()},
+        }
+        for name, (auroc, positives) in classes.items()
+    }
+    sources = {"test-oracle": decided() | {"max_f1": 0.65}, "validation": decided()}
+    return {
+        "n_images": 9,
+        "macro": {
+            "auroc": 0.75,
+            "average_precision": 0.5,
+            "by_threshold_source": sources,
+            "n_defined": 2,
+            "n_undefined": 1,
+        },
+        "undefined": {name: "only positive labels (3)" for name, (auroc, _) in classes.items() if auroc is None},
+        "classes": rows,
+    }
+
+
+def test_classification_names_its_threshold_and_what_is_undefined():
+    text = classification({"report": report(mass=(0.7, 3), edema=(0.8, 4), hernia=(None, 3))}, what="pathology")
+    assert text.count("macro mean of 2") == 2  # first and last
+    assert text.index("macro mean") < text.index("edema") < text.index(">mass<") < text.rindex("macro mean of 2")
+    assert "F1 (validation)" in text and "threshold chosen on the validation split" in text
+    assert "hernia: only positive labels (3)" in text and ">hernia<" not in text
+
+
+def test_intervals_stand_beside_their_values():
+    section = {
+        "report": report(mass=(0.7, 3)),
+        "intervals": {
+            "level": 0.95,
+            "method": "percentile",
+            "resamples": 9,
+            "n_patients": 8,
+            "macro": {"low": 0.6, "high": 0.8},
+            "classes": {"mass": {"low": 0.55, "high": None}},
+        },
+    }
+    text = classification(section, what="pathology")
+    assert text.count("0.750 [0.600, 0.800]") == 2 and ">0.700<" in text
+
+
+def test_subgroups_and_a_group_that_is_too_small():
+    numbers = {"auroc": 0.9, "low": 0.8, "high": 0.95}
+    groups = {
+        EVIL: {
+            "F": {"n_images": 7, "macro": numbers, "classes": {EVIL: numbers | {"n_positive": 2, "n_negative": 5}}},
+            "M": {"n_images": 2, "macro": {"auroc": None, "low": None, "high": None, "reason": "2 patients"}},
+        }
+    }
+    text = subgroups(groups)
+    assert "0.900 [0.800, 0.950]" in text and "2 patients" in text and "<script" not in text and "<img" not in text
+    assert subgroups({}) == ""
+
+
+def test_training_curves_and_a_missing_file():
+    lines = [{"step": 2, "loss": 1.0, "icl": 0.5, "note": EVIL}, {"step": 1, "loss": 2.0, "val_auroc": None, EVIL: 3.0}]
+    text = training(lines, unreadable=1)
+    assert text.count('<svg class="chart"') == 3  # loss, terms, the unknown one
+    assert "1 lines of metrics.jsonl could not be read" in text and "<script" not in text
+    assert '<td class="name">loss</td><td class="n">2</td><td class="name">1</td>' in text
+    assert "metrics.jsonl is not there" in training(None)
+    assert "no usable line" in training([])
+
+
+def test_calibration_by_hand_and_missing():
+    def one(low: float, n: int, mean, share) -> dict:
+        return {"low": low, "high": low + 0.5, "n": n, "mean_score": mean, "fraction_positive": share}
+
+    bins = [one(0.0, 3, 0.2, 1 / 3), one(0.5, 1, 0.75, 1.0)]
+    found = {
+        "bins": 2,
+        "binning": "equal-width",
+        "macro": {"ece": 0.1625},
+        "classes": {EVIL: {"ece": 0.1625, "bins": bins}, "none": {"ece": None, "bins": [one(0.0, 0, None, None)]}},
+    }
+    text = calibration(found)
+    assert "macro mean over 1 classes: 0.163" in text or "macro mean over 1 classes: 0.162" in text
+    assert text.count("<circle") == 4 and "4 labels" in text and "<script" not in text
+    assert "evaluate again" in calibration(None) and "evaluate again" in calibration({"classes": {}})
+
+
+def test_pairs_only_where_enough_reports_mention_them():
+    predictions = {
+        "pair_predicted": np.array([[0.2, np.nan], [0.9, 0.5]]),
+        "pair_true": np.array([[0.1, np.nan], [0.8, 0.5]]),
+        "pair_count": np.array([[5, 0], [50, 4]]),
+        "anatomy_names": np.array(["left", EVIL]),
+        "pathology_names": np.array(["mass", "edema"]),
+    }
+    text = pairs(predictions)
+    assert "2 pairs" in text and "55 mentions" in text and "difference: 0.100" in text and "1.000" in text
+    assert "mass" in text and "edema" not in text and "<script" not in text
+    assert "one stream" in pairs({})
+    assert "No pair" in pairs(predictions | {"pair_count": np.ones((2, 2))})
+
+
+def test_agreement_by_hand():
+    assert agreement(np.array([0.0, 1.0]), np.array([0.5, 0.0])) == {
+        "correlation": pytest.approx(-1),
+        "difference": 0.75,
+    }
+    assert agreement(np.array([0.2, 0.4]), np.array([1.0, 1.0]))["correlation"] is None
+
+
+def test_grounding_shows_what_it_does_not_know():
+    row = {"protocol": "per-image", "pointing_cell": 0.5, "chance_cell": 0.1, "iou": 0.25, EVIL: 1}
+    pooled = {"classes": ["mass"], "n_cases": 3, "means": {"iou_stride_aligned": 0.3}, "intervals": {}, "chance": {}}
+    part = {
+        "classes": {"mass": {"n_images": 3, "protocols": [row], "detection": [{"f1": 0.75}]}},
+        "pooled": {"all": pooled},
+    }
+    text = grounding({"size": 224, "truth": EVIL, **part, "masks": part, "new": {"deep": {"deeper": [{"a": 1}]}}})
+    assert "<script" not in text and "<img" not in text
+    assert "IoU, map aligned with the stride" in text and "detection, by class (1 lines)" in text
+    assert "<summary>masks</summary>" in text and "<summary>deeper</summary>" in text
+    assert text.count("0.750") == 2  # in both sections
+    assert anything([1, "a"]) == "<p>[1, &quot;a&quot;]</p>"
+
+
+def test_the_rule_by_hand():
+    scores, labels = np.array([0.9, 0.8, 0.7, 0.6, 0.2]), np.array([1, 0, 1, 1, 1])
+    assert pick(scores, labels, threshold=0.5) == {"true positive": 2, "false positive": 1, "miss": 4}
+    assert pick(np.array([0.5]), np.array([1]), threshold=0.5) == {"miss": 0}  # not above
+    ties = pick(np.array([0.9, 0.9, 0.1, 0.1]), np.array([0, 0, 1, 1]), threshold=0.5)
+    assert ties == {"false positive": 0, "miss": 2}
+    assert pick(scores, np.full(5, -1), threshold=0.5) == {}
+
+
+def test_classes_are_chosen_by_focus_then_by_count():
+    names = ["mass", "edema", "nodule", "normal", "hernia"]
+    predictions = {
+        "pathology_names": np.array(names),
+        "pathology": np.tile([[0.9], [0.1]], (1, 5)),
+        "labels": np.ones((2, 5), int),
+        "map_names": np.array(["mass", "edema", "nodule", "normal"]),
+    }
+    known = report(mass=(0.7, 3), edema=(0.7, 9), nodule=(0.7, 2), normal=(0.7, 99), hernia=(0.7, 50))
+    chosen = choose(predictions, known, focal=("nodule", "picc"), count=5)
+    assert [(c.name, c.kind) for c in chosen] == [
+        ("nodule", "true positive"),
+        ("nodule", "miss"),
+        ("edema", "true positive"),
+        ("edema", "miss"),
+        ("mass", "true positive"),
+    ]
+    assert chosen[1].row == 1 and chosen[1].threshold == 0.5 and chosen[1].source == "validation"
