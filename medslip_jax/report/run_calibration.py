@@ -31,9 +31,9 @@ def calibration(found: Mapping | None) -> str:
     text = (
         f"Expected calibration error (ECE), macro mean over {len(classes)} classes: {_macro(found)}, by "
         f"{found.get('bins', len(pooled))} {found.get('binning', '')} bins; it is biased upwards, the more the fewer "
-        "images a bin has. Each dot is a bin: to the right the mean probability, upwards the share of its images that "
-        "have the finding, its size by the number of images; on the broken line the two are equal. Grey bars: share of "
-        "the images in each bin. The worst class comes first."
+        "images a bin has, and an interval may lie above it. Each dot is a bin: to the right the mean "
+        "probability, upwards the share of its images that have the finding, its size by the number of images; "
+        "on the broken line the two are equal. Grey bars: share of the images in each bin. The worst class comes first."
     )
     rows = [[name, with_interval(classes[name]["ece"], classes[name]), _count(classes[name]["bins"])] for name in order]
     listed = folded("every class as a table", table(["class", "ECE [low, high]", "known labels"], rows))

@@ -27,7 +27,8 @@ details{margin:.5em 0}summary{cursor:pointer;color:#0a5a9c;overflow-wrap:anywher
 @media(max-width:600px){.shots{grid-template-columns:1fr 1fr}.shots>div:first-child{grid-column:1/-1}.gauge{width:100%}
 th,td{padding:2px 5px}}
 @media print{details.screen{display:none}details::details-content{content-visibility:visible;height:auto}
-summary{color:#123}.charts{grid-template-columns:repeat(3,1fr);gap:8px}.cases{grid-template-columns:1fr 1fr}
+summary{color:#123}section>p{break-inside:avoid}
+.charts{grid-template-columns:repeat(3,1fr);gap:8px}.cases{grid-template-columns:1fr 1fr}
 .charts>div,.maps>div,dl,.pair{break-inside:avoid}.shots img{max-height:none}thead{display:table-header-group}
 .scroll td:first-child,.scroll th:first-child{position:static}blockquote{max-height:none}.scroll table{font-size:8px}
 .scroll th,.scroll td{padding:1px 4px}td.long{min-width:90px}}

@@ -71,7 +71,7 @@ def whole(phantom_data, tmp_path_factory):
     result = {
         "checkpoint": {"path": str(run / "checkpoints" / "6"), "sha256": "c" * 64},
         "data": {"name": "phantom", "split": "test", "images": 16, "ids_sha256": ids_hash(test)},
-        "protocol": {"data": {"dir": str(phantom_data)}, "grounding": {"focal": ["nodule"]}},
+        "protocol": {"data": {"dir": str(phantom_data)}, "grounding": {"focal": ["mass"]}},
         "classification": {"pathology": judged(test)},
         "grounding": {
             "size": 224,
@@ -120,7 +120,8 @@ def test_page_of_a_whole_run(page, whole):
         assert f"<h2>{title}</h2>" in text
     assert "Not for clinical use" in text and "c" * 64 in text and "16 of 16 patients" in text
     assert "1 lines of metrics.jsonl could not be read" in text
-    assert text.count('<article class="card">') > 2 and "nodule: " in text and "nodule map" in text
+    assert text.count('<article class="card">') > 2 and re.search(r"<h3>mass: (true|false) positive", text)
+    assert "mass map" in text and "anatomy map" in text
     assert "Correlation over these pairs" in text
     assert len(text) < 3e6
 
@@ -308,7 +309,7 @@ def asked_for(body: bytes, profile) -> list[str]:
 def test_a_browser_asks_for_the_page_only(page, tmp_path):
     assert asked_for(page.read_bytes(), tmp_path / "profile") == ["page.example/page.html"]
     open_to_all = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text(), count=1)
-    control = open_to_all.replace("</body>", f"{EVIL}</body>").encode()
+    control = open_to_all.replace("</body>", '<img src="http://evil.example/x.png"></body>').encode()
     assert "evil.example/x.png" in asked_for(control, tmp_path / "control")
 
 
