@@ -137,7 +137,7 @@ def test_a_probe_from_the_command_line(data, pretrained, tmp_path, capsys):
 
 
 def test_a_u_net_learns_masks_and_reports_every_dice(data, pretrained, tmp_path):
-    config = settings(data, "segmentation", init_from=str(pretrained), eval__metric="dice_all")
+    config = settings(data, "segmentation", init_from=str(pretrained))
     finetune.finetune(config, workdir=tmp_path)
     result = finetune.test_once(config, workdir=tmp_path, resamples=20)
     row = result["segmentation"]["targets"]["effusion"]
