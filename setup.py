@@ -37,6 +37,7 @@ REQUIRES = [
     "tensorboardX>=2.6",
     "tqdm>=4.66",
     "jaxtyping>=0.3",
+    "pyyaml>=6.0",
 ]
 
 setup(
@@ -48,7 +49,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["medslip_jax", "medslip_jax.*", "data_pipelines", "data_pipelines.*"]),
-    package_data={"medslip_jax": ["assets/*.json", "assets/*.npz"]},
+    package_data={"medslip_jax": ["assets/*.json", "assets/*.npz", "launch/*.sh"]},
     install_requires=REQUIRES,
     extras_require={
         "tpu": ["jax[tpu]"],

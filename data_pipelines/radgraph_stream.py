@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from data_pipelines.radgraph import fill_study, read_entities, study_id
+from data_pipelines.radgraph import Entity, fill_study, read_entities, study_id
 from medslip_jax import vocabulary
 from medslip_jax.errors import InputError
 
@@ -48,8 +48,19 @@ def iter_label_matrices(path: str | Path, *, chunk: int = CHUNK) -> Iterator[tup
       InputError: the file cannot be read, is cut short, is no JSON object, or has a malformed or repeated study.
         One line with the file's name and the study or byte.
     """
-    seen = _Seen()
     shape = len(vocabulary.ANATOMIES), len(vocabulary.PATHOLOGIES)
+    for name, entities in iter_entities(path, chunk=chunk):
+        matrix = np.full(shape, -1, np.int8)
+        fill_study(matrix, entities)
+        yield name, matrix
+
+
+def iter_entities(path: str | Path, *, chunk: int = CHUNK) -> Iterator[tuple[str, dict[str, Entity]]]:
+    """(study id, entities) of each study that has any.
+
+    Args, Raises: as `iter_label_matrices`.
+    """
+    seen = _Seen()
     for key, study in iter_studies(path, chunk=chunk):
         try:
             entities = read_entities(study, key=key)
@@ -60,9 +71,7 @@ def iter_label_matrices(path: str | Path, *, chunk: int = CHUNK) -> Iterator[tup
         name = study_id(key)
         if seen.twice(name):
             raise InputError(f"{path}: RadGraph study {key!r}: study id {name} occurs twice; give each study one key")
-        matrix = np.full(shape, -1, np.int8)
-        fill_study(matrix, entities)
-        yield name, matrix
+        yield name, entities
 
 
 def iter_studies(path: str | Path, *, chunk: int = CHUNK) -> Iterator[tuple[str, object]]:

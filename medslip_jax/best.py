@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import jax
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from medslip_jax.checkpoint import read_info, write_model
+from medslip_jax.distributed import barrier
 from medslip_jax.files import replacing_directory
+from medslip_jax.sharding import to_host
 
 
 class Best:
@@ -31,8 +34,8 @@ class Best:
         """{"step", "metric", "value"} of the best so far, {} if there is none."""
         return read_info(self.directory).get("best", {})
 
-    def offer(self, value: float, *, step: int, variables: Mapping) -> bool:
-        """Writes {"params", "batch_stats"} if they are better, and returns whether they were.
+    def offer(self, value: float, *, step: int, variables: Mapping, mesh: Mesh) -> bool:
+        """Writes {"params", "batch_stats"} if they are better, and returns whether they were; all processes call it.
 
         Raises:
           InputError: the directory cannot be written.
@@ -40,8 +43,11 @@ class Best:
         known = self.known
         if known and value <= known["value"]:
             return False
+        whole = to_host(mesh, dict(variables))
         if jax.process_index() == 0:
             info = {"best": {"step": step, "metric": self._metric, "value": value}}
             with replacing_directory(self.directory) as temporary:
-                write_model(temporary, variables, config=self._config, info=info)
+                write_model(temporary, whole, config=self._config, info=info)
+        # The others read what is known from this directory.
+        barrier(f"best of step {step}")
         return True

@@ -1,85 +1,147 @@
-"""Checkpoints: state, loader position and config of a run. The only file that knows Orbax.
+"""The checkpoints of a run: state, loader position and config, saved in the background, restored if they are intact.
 
 A checkpoint is a directory `WORKDIR/checkpoints/STEP` with four items, written together or not at all:
 "model" {params, batch_stats[, ema: {params, batch_stats}]},
-"optimizer" {step, opt_state}, "loader" and "config" (JSON). Evaluation reads
-"model" and "config" only; a converted checkpoint (`write_model`) has these two, "info" and, if known, the text tables.
+"optimizer" {step, opt_state}, "loader" and "config" (JSON); "metrics" (JSON) if the best is to be kept. Evaluation
+reads "model" and "config" only; a converted checkpoint (`write_model`) has these two, "info" and, if known, the text
+tables. Beside the items lie the digests of all files. Only this file, checkpoint_files.py and
+checkpoint_retention.py know Orbax.
 """
 
 import contextlib
 import errno
-import json
-import os
-import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Literal
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
-import tensorstore as ts
 from ml_collections import ConfigDict
 
-from medslip_jax import experiment
+from medslip_jax.checkpoint_choice import agreed, choose
+from medslip_jax.checkpoint_failures import not_written, quiet, remove_unfinished
+from medslip_jax.checkpoint_files import (
+    BOOKS,
+    find_checkpoint,
+    find_latest,
+    read_config,
+    read_info,
+    read_variables,
+    readable,
+    require_same_config,
+    write_model,
+)
+from medslip_jax.checkpoint_integrity import write_digests
+from medslip_jax.checkpoint_retention import retention
 from medslip_jax.errors import InputError
 from medslip_jax.train_step import TrainState
 
-BOOKS = "books.npz"
-# What may change between the parts of one run, as it does not change the losses.
-_FREE = (
-    "log_every",
-    "eval_every",
-    "save_every",
-    "keep",
-    "data.dir",
-    "data.workers",
-    "data.threads",
-    "mesh.",
-    "eval.",
-)
+__all__ = [
+    "BOOKS",
+    "Checkpoints",
+    "find_checkpoint",
+    "find_latest",
+    "read_config",
+    "read_info",
+    "read_variables",
+    "write_model",
+]
+
+# tensorstore raises ValueErrors, barriers between processes RuntimeErrors.
+_FAILURES = (OSError, ValueError, RuntimeError)
 
 
 class Checkpoints:
-    """Saves and restores the checkpoints of one run.
+    """Saves and restores the checkpoints of one run. All its methods are to be called on every process.
+
+    Opening them looks at the newest: a damaged one is moved aside with a note on stderr, and the one before counts.
 
     Args:
       workdir: the run's directory.
-      keep: newest checkpoints kept; older ones are deleted after a save.
+      keep: newest checkpoints kept; older ones are deleted once a newer one is complete.
+      keep_every_hours: besides, the first checkpoint and then one of every so many hours are kept; 0 = none.
+      best_metric: besides, the checkpoint whose `metrics` of `save` are best in this one is kept, of equal ones the
+        newest; None = none.
+      best_mode: which values of it are better.
+
+    Raises:
+      InputError: `workdir` cannot be written, an option is out of range, or every checkpoint is damaged.
     """
 
-    def __init__(self, workdir: str | Path, *, keep: int = 2):
+    def __init__(
+        self,
+        workdir: str | Path,
+        *,
+        keep: int = 2,
+        keep_every_hours: float = 0.0,
+        best_metric: str | None = None,
+        best_mode: Literal["max", "min"] = "max",
+    ):
         self.directory = Path(workdir).absolute() / "checkpoints"
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"--workdir {workdir}: cannot be written ({error.strerror})") from error
+        options = retention(keep=keep, keep_every_hours=keep_every_hours, best_metric=best_metric, best_mode=best_mode)
+        self._intact = choose(self.directory)
+        self._saving: int | None = None
+        self._failed = False
+        self._loud = quiet()
         self._manager = ocp.CheckpointManager(
             self.directory,
-            options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, cleanup_tmp_directories=True),
+            options=ocp.CheckpointManagerOptions(
+                **options,
+                create=True,
+                cleanup_tmp_directories=True,
+                async_options=ocp.options.AsyncOptions(
+                    post_finalization_callback=self._write_digests,
+                    # In the background, one that cannot be made leaves threads that wait for it for minutes.
+                    create_directories_asynchronously=False,
+                ),
+            ),
             item_names=("model", "optimizer", "loader", "config"),
         )
 
     def latest(self) -> int | None:
         return self._manager.latest_step()
 
-    def save(self, state: TrainState, *, step: int, loader_state: Mapping, config: ConfigDict) -> None:
-        """Starts writing the checkpoint of `step`; the arrays are copied before this returns."""
-        model = {"params": state.params, "batch_stats": state.batch_stats}
-        if state.ema is not None:
-            model["ema"] = state.ema
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                model=ocp.args.StandardSave(model),
-                optimizer=ocp.args.StandardSave({"step": state.step, "opt_state": state.opt_state}),
-                loader=ocp.args.JsonSave(dict(loader_state)),
-                config=ocp.args.JsonSave(config.to_dict()),
-            ),
-        )
+    def reached_preemption(self, step: int) -> bool:
+        """Whether this job is about to be stopped and all processes have come to `step`, the one to save at."""
+        return self._manager.reached_preemption(step)
+
+    def save(
+        self,
+        state: TrainState,
+        *,
+        step: int,
+        loader_state: Mapping,
+        config: ConfigDict,
+        metrics: Mapping[str, float] | None = None,
+    ) -> None:
+        """Starts writing the checkpoint of `step`; the arrays are copied before this returns.
+
+        Raises:
+          InputError: no space for it, or the save before this one has failed; the last good checkpoint stays.
+        """
+        self.wait()
+        optimizer = {"step": state.step, "opt_state": state.opt_state}
+        self._require_space((_model(state), optimizer), step=step)
+        self._saving = step
+        with self._writing():
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    model=ocp.args.StandardSave(_model(state)),
+                    optimizer=ocp.args.StandardSave(optimizer),
+                    loader=ocp.args.JsonSave(dict(loader_state)),
+                    config=ocp.args.JsonSave(config.to_dict()),
+                ),
+                metrics={name: float(value) for name, value in (metrics or {}).items()},
+            )
 
     def restore(self, template: TrainState, *, config: ConfigDict) -> dict:
-        """The newest checkpoint in the placement of `template`.
+        """The newest intact checkpoint in the placement of `template`, whatever devices it was saved from.
 
         Args:
           template: a state, or ShapeDtypeStructs with shardings, of the run that goes on.
@@ -89,171 +151,91 @@ class Checkpoints:
           {"state": TrainState, "step": int, "loader": dict}.
 
         Raises:
-          InputError: the checkpoint was made with another config; the message lists the keys.
+          InputError: the checkpoint was made with another config; the message lists the keys. Or all are damaged.
         """
-        step = self.latest()
+        self.wait()
+        if self.latest() != self._intact:
+            self._intact = choose(self.directory)
+            self._manager.reload()
+        step = self._intact
+        if step is None:
+            raise InputError(f"{self.directory}: holds no checkpoint")
         directory = self.directory / str(step)
-        changed = [
-            line
-            for line in experiment.differences(experiment.completed(read_config(directory)), config)
-            if not line.startswith(_FREE)
-        ]
-        if changed:
-            raise InputError(
-                f"{directory} was made with another config ({'; '.join(changed[:6])}); "
-                "use the same values or another --workdir"
-            )
-        model = {"params": template.params, "batch_stats": template.batch_stats}
-        if template.ema is not None:
-            model["ema"] = template.ema
+        require_same_config(directory, config)
         optimizer = {"step": template.step, "opt_state": template.opt_state}
-        with _readable(directory):
+        with readable(directory):
             items = self._manager.restore(
                 step,
                 args=ocp.args.Composite(
-                    model=ocp.args.StandardRestore(_abstract(model)),
+                    model=ocp.args.StandardRestore(_abstract(_model(template))),
                     optimizer=ocp.args.StandardRestore(_abstract(optimizer)),
                     loader=ocp.args.JsonRestore(),
                 ),
             )
-        state = template.replace(
-            step=items.optimizer["step"],
-            opt_state=items.optimizer["opt_state"],
-            params=items.model["params"],
-            batch_stats=items.model["batch_stats"],
-            ema=items.model.get("ema"),
-        )
-        return {"state": state, "step": step, "loader": dict(items.loader)}
+        model = {name: items.model.get(name) for name in ("params", "batch_stats", "ema")}
+        return {"state": template.replace(**items.optimizer, **model), "step": step, "loader": dict(items.loader)}
 
     def wait(self) -> None:
-        """Until everything saved is on disk."""
-        self._manager.wait_until_finished()
+        """Until everything saved is on disk.
+
+        Raises:
+          InputError: the save has failed; the last good checkpoint stays.
+        """
+        with self._writing():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
-        self._manager.close()
+        """`wait`, and the end."""
+        try:
+            self.wait()
+        finally:
+            # Of a save that has failed, and that the caller knows of, other threads may still work or raise.
+            with contextlib.suppress(*(_FAILURES if self._failed else ())):
+                self._manager.close()
+            # Those threads go on after this, so then it stays quiet.
+            if self._failed:
+                self._remove_unfinished()
+            else:
+                self._loud()
+
+    def _write_digests(self) -> None:
+        """Called by Orbax on process 0 when all files are written, and before the directory gets its name."""
+        self._manager.check_for_errors()  # waits for the file that another thread of Orbax's may be writing
+        unfinished = self._unfinished()
+        write_digests(unfinished if unfinished.is_dir() else self.directory / str(self._saving))
+
+    def _require_space(self, arrays, *, step: int) -> None:
+        """Looks before a full disk makes Orbax's threads fail one by one."""
+        needed = sum(x.nbytes for x in jax.tree.leaves(arrays))
+        free = agreed(lambda: shutil.disk_usage(self.directory).free)
+        if free < needed:
+            full = OSError(errno.ENOSPC, f"{needed >> 20} MiB needed, {free >> 20} MiB free")
+            raise not_written(self.directory, full, step=step, latest=self.latest())
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A save that fails, now or in the background, as one line; what it has left is removed."""
+        try:
+            yield
+        except _FAILURES as error:
+            self._failed = True
+            self._remove_unfinished()
+            self._manager.reload()
+            raise not_written(self.directory, error, step=self._saving, latest=self.latest()) from error
+
+    def _remove_unfinished(self) -> None:
+        if jax.process_index() == 0:
+            remove_unfinished(self._unfinished())
+
+    def _unfinished(self) -> Path:
+        """Where Orbax writes until all is there; opening the run's checkpoints removes what a killed process left."""
+        return self.directory / f"{self._saving}.orbax-checkpoint-tmp"
 
 
-@contextlib.contextmanager
-def _readable(directory: Path):
-    """Orbax's and tensorstore's ways of saying that files are damaged or missing, as one line."""
-    try:
-        yield
-    except Exception as error:  # bare Exception among them
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{directory}: cannot be read ({reason}); delete it to go on from an older one") from error
-
-
-def _read_through(model: Path) -> None:
-    """Fails where Orbax would too, but quietly: its threads print pages when a file is cut short or missing."""
-    if not (model / "manifest.ocdbt").is_file():
-        raise FileNotFoundError("model/manifest.ocdbt is missing")
-    store = ts.KvStore.open({"driver": "ocdbt", "base": f"file://{model}/"}).result()
-    for key in store.list().result():
-        found = store.read(key).result()
-        # Nothing is stored with an empty value: it is what a lost data file reads as.
-        if found.state != "value" or not found.value:
-            raise FileNotFoundError(f"the data of {key.decode()} are missing")
+def _model(state: TrainState) -> dict:
+    model = {"params": state.params, "batch_stats": state.batch_stats}
+    return model if state.ema is None else model | {"ema": state.ema}
 
 
 def _abstract(tree):
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
-
-
-def find_checkpoint(path: str | Path) -> Path:
-    """A run's directory, its `checkpoints`, or one checkpoint -> the checkpoint, the newest if there are several.
-
-    Raises:
-      InputError: there is none.
-    """
-    path = Path(path).absolute()
-    if path.is_file():
-        raise InputError(f"{path}: is a file, not a run; `medslip convert --from {path} --to DIR` first")
-    if not path.is_dir():
-        raise InputError(f"{path}: no such directory; give a --workdir of `medslip pretrain` or a checkpoint in it")
-    newest = find_latest(path)
-    if newest is not None:
-        return newest
-    if (path / "model").is_dir():
-        return path
-    if list(path.glob("*.safetensors")):
-        raise InputError(
-            f"{path}: holds weights to publish, no checkpoint; `medslip convert --from {path} --to DIR` first"
-        )
-    raise InputError(f"{path}: holds no checkpoint; the run may not have reached its first save")
-
-
-def find_latest(workdir: str | Path) -> Path | None:
-    """The newest checkpoint of a run, None if it has none yet."""
-    for directory in (Path(workdir).absolute(), Path(workdir).absolute() / "checkpoints"):
-        steps = [d for d in directory.iterdir() if d.name.isdigit()] if directory.is_dir() else []
-        if steps:
-            return max(steps, key=lambda d: int(d.name))
-    return None
-
-
-def read_config(directory: Path) -> ConfigDict:
-    """The config that a checkpoint was made with; the text tables that lie in the checkpoint are named in it."""
-    file = directory / "config" / "metadata"
-    try:
-        config = experiment.from_json(file.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot read the checkpoint's config ({error})") from error
-    if (directory / BOOKS).is_file():
-        config.books.path = str(directory / BOOKS)
-    return config
-
-
-def read_info(directory: Path) -> dict:
-    """The description of a converted checkpoint, {} of a run's own."""
-    file = directory / "info" / "metadata"
-    try:
-        return json.loads(file.read_text()) if file.is_file() else {}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot read the checkpoint's description ({error})") from error
-
-
-def write_model(directory: Path, variables: Mapping, *, config: ConfigDict, info: Mapping) -> None:
-    """Writes a checkpoint without training state into an empty directory, which need not exist.
-
-    Args:
-      directory: of the checkpoint; the caller gives it its final name once all is written.
-      variables: {"params", "batch_stats"}.
-      config: what `read_config` will give.
-      info: what `read_info` will give.
-
-    Raises:
-      OSError: not all of it could be written.
-    """
-    args = ocp.args.Composite(
-        model=ocp.args.StandardSave({"params": variables["params"], "batch_stats": variables["batch_stats"]}),
-        config=ocp.args.JsonSave(config.to_dict()),
-        info=ocp.args.JsonSave(dict(info)),
-    )
-    # A disk that fills up while Orbax writes makes its threads print pages.
-    if shutil.disk_usage(directory.parent).free < sum(np.asarray(x).nbytes for x in jax.tree.leaves(variables)):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        try:
-            checkpointer.save(directory, args=args, force=True)
-        except ValueError as error:  # how tensorstore reports a full disk
-            code = re.search(r"os_error_code='(\d+)'", str(error))
-            raise OSError(os.strerror(int(code[1])) if code else " ".join(str(error).split())[:200]) from error
-
-
-def read_variables(directory: Path, *, sharding) -> dict[str, dict]:
-    """{"params", "batch_stats"} of a checkpoint for evaluation: the averages if it has them.
-
-    Args:
-      directory: from `find_checkpoint`.
-      sharding: placement of every array.
-
-    Raises:
-      InputError: the arrays cannot be read.
-    """
-    checkpointer = ocp.StandardCheckpointer()
-    with _readable(directory):
-        _read_through(directory / "model")
-        metadata = checkpointer.metadata(directory / "model").item_metadata.tree
-        abstract = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype, sharding=sharding), metadata)
-        model = checkpointer.restore(directory / "model", abstract)
-    return model.get("ema", {"params": model["params"], "batch_stats": model["batch_stats"]})

@@ -5,7 +5,9 @@ import sys
 
 from absl import logging
 
-from medslip_jax.errors import InputError
+from medslip_jax import compilation_cache
+from medslip_jax.errors import InputError, Preempted
+from medslip_jax.exit_codes import BAD_INPUT, DONE, INTERRUPTED, PREEMPTED
 
 # verb -> (module, one line of help); a module is imported only when its verb is asked for.
 VERBS = {
@@ -17,6 +19,8 @@ VERBS = {
     "predict": ("medslip_jax.predict", "probabilities and overlays of image files"),
     "serve": ("medslip_jax.serve", "a local page that reads X-rays dropped on it"),
     "report": ("medslip_jax.reporting", "one HTML page on a run: curves, tables, cases"),
+    "launch": ("medslip_jax.launch.main", "a run on a TPU pod, GKE, Slurm, or several processes here"),
+    "compile": ("medslip_jax.compile", "the training step for a TPU slice, on this CPU: memory, FLOPs, traffic"),
     "convert": ("medslip_jax.convert", "weights between PyTorch files, safetensors and checkpoints"),
     "export": ("medslip_jax.export", "a model as StableHLO or ONNX, for serving"),
     "data": ("medslip_jax.data", "check, build and show data sets"),
@@ -32,24 +36,28 @@ def usage() -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one verb; returns the exit code: 0 done, 1 the verb says so, 2 bad input."""
+    """Runs one verb; returns the exit code (`exit_codes`)."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
-        return 0 if argv else 2
+        return DONE if argv else BAD_INPUT
     if argv[0] not in VERBS:
         print(f"medslip: unknown verb {argv[0]!r}; one of: {', '.join(VERBS)}", file=sys.stderr)
-        return 2
+        return BAD_INPUT
+    compilation_cache.enable()
     # Orbax and grain tell their life through absl; what a user has to know is printed or raised.
     logging.set_verbosity(logging.ERROR)
     try:
-        return importlib.import_module(VERBS[argv[0]][0]).main(argv[1:]) or 0
+        return importlib.import_module(VERBS[argv[0]][0]).main(argv[1:]) or DONE
     except InputError as error:
         print(f"medslip: {error}", file=sys.stderr)
-        return 2
+        return BAD_INPUT
+    except Preempted as stop:
+        print(f"medslip: {stop}", file=sys.stderr)
+        return PREEMPTED
     except KeyboardInterrupt:
         print("medslip: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
 
 
 if __name__ == "__main__":

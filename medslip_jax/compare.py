@@ -1,13 +1,13 @@
 """`medslip compare A B [--common] [--out FILE.json]`: is result B better than result A on the same images?
 
-A and B are directories that `medslip evaluate` wrote, or their metrics.json. Patients are resampled, the same ones for
-both; differences are B - A. p-values are of single tests: "holm" adjusts those of the classes for their number.
+A and B are directories that `medslip evaluate` wrote, or `medslip finetune` for a classifier (RUN/test), or their
+metrics.json. Patients are resampled, the same ones for both; differences are B - A. p-values are of single tests:
+"holm" adjusts those of the classes for their number.
 """
 
 import argparse
 import json
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,7 @@ from medslip_jax.errors import InputError
 from medslip_jax.files import write_bytes
 from medslip_jax.metrics.paired import paired_classification, paired_means
 from medslip_jax.report.comparison_table import comparison_table
-
-_NEEDED = ("image_id", "patient_id", "labels", "pathology", "pathology_names")
+from medslip_jax.result_files import Judged, Results, read_results
 
 
 def main(argv: list[str]) -> int:
@@ -38,7 +37,7 @@ def main(argv: list[str]) -> int:
 
 
 def compare(a: str | Path, b: str | Path, *, resamples: int = 1000, seed: int = 0, common: bool = False) -> dict:
-    """Paired differences b - a of two results of `medslip evaluate`.
+    """Paired differences b - a of two results of `medslip evaluate` or of a fine-tuned classifier.
 
     Args:
       a, b: directories of results, or their metrics.json.
@@ -54,23 +53,24 @@ def compare(a: str | Path, b: str | Path, *, resamples: int = 1000, seed: int = 
     Raises:
       InputError: no such results, or such that cannot be paired: other images, patients or labels.
     """
-    results = {"a": read_result(a), "b": read_result(b)}
+    results = {"a": read_results(a), "b": read_results(b)}
     rows = _aligned(results, common=common)
-    judged = [judged_classes(r["metrics"]) for r in results.values()]
-    names = [name for name in judged[0] if name in judged[1]]
+    judged = {key: judged_classes(result) for key, result in results.items()}
+    names = [name for name in judged["a"].names if name in judged["b"].names]
     if not names:
         raise InputError(f"{a} and {b} judge no class in common; evaluate both with the same protocol")
-    scores, labels = ([_columns(results[k], names, rows[k])[i] for k in "ab"] for i in (0, 1))
-    _check_labels(results, rows, names, labels)
-    images = results["a"]["arrays"]["image_id"][rows["a"]]
-    patients = results["a"]["arrays"]["patient_id"][rows["a"]]
+    both = {key: found.chosen(names, rows=rows[key]) for key, found in judged.items()}
+    _check_labels(results, rows, both)
+    images = results["a"].arrays["image_id"][rows["a"]]
+    patients = results["a"].arrays["patient_id"][rows["a"]]
     draw = {"resamples": resamples, "seed": seed}
-    paired = paired_classification(*scores, labels=labels[0], names=names, patients=patients, **draw)
+    scores, known = [part.scores for part in both.values()], {"labels": both["a"].labels, "names": names}
+    paired = paired_classification(*scores, **known, patients=patients, **draw)
     return {
         **{k: _described(r) for k, r in results.items()},
         "images": len(images),
         "patients": len(np.unique(patients)),
-        "left_out": sorted(set(judged[0]) ^ set(judged[1])),
+        "left_out": sorted(set(judged["a"].names) ^ set(judged["b"].names)),
         "method": "paired patient-level bootstrap; percentile interval; two-sided p, at least 2 / (resamples + 1)",
         **draw,
         **paired,
@@ -78,104 +78,72 @@ def compare(a: str | Path, b: str | Path, *, resamples: int = 1000, seed: int = 
     }
 
 
-def read_result(where: str | Path) -> dict:
-    """{"path", "metrics", "arrays"} of a directory of results.
-
-    Raises:
-      InputError: nothing there, damaged, or of another version.
-    """
-    path = Path(where)
-    directory = path.parent if path.name == "metrics.json" else path
-    metrics, predictions = directory / "metrics.json", directory / "predictions.npz"
-    for file in (metrics, predictions):
-        if not file.is_file():
-            raise InputError(f"{file}: no such file; `medslip evaluate --out {directory}` writes it")
-    try:
-        content = json.loads(metrics.read_text(encoding="utf-8"))
-        judged_classes(content)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{metrics}: not a result of `medslip evaluate` ({error}); evaluate again") from error
-    try:
-        with np.load(predictions, allow_pickle=False) as file:
-            arrays = dict(file)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{predictions}: cannot be read ({error}); evaluate again") from error
-    missing = [key for key in _NEEDED if key not in arrays]
-    if missing:
-        raise InputError(f"{predictions}: has no array {missing[0]!r}; evaluate again with this version")
-    return {"path": str(where), "metrics": content, "arrays": arrays}
+def judged_classes(results: Results) -> Judged:
+    """The judged pathologies, then the queries given as text, "NAME (text)" where a pathology has the name too."""
+    parts = {section: results.judged(section) for section in results.sections}
+    known = parts["pathology"].names if "pathology" in parts else []
+    return Judged(
+        [
+            f"{name} (text)" if section == "targets" and name in known else name
+            for section, part in parts.items()
+            for name in part.names
+        ],
+        np.concatenate([part.scores for part in parts.values()], axis=1),
+        np.concatenate([part.labels for part in parts.values()], axis=1),
+    )
 
 
-def judged_classes(metrics: Mapping) -> list[str]:
-    """Names of the judged pathologies, then of the queries given as text."""
-    sections = metrics["classification"]
-    return [name for key in ("pathology", "targets") if key in sections for name in sections[key]["report"]["classes"]]
+def _described(result: Results) -> dict:
+    checkpoint = result.metrics.get("checkpoint", {})
+    return {"path": result.path, "checkpoint": checkpoint, "images": len(result.arrays["image_id"])}
 
 
-def _described(result: Mapping) -> dict:
-    checkpoint = result["metrics"].get("checkpoint", {})
-    return {"path": result["path"], "checkpoint": checkpoint, "images": len(result["arrays"]["image_id"])}
-
-
-def _aligned(results: Mapping[str, Mapping], *, common: bool) -> dict[str, np.ndarray]:
+def _aligned(results: Mapping[str, Results], *, common: bool) -> dict[str, np.ndarray]:
     """Rows of each result's arrays, in the order of a's, that show the same images."""
-    ids = {key: result["arrays"]["image_id"].tolist() for key, result in results.items()}
+    ids = {key: result.arrays["image_id"].tolist() for key, result in results.items()}
     for key, names in ids.items():
         if len(set(names)) != len(names):
-            raise InputError(f"{results[key]['path']}: an image id comes twice, so its images cannot be paired")
+            raise InputError(f"{results[key].path}: an image id comes twice, so its images cannot be paired")
     position = {name: row for row, name in enumerate(ids["b"])}
     rows = [row for row, name in enumerate(ids["a"]) if name in position]
     only = [[n for n in ids["a"] if n not in position], sorted(set(ids["b"]) - set(ids["a"]))]
     if any(only) and not common:
         lines = [
-            f"{len(names)} only in {results[key]['path']} (such as {names[0]})"
+            f"{len(names)} only in {results[key].path} (such as {names[0]})"
             for key, names in zip("ab", only, strict=True)
             if names
         ]
         raise InputError(f"not the same images: {'; '.join(lines)}; --common compares on the {len(rows)} of both")
     if not rows:
-        raise InputError(f"{results['a']['path']} and {results['b']['path']} have no image in common")
+        raise InputError(f"{results['a'].path} and {results['b'].path} have no image in common")
     return {"a": np.array(rows), "b": np.array([position[ids["a"][row]] for row in rows])}
 
 
-def _columns(result: Mapping, names: Sequence[str], rows: np.ndarray) -> list[np.ndarray]:
-    """[scores, labels] (n, classes) of these rows; a query given as text has arrays of its own."""
-    arrays = result["arrays"]
-    texts = arrays["target_names"].tolist() if "target_names" in arrays else []
-    given = set(result["metrics"]["classification"].get("targets", {}).get("report", {}).get("classes", {}))
-    known = arrays["pathology_names"].tolist()
-    scores, labels = [], []
-    for name in names:
-        column = texts.index(name) if name in given else known.index(name)
-        scores.append(arrays["extra" if name in given else "pathology"][rows, column])
-        labels.append(arrays["targets" if name in given else "labels"][rows, column])
-    return [np.stack(scores, axis=1), np.stack(labels, axis=1)]
-
-
-def _check_labels(results: Mapping, rows: Mapping, names: Sequence[str], labels: Sequence[np.ndarray]) -> None:
-    ids = results["a"]["arrays"]["image_id"][rows["a"]]
-    patients = [results[k]["arrays"]["patient_id"][rows[k]] for k in "ab"]
+def _check_labels(results: Mapping[str, Results], rows: Mapping, both: Mapping[str, Judged]) -> None:
+    ids = results["a"].arrays["image_id"][rows["a"]]
+    patients = [results[k].arrays["patient_id"][rows[k]] for k in "ab"]
     if (patients[0] != patients[1]).any():
         row = int(np.argmax(patients[0] != patients[1]))
         raise InputError(
-            f"image {ids[row]} is of patient {patients[0][row]} in {results['a']['path']} and of {patients[1][row]} in "
-            f"{results['b']['path']}; evaluate both on one build of the data"
+            f"image {ids[row]} is of patient {patients[0][row]} in {results['a'].path} and of {patients[1][row]} in "
+            f"{results['b'].path}; evaluate both on one build of the data"
         )
+    labels = [part.labels for part in both.values()]
     differing = labels[0] != labels[1]
     if differing.any():
         row, column = np.argwhere(differing)[0]
+        one = f"{both['a'].names[column]} of image {ids[row]}"
         values = f"{labels[0][row, column]} and {labels[1][row, column]}"
         raise InputError(
-            f"{differing.sum()} labels differ, such as {names[column]} of image {ids[row]} ({values}); evaluate both "
-            "on one build of the data"
+            f"{differing.sum()} labels differ, such as {one} ({values}); evaluate both on one build of the data"
         )
 
 
-def _pointing(results: Mapping, rows: Mapping, *, patients: np.ndarray, resamples: int, seed: int) -> dict | None:
+def _pointing(results: Mapping[str, Results], rows: Mapping, *, patients: np.ndarray, **draw: int) -> dict | None:
     """The pointing game over the (image, class) cases of both results; None where one has none, or other classes."""
     cases = []
     for key, result in results.items():
-        arrays = result["arrays"]
+        arrays = result.arrays
         if "pointing_cell" not in arrays:
             return None
         place = {int(row): i for i, row in enumerate(rows[key])}
@@ -187,5 +155,5 @@ def _pointing(results: Mapping, rows: Mapping, *, patients: np.ndarray, resample
     hits = [np.array([case[key] for key in keys], float) for case in cases]
     of = patients[[row for row, _ in keys]]
     classes = sorted({name for _, name in keys})
-    row = paired_means(*hits, patients=of, resamples=resamples, seed=seed)
+    row = paired_means(*hits, patients=of, **draw)
     return {"cell": row, "cases": len(keys), "classes": classes}

@@ -1,4 +1,4 @@
-"""The one exception that means "what the user gave cannot be used", and the checks that most options need."""
+"""What ends a command on purpose: bad input, or a request to stop; and the checks that most options need."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -18,6 +18,18 @@ class InputError(ValueError):
     def __init__(self, message: str = "", *, kind: str = ""):
         super().__init__(message)
         self.kind = kind
+
+
+class Preempted(Exception):
+    """The run ended early because it was asked to, with everything saved.
+
+    Attributes:
+      step: of the checkpoint that the same command goes on from.
+    """
+
+    def __init__(self, *, step: int):
+        super().__init__(f"stopped by SIGTERM at step {step}, saved; the same command goes on from there")
+        self.step = step
 
 
 def check_choices(options, *, section: str) -> None:

@@ -15,9 +15,8 @@ from medslip_jax.errors import InputError
 from medslip_jax.judging import open_model, open_task, score_splits, where_it_is
 from medslip_jax.protocol import FLAGS, default_protocol, load_protocol
 from medslip_jax.report.evaluation_summary import summary
-from medslip_jax.results import FILES, header, ids_hash, prompts, write_results
-
-__all__ = ["evaluate", "ids_hash", "main", "summary"]
+from medslip_jax.result_files import round_numbers
+from medslip_jax.results import FILES, header, prompts, write_results
 
 
 def main(argv: list[str]) -> int:
@@ -72,11 +71,12 @@ def evaluate(
     judged = zero_shot.classify(**splits, judging=task.judging)
     names = list(judged["pathology"]["report"]["classes"]) if "pathology" in judged else []
     result = header(task, splits, checkpoint=where_it_is(checkpoint))
-    result |= {"prompts": prompts(task, names), "classification": judged}
+    result |= {"prompts": prompts(task, names), "classification": round_numbers(judged)}
     if task.map_classes or task.map_anatomies:
         p = task.protocol
         maps = {"classes": task.map_classes, "anatomies": task.map_anatomies, "focal": p.grounding.focal}
-        result["grounding"] = grounding.ground(**splits, **maps, resamples=p.resamples, seed=p.seed)
+        found = grounding.ground(**splits, **maps, resamples=p.resamples, seed=p.seed)
+        result["grounding"] = round_numbers(found)
     write_results(out, result, splits["test"], task=task)
     return result
 

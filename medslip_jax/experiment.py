@@ -16,6 +16,7 @@ from ml_collections import ConfigDict, config_flags
 
 from data_pipelines.augment import AugmentConfig
 from medslip_jax.errors import InputError, from_section
+from medslip_jax.files import on_this_machine
 from medslip_jax.losses import LossConfig
 from medslip_jax.models import MeDSLIPConfig
 from medslip_jax.models.kinds import KINDS
@@ -42,8 +43,12 @@ def default_config() -> ConfigDict:
       data.batch_size: images of a step over all devices. data.image_size: side in pixels.
       data.workers, data.threads: processes (0: none) and threads that decode and augment.
       books.path: text tables ("" = the shipped MiniLM ones). books.tables: "as_is" or "centred".
-      mesh.fsdp: devices that share one copy of the parameters; 1 = data parallel.
-      log_every, eval_every, save_every: in steps; 0 = at the end only. keep: checkpoints kept.
+      mesh.data, mesh.fsdp: copies of the parameters (-1: what the devices give), and devices that share one copy of
+        parameters and optimiser state; 1 = data parallel.
+      mesh.batch_norm_devices: batch statistics are over groups of so many devices; 0 = over all, the whole batch.
+      log_every, eval_every, save_every: in steps; 0 = at the end only.
+      keep: newest checkpoints kept; keep_every_hours: besides, one for so many hours (0 = none).
+      watchdog_minutes: without a finished step, validation batch or save in so long, the process ends; 0 = never.
       eval.batch_size: of validation. eval.images: validation images at most, evenly spaced; 0 = all.
       eval.classes: pathologies of the validation AUROC; () = all that have labels.
       eval.focal: pathologies whose pointing game `medslip evaluate` also averages, the small ones.
@@ -62,8 +67,9 @@ def default_config() -> ConfigDict:
     config.loss = _section(LossConfig)
     config.optim = _section(OptimConfig)
     config.books = ConfigDict({"path": "", "tables": "as_is", "sha256": ""})
-    config.mesh = ConfigDict({"fsdp": 1})
+    config.mesh = ConfigDict({"data": -1, "fsdp": 1, "batch_norm_devices": 0})
     config.log_every, config.eval_every, config.save_every, config.keep = 50, 1000, 1000, 2
+    config.keep_every_hours, config.watchdog_minutes = 0.0, 30.0
     config.eval = ConfigDict({"batch_size": 64, "images": 0, "classes": (), "focal": ()})
     return config
 
@@ -269,4 +275,4 @@ def require_built(config: ConfigDict) -> Path:
         raise InputError(
             "data.name is empty; name a built data set: --config.data.name=NAME, or --data NAME of evaluate"
         )
-    return Path(config.data.dir)
+    return on_this_machine(config.data.dir, flag="--config.data.dir")

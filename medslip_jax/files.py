@@ -63,6 +63,16 @@ def replacing_directory(path: str | Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def on_this_machine(path: str | Path, *, flag: str) -> Path:
+    """The path, or `InputError` naming the flag for a URL, which would become a directory of that name here."""
+    if "://" in str(path):
+        raise InputError(
+            f"{flag}={path}: is a URL, and files are read and written here; mount the bucket (gcsfuse, s3fs) and give "
+            "its directory (docs/pods.md)"
+        )
+    return Path(path)
+
+
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Replaces a file whole."""
     with replacing_file(path) as temporary:

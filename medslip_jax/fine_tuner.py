@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from medslip_jax import sharding
 from medslip_jax.errors import InputError
+from medslip_jax.losses import mean_where
 from medslip_jax.models.config import ClassifierConfig, SegmenterConfig
 from medslip_jax.models.kinds import make_module
 from medslip_jax.optim import make_optimizer
@@ -23,11 +24,10 @@ Tune = Literal["full", "last_blocks", "head"]
 _FROZEN_STAGES = {"full": 0, "last_blocks": 3, "head": 3}
 
 
-def bce(logits: Float[Array, "b k"], labels: Int[Array, "b k"]) -> Float[Array, ""]:
+def bce(logits: Float[Array, "*b k"], labels: Int[Array, "*b k"], *, count: Array | None = None) -> Float[Array, ""]:
     """Binary cross-entropy, mean over the known labels (1 or 0; -1 is unknown); 0 if none is known."""
-    known = jnp.asarray(labels >= 0, logits.dtype)
     each = jax.nn.softplus(logits) - logits * jnp.asarray(labels == 1, logits.dtype)
-    return (each * known).sum() / jnp.maximum(known.sum(), 1)
+    return mean_where(each, labels >= 0, count=count)
 
 
 def soft_dice_loss(logits: Float[Array, "b h w k"], masks: Int[Array, "b h w k"]) -> Float[Array, ""]:
@@ -63,6 +63,11 @@ class FineTuner(StepParts):
                 "tune='head' trains one linear layer, and what pre-training ends with is layer3: it goes with a "
                 "classifier and --config.model.last_stage=layer3"
             )
+        if isinstance(self.model, SegmenterConfig) and self.optim.accumulate > 1:
+            raise InputError(
+                "optim.accumulate: the soft Dice loss is a ratio over the whole batch, which parts of a batch do not "
+                "add up to; for less memory use --config.model.remat=blocks"
+            )
 
     def init_variables(self, key: PRNGKeyArray, image: Float[Array, "1 h w 3"]) -> dict[str, dict]:
         return make_module(self.model).init(key, image)
@@ -85,7 +90,13 @@ class FineTuner(StepParts):
 
         return jax.tree_util.tree_map_with_path(part, params)
 
-    def loss_terms(self, variables: Mapping, batch: Mapping[str, Array], key: PRNGKeyArray) -> tuple[Array, dict, dict]:
+    def whole_batch(self, batch: Mapping[str, Array], key: PRNGKeyArray) -> tuple[dict, dict[str, Array]]:
+        truth = batch["labels"] if isinstance(self.model, ClassifierConfig) else batch["masks"]
+        return dict(batch), {"bce": jnp.asarray((truth >= 0).sum(), jnp.float32)}
+
+    def loss_terms(
+        self, variables: Mapping, batch: Mapping, *, key: PRNGKeyArray, counts: Mapping[str, Array]
+    ) -> tuple[Array, dict, dict]:
         parts = self.parts(variables["params"])
         # No gradient is computed that the optimiser would throw away.
         params = jax.tree.map(
@@ -97,13 +108,13 @@ class FineTuner(StepParts):
             train=True,
             frozen=_FROZEN_STAGES[self.tune],
             mutable=["batch_stats"],
-            rngs={"dropout": jax.random.fold_in(key, 0)},
+            rngs={"dropout": key},
         )
         if isinstance(self.model, ClassifierConfig):
-            terms = {"bce": bce(logits, batch["labels"])}
+            terms = {"bce": bce(logits, batch["labels"], count=counts["bce"])}
         else:
             masks = batch["masks"]
-            terms = {"bce": bce(logits, masks), "soft_dice": soft_dice_loss(logits, masks)}
+            terms = {"bce": bce(logits, masks, count=counts["bce"]), "soft_dice": soft_dice_loss(logits, masks)}
         return sum(terms.values()), terms, updated["batch_stats"]
 
 

@@ -1,7 +1,7 @@
 """What a fine-tuning run is made of: its data, its model, where it starts and how it is judged."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from jax.sharding import Mesh
@@ -11,7 +11,8 @@ from data_pipelines.datasets import open_split
 from data_pipelines.loader import Loader
 from data_pipelines.subsets import Subset, known_images, nested_rows
 from data_pipelines.targets import Targets
-from medslip_jax import experiment, zero_shot
+from medslip_jax import experiment, sharding, zero_shot
+from medslip_jax.distributed import CompiledTogether
 from medslip_jax.errors import InputError
 from medslip_jax.fine_tuner import FineTuner, jit_judge_step
 from medslip_jax.metrics.classification import classification_report
@@ -20,7 +21,7 @@ from medslip_jax.metrics.segmentation import overlap_report
 from medslip_jax.models.kinds import ModelConfig, config_from_fields, kind_of
 from medslip_jax.pretrain import loader_options
 from medslip_jax.pretrained import load
-from medslip_jax.results import ids_hash
+from medslip_jax.result_files import ids_hash
 from medslip_jax.scoring import score
 from medslip_jax.transfer import fine_tuning_variables, fit
 
@@ -65,8 +66,8 @@ def model_of(config: ConfigDict) -> ModelConfig:
     return config_from_fields(config.kind, dict(config.model))
 
 
-def make_tuner(config: ConfigDict, *, num_images: int) -> FineTuner:
-    """The fixed parts of a run; its length comes from num_steps or num_epochs."""
+def make_tuner(config: ConfigDict, *, num_images: int, mesh: Mesh | None = None) -> FineTuner:
+    """The fixed parts of a run; its length comes from num_steps or num_epochs, its BatchNorm groups from the mesh."""
     steps_per_epoch = max(1, num_images // config.data.batch_size)
     return FineTuner(
         model=model_of(config),
@@ -75,6 +76,7 @@ def make_tuner(config: ConfigDict, *, num_images: int) -> FineTuner:
         num_steps=config.num_steps or config.num_epochs * steps_per_epoch,
         steps_per_epoch=steps_per_epoch,
         seed=config.seed,
+        norm_groups=sharding.batch_norm_groups(mesh, devices=config.mesh.batch_norm_devices) if mesh else 1,
     )
 
 
@@ -145,20 +147,23 @@ class Judge:
 
     def __init__(self, config: ConfigDict, *, tuner: FineTuner, split: Split, mesh: Mesh):
         self._config, self._mesh, self.split, self.targets = config, mesh, split, targets_of(config)
-        self._step = jit_judge_step(tuner, mesh, threshold=config.threshold)
+        step = jit_judge_step(tuner, mesh, threshold=config.threshold)
+        self._step = CompiledTogether(step, name="judge")
         options = loader_options(config) | {"batch_size": config.eval.batch_size, "workers": 0}
         self._loader = Loader(split.records, train=False, targets=self.targets, **options)
 
-    def rows(self, variables: Mapping) -> dict[str, np.ndarray]:
-        """Rows of `jit_judge_step`, with "image_id" and "patient_id"."""
-        rows = score(self._step, variables, self._loader, mesh=self._mesh)
-        self._loader.close()
+    def rows(self, variables: Mapping, *, pulse: Callable[[], None] = lambda: None) -> dict[str, np.ndarray]:
+        """Rows of `jit_judge_step`, with "image_id" and "patient_id"; `pulse` as of `scoring.score`."""
+        try:
+            rows = score(self._step, variables, self._loader, mesh=self._mesh, pulse=pulse)
+        finally:
+            self._loader.close()
         ids = [self.split.records[int(i)]["image_id"] for i in rows["index"]]
         return rows | {"image_id": np.array(ids), "patient_id": np.array(self.split.patients)[rows["index"]]}
 
-    def metric(self, variables: Mapping) -> float:
+    def metric(self, variables: Mapping, *, pulse: Callable[[], None] = lambda: None) -> float:
         """The value of eval.metric. `InputError` if the split leaves it undefined."""
-        rows, metric = self.rows(variables), self._config.eval.metric
+        rows, metric = self.rows(variables, pulse=pulse), self._config.eval.metric
         if self._config.kind == "classifier":
             report = classification_report(rows["probability"], labels=rows["labels"], names=self.targets.names)
             value = report["macro"][metric]

@@ -14,16 +14,17 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines.loader import Loader
-from medslip_jax import experiment, fine_tuning, sharding
+from medslip_jax import distributed, experiment, fine_tuning, profiling, sharding
 from medslip_jax.best import Best
 from medslip_jax.checkpoint import find_latest, read_variables
 from medslip_jax.errors import InputError
-from medslip_jax.files import replacing_file, tree_hash, write_bytes
+from medslip_jax.files import on_this_machine, replacing_file, tree_hash, write_bytes
 from medslip_jax.fine_tuning import Judge, Split
-from medslip_jax.pretrain import loader_options
+from medslip_jax.pretrain import LOCAL_KEYS, loader_options, make_mesh
 from medslip_jax.report.tables import classification_table
 from medslip_jax.report.tuning_table import segmentation_table
-from medslip_jax.train_loop import train
+from medslip_jax.result_files import json_bytes, round_numbers
+from medslip_jax.train_loop import Pulse, train
 from medslip_jax.train_step import TrainState, eval_variables
 from medslip_jax.version import __version__
 
@@ -36,30 +37,47 @@ def main(argv: list[str]) -> int:
         "--test", choices=("at_end", "never"), default="at_end", help="touch the test split (%(default)s)"
     )
     parser.add_argument("--resamples", type=int, default=1000, help="of the patient-level bootstrap (%(default)s)")
+    parser.add_argument("--profile", metavar="A:B", help="trace the steps after A up to B into WORKDIR/profile")
+    distributed.add_flags(parser)
     args, rest = parser.parse_known_args(argv)
-    config = experiment.load_config(rest)
+    config, profile = experiment.load_config(rest), profiling.parse_steps(args.profile)
     if config.get("kind") not in fine_tuning.METRICS:
         raise InputError("--config: not a fine-tuning config; pre-training is `medslip pretrain`")
     config = fine_tuning.settled(config)
-    ended = finetune(config, workdir=args.workdir, stop_after=args.stop_after)
-    if not ended:
-        print(f"stopped early; the best so far: {args.workdir}/best")
-    elif args.test == "at_end":
-        print(summary(test_once(config, workdir=args.workdir, resamples=args.resamples)))
-        print(f"\nwritten: {Path(args.workdir) / 'test' / 'metrics.json'}; the model: {Path(args.workdir) / 'best'}")
+    with distributed.processes(args):
+        ended = finetune(config, workdir=args.workdir, stop_after=args.stop_after, profile=profile)
+        result = None
+        if ended and args.test == "at_end":
+            result = test_once(config, workdir=args.workdir, resamples=args.resamples)
+        if jax.process_index() == 0:
+            _say_end(args.workdir, ended=ended, result=result)
     return 0
 
 
-def finetune(config: ConfigDict, *, workdir: str | Path, stop_after: int | None = None) -> bool:
+def _say_end(workdir: str, *, ended: bool, result: Mapping | None) -> None:
+    if not ended:
+        print(f"stopped early; the best so far: {workdir}/best")
+    if result is not None:
+        print(summary(result))
+        print(f"\nwritten: {Path(workdir) / 'test' / 'metrics.json'}; the model: {Path(workdir) / 'best'}")
+
+
+def finetune(
+    config: ConfigDict,
+    *,
+    workdir: str | Path,
+    stop_after: int | None = None,
+    profile: tuple[int, int] | None = None,
+) -> bool:
     """Trains what a settled config describes (`experiment.default_fine_tuning`); returns whether it is at its end."""
+    workdir = on_this_machine(workdir, flag="--workdir")
     augment = experiment.augment_config(config)
-    mesh = sharding.make_mesh(fsdp=config.mesh.fsdp)
-    for key in ("data.batch_size", "eval.batch_size"):
-        sharding.check_batch_size(mesh, config[key.split(".")[0]].batch_size, key=key)
+    mesh = make_mesh(config)
     training = fine_tuning.known_split(config, "train", fraction=config.data.fraction)
     validation = fine_tuning.known_split(config, "validation", at_most=config.eval.images)
     config.data.train_images = len(training)
-    tuner = fine_tuning.make_tuner(config, num_images=len(training))
+    distributed.agree(config.to_dict(), local=LOCAL_KEYS)
+    tuner = fine_tuning.make_tuner(config, num_images=len(training), mesh=mesh)
     config.eval_every = config.eval_every or tuner.steps_per_epoch
     starts = find_latest(workdir) is None
     initial = fine_tuning.initial_from(config) if starts else None
@@ -72,9 +90,9 @@ def finetune(config: ConfigDict, *, workdir: str | Path, stop_after: int | None 
     best = Best(workdir, config=config, metric=config.eval.metric)
     judge = Judge(config, tuner=tuner, split=validation, mesh=mesh)
 
-    def validate(state: TrainState) -> dict[str, float]:
-        value = judge.metric(eval_variables(state))
-        best.offer(value, step=int(state.step), variables=eval_variables(state))
+    def validate(state: TrainState, pulse: Pulse) -> dict[str, float]:
+        value = judge.metric(eval_variables(state), pulse=pulse)
+        best.offer(value, step=int(state.step), variables=eval_variables(state), mesh=mesh)
         return {f"val_{config.eval.metric}": value, "best_step": best.known["step"]}
 
     state = train(
@@ -86,6 +104,7 @@ def finetune(config: ConfigDict, *, workdir: str | Path, stop_after: int | None 
         initial=initial,
         validate=validate,
         stop_after=stop_after,
+        profile=profile,
     )
     return int(state.step) == tuner.num_steps
 
@@ -127,19 +146,19 @@ def test_once(config: ConfigDict, *, workdir: str | Path, resamples: int = 1000)
         result = json.loads((out / "metrics.json").read_bytes())
         if result["checkpoint"]["sha256"] == digest:
             return result
-    mesh = sharding.make_mesh(fsdp=config.mesh.fsdp)
+    mesh = make_mesh(config)
     variables = read_variables(best.directory, sharding=sharding.replicated(mesh))
     tuner = fine_tuning.make_tuner(config, num_images=1)
     splits = {name: fine_tuning.known_split(config, name) for name in ("test", "validation")}
     # A segmentation threshold is fixed, so only classification asks validation for one.
     wanted = splits if config.kind == "classifier" else {"test": splits["test"]}
     rows = {name: Judge(config, tuner=tuner, split=s, mesh=mesh).rows(variables) for name, s in wanted.items()}
-    result = _header(config, best, digest=digest, split=splits["test"], rows=rows["test"]) | _numbers(
-        config, rows, resamples=resamples
-    )
+    numbers = round_numbers(_numbers(config, rows, resamples=resamples))
+    result = _header(config, best, digest=digest, split=splits["test"], rows=rows["test"]) | numbers
     out.mkdir(parents=True, exist_ok=True)
-    write_bytes(out / "metrics.json", json.dumps(result, indent=1, allow_nan=False).encode())
+    # Last what a later call takes as a sign that all is there.
     _write_predictions(out / "predictions.npz", rows["test"], names=fine_tuning.targets_of(config).names)
+    write_bytes(out / "metrics.json", json_bytes(result))
     return result
 
 

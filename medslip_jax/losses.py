@@ -1,7 +1,8 @@
 """The three losses of SPEC 4 as pure functions over the label matrix: no loop over images or classes.
 
 Notation: B images, A anatomies, P pathologies, D feature width, T text width, K negatives.
-Every mean is over the global batch; a batch with no entry for a term contributes 0.
+Every mean is over the global batch; a batch with no entry for a term contributes 0. Of a batch that is computed in
+parts, each part gives its sums over the whole batch's counts (`loss_counts`), so that the parts add up.
 """
 
 import dataclasses
@@ -54,17 +55,19 @@ def existence_labels(matrix: Int8[Array, "b a p"], *, axis: int) -> Int8[Array, 
     return matrix.max(axis=axis)
 
 
-def _mean_where(values: Array, keep: Array) -> Float[Array, ""]:
-    """Mean of the kept values; 0, with a zero gradient, if none is kept."""
+def mean_where(values: Array, keep: Array, *, count: Array | None = None) -> Float[Array, ""]:
+    """Mean of the kept values; 0, with a zero gradient, if none is kept. `count` divides in place of their number."""
     keep = jnp.asarray(keep, values.dtype)
-    return (values * keep).sum() / jnp.maximum(keep.sum(), 1)
+    return (values * keep).sum() / jnp.maximum(keep.sum() if count is None else count, 1)
 
 
-def existence(logits: Float[Array, "b q 2"], labels: Int8[Array, "b q"]) -> Float[Array, ""]:
+def existence(
+    logits: Float[Array, "b q 2"], labels: Int8[Array, "b q"], *, count: Array | None = None
+) -> Float[Array, ""]:
     """Cross-entropy over the mentioned classes (label >= 0); index 1 of the logits means present."""
     log_p = jax.nn.log_softmax(logits)
     chosen = jnp.where(labels == 1, log_p[..., 1], log_p[..., 0])
-    return -_mean_where(chosen, labels >= 0)
+    return -mean_where(chosen, labels >= 0, count=count)
 
 
 def draw_negatives(key: PRNGKeyArray, positive: Array, *, count: int = NUM_NEGATIVES) -> Int[Array, "b q k"]:
@@ -89,6 +92,7 @@ def proto_cl(
     counted: Array,
     *,
     config: LossConfig = LossConfig(),
+    count: Array | None = None,
 ) -> Float[Array, ""]:
     """Prototype-contrastive loss of one stream against the other stream's text table.
 
@@ -102,13 +106,14 @@ def proto_cl(
       negatives: row indices of the other candidates.
       counted: bool b q, the (image, class) entries that enter the mean.
       config: similarity and temperature.
+      count: number of counted entries to divide by, if not of these.
     """
     logits = _similarity("bqt,ct->bqc", projection, book, config)
     positive = jnp.asarray(positive, logits.dtype)
     prototype = (logits * positive).sum(-1) / jnp.maximum(positive.sum(-1), 1)
     candidates = jnp.take_along_axis(logits, negatives, axis=-1)
     every = jnp.concatenate([prototype[..., None], candidates], axis=-1)
-    return _mean_where(jax.nn.logsumexp(every, axis=-1) - prototype, counted)
+    return mean_where(jax.nn.logsumexp(every, axis=-1) - prototype, counted, count=count)
 
 
 def icl(
@@ -117,11 +122,12 @@ def icl(
     matrix: Int8[Array, "b a p"],
     *,
     config: LossConfig = LossConfig(),
+    count: Array | None = None,
 ) -> Float[Array, ""]:
     """Intra-image loss: S = z_A . z_P against M, binary cross-entropy over the entries with M >= 0."""
     score = pair_logits(anatomy, pathology, config=config)
     target = jnp.asarray(matrix == 1, score.dtype)
-    return _mean_where(jax.nn.softplus(score) - target * score, matrix >= 0)
+    return mean_where(jax.nn.softplus(score) - target * score, matrix >= 0, count=count)
 
 
 def pair_logits(
@@ -138,6 +144,30 @@ def _similarity(equation: str, x: Array, y: Array, config: LossConfig) -> Array:
     return jnp.einsum(equation, x, y, precision=jax.lax.Precision.HIGHEST)
 
 
+def _targets(matrix: Int8[Array, "b a p"], config: LossConfig) -> dict[str, dict[str, Array]]:
+    """A stream: "exists", labels of its existence term (b q), and "positive", the rows of each prototype (b q c)."""
+    exists = {"pathology": existence_labels(matrix, axis=1), "anatomy": existence_labels(matrix, axis=2)}
+    if config.exclude_classes:
+        exists["pathology"] = exists["pathology"].at[:, jnp.array(config.exclude_classes)].set(-1)
+    positive = {"pathology": (matrix == 1).swapaxes(1, 2), "anatomy": matrix == 1}
+    return {stream: {"exists": exists[stream], "positive": positive[stream]} for stream in exists}
+
+
+def loss_counts(matrix: Int8[Array, "b a p"], *, config: LossConfig = LossConfig()) -> dict[str, Array]:
+    """{term: number of entries that its mean is over}, which labels alone decide."""
+    counts = {"icl": (matrix >= 0).sum()}
+    for stream, target in _targets(matrix, config).items():
+        counts[f"exist_{stream}"] = (target["exists"] >= 0).sum()
+        counts[f"proto_{stream}"] = (target["exists"] == 1).sum()
+    return {name: jnp.asarray(n, jnp.float32) for name, n in counts.items()}
+
+
+def draw_all_negatives(key: PRNGKeyArray, matrix: Int8[Array, "b a p"]) -> dict[str, Int[Array, "b q k"]]:
+    """Negatives of both streams, as `medslip_loss` draws them from `rng=key`."""
+    positive = {"pathology": (matrix == 1).swapaxes(1, 2), "anatomy": matrix == 1}
+    return {s: draw_negatives(jax.random.fold_in(key, i), positive[s]) for i, s in enumerate(positive)}
+
+
 def medslip_loss(
     out: Mapping[str, Mapping[str, Array]],
     matrix: Int8[Array, "b a p"],
@@ -147,6 +177,7 @@ def medslip_loss(
     rng: PRNGKeyArray | None = None,
     negatives: Mapping[str, Array] | None = None,
     config: LossConfig = LossConfig(),
+    counts: Mapping[str, Array] | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Total loss and its five terms.
 
@@ -158,6 +189,7 @@ def medslip_loss(
       rng: key for drawing negatives; or
       negatives: given indices {"pathology": b p 7, "anatomy": b a 7}.
       config: weights and options.
+      counts: of the whole batch (`loss_counts`), if this is a part of one.
 
     Returns:
       (total, {"exist_pathology", "proto_pathology", "exist_anatomy", "proto_anatomy", "icl"}), unweighted terms.
@@ -168,30 +200,26 @@ def medslip_loss(
     if (rng is None) == (negatives is None):
         raise ValueError("medslip_loss: give exactly one of rng= and negatives=")
     matrix = jnp.asarray(matrix)
-    exists = {"pathology": existence_labels(matrix, axis=1), "anatomy": existence_labels(matrix, axis=2)}
-    if config.exclude_classes:
-        excluded = jnp.array(config.exclude_classes)
-        exists["pathology"] = exists["pathology"].at[:, excluded].set(-1)
-    positive = {"pathology": (matrix == 1).swapaxes(1, 2), "anatomy": matrix == 1}
+    targets, counts = _targets(matrix, config), counts or {}
+    negatives = draw_all_negatives(rng, matrix) if negatives is None else negatives
     other_book = {"pathology": anatomy_book, "anatomy": pathology_book}
     terms = {}
-    for i, stream in enumerate(("pathology", "anatomy")):
-        if stream not in out:
-            continue
-        drawn = (
-            negatives[stream] if negatives is not None else draw_negatives(jax.random.fold_in(rng, i), positive[stream])
-        )
-        terms[f"exist_{stream}"] = existence(out[stream]["logits"], exists[stream])
-        terms[f"proto_{stream}"] = proto_cl(
+    for stream in (s for s in targets if s in out):
+        exists, positive = targets[stream]["exists"], targets[stream]["positive"]
+        exist, proto = f"exist_{stream}", f"proto_{stream}"
+        terms[exist] = existence(out[stream]["logits"], exists, count=counts.get(exist))
+        terms[proto] = proto_cl(
             out[stream]["projection"],
             other_book[stream],
-            positive[stream],
-            drawn,
-            exists[stream] == 1,
+            positive,
+            negatives[stream],
+            exists == 1,
             config=config,
+            count=counts.get(proto),
         )
     if "anatomy" in out:
-        terms["icl"] = icl(out["anatomy"]["features"], out["pathology"]["features"], matrix, config=config)
+        features = out["anatomy"]["features"], out["pathology"]["features"]
+        terms["icl"] = icl(*features, matrix, config=config, count=counts.get("icl"))
     weights = {"exist": config.exist_weight, "proto": config.alpha, "icl": config.beta}
     total = sum(weights[name.split("_")[0]] * value for name, value in terms.items())
     return total, terms

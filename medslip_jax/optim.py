@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from medslip_jax.errors import check_choices
+from medslip_jax.errors import InputError, check_choices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +27,8 @@ class OptimConfig:
       clip_norm: global gradient norm limit; 0 switches it off (released).
       ema_decay: of the moving average of parameters and batch statistics that evaluation uses; 0 switches it off
         (released).
+      accumulate: parts that a batch is computed in, one after another, for less memory. Gradients are those of the
+        whole batch but for BatchNorm, whose statistics are each part's own, and dropout, which draws anew.
     """
 
     schedule: Literal["released", "warmup_cosine", "constant"] = "released"
@@ -39,9 +41,12 @@ class OptimConfig:
     weight_decay: float = 0.02
     clip_norm: float = 0.0
     ema_decay: float = 0.0
+    accumulate: int = 1
 
     def __post_init__(self):
         check_choices(self, section="optim")
+        if self.accumulate < 1:
+            raise InputError(f"optim.accumulate={self.accumulate}: must be at least 1")
 
 
 def released_schedule(steps_per_epoch: int, *, epochs: int = 100, peak: float = 1e-4) -> optax.Schedule:

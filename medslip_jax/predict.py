@@ -1,7 +1,8 @@
 """`medslip predict --checkpoint A --images FILE_DIRECTORY_OR_GLOB --out DIR`: probabilities and overlays of any images.
 
-Writes predictions.csv (or .json), overlays/ and sheet.html below DIR. A file that cannot be read is listed with its
-reason and the rest goes on; the exit code is then 1. Not for clinical use.
+Writes predictions.csv (or .json), overlays/ and sheet.html below DIR, in place of those of an earlier call: overlays/
+is replaced whole. A file that cannot be read is listed with its reason and the rest goes on; the exit code is then 1.
+Not for clinical use.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import numpy as np
 
 from data_pipelines.image_policy import ImagePolicy
 from medslip_jax.errors import InputError
-from medslip_jax.files import write_bytes
+from medslip_jax.files import replacing_directory, write_bytes
 from medslip_jax.models.kinds import kind_of
 from medslip_jax.predicting import Prediction, find_images, predict
 from medslip_jax.pretrained import Pretrained, load
@@ -23,33 +24,34 @@ from medslip_jax.report.overlays import save_overlay
 from medslip_jax.report.sheet import SheetCase, small, write_sheet
 from medslip_jax.vocabulary import ANATOMIES, NORMAL_OBSERVATIONS, PATHOLOGIES
 
+_OVERLAYS = "overlays"
+
 
 def main(argv: list[str]) -> int:
     """Runs the verb: 0, or 1 if some files could not be read; `InputError` if none could, or for bad flags."""
     args = _parser().parse_args(argv)
     if args.batch_size < 1 or args.overlays < 0:
         raise InputError("--batch_size must be at least 1 and --overlays at least 0")
-    files = find_images(args.images)
+    out = Path(args.out)
+    # Overlays of an earlier call are no X-rays, wherever DIR lies.
+    files = find_images(args.images, but=out / _OVERLAYS)
     pretrained = load(args.checkpoint, books=args.books)["pretrained"]
     classes = chosen_classes(pretrained, args.classes)
-    out = Path(args.out)
     try:
-        (out / "overlays").mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out {out}: cannot be written ({error.strerror})") from error
+    found = predict(pretrained, files, batch_size=args.batch_size, policy=ImagePolicy(polarity=args.polarity))
     rows, cases = [], []
-    policy = ImagePolicy(polarity=args.polarity)
-    for number, found in enumerate(predict(pretrained, files, batch_size=args.batch_size, policy=policy)):
-        rows.append(row_of(found, pretrained))
-        if not found.error and len(cases) < args.sheet:
-            cases.append(_drawn(found, number, classes, out=out, pretrained=pretrained, count=args.overlays))
-    failed = [row for row in rows if row["error"]]
-    if len(failed) == len(rows):
-        raise InputError(f"--images {args.images}: not one file could be read, the first: {failed[0]['error']}")
-    target = out / f"predictions.{args.format}"
-    write_bytes(target, _table(rows, args.format))
-    title = f"{len(cases)} of {len(rows)} images, {args.checkpoint}"
-    write_sheet(out / "sheet.html", cases, title=title, failed=failed)
+    with replacing_directory(out / _OVERLAYS) as overlays:
+        for number, one in enumerate(found):
+            rows.append(row_of(one, pretrained))
+            if not one.error and len(cases) < args.sheet:
+                cases.append(_drawn(one, number, classes, out=overlays, pretrained=pretrained, count=args.overlays))
+        failed = [row for row in rows if row["error"]]
+        if len(failed) == len(rows):
+            raise InputError(f"--images {args.images}: not one file could be read, the first: {failed[0]['error']}")
+    target = _write(out, rows, cases, form=args.format, checkpoint=args.checkpoint)
     print(f"{len(rows) - len(failed)} of {len(rows)} images: {target}, {out / 'sheet.html'}")
     for row in failed[:5]:
         print(f"  not read: {row['error']}")
@@ -103,7 +105,7 @@ def _drawn(
     for index in order[:count]:
         heat = _heat(outputs, index)
         if heat is not None:
-            file = out / "overlays" / f"{number:05d}_{found.file.stem}_{names[index]}.png"
+            file = out / f"{number:05d}_{found.file.stem}_{names[index]}.png"
             save_overlay(found.image, heat, None, file)
             heats.append((names[index], heat))
     probabilities = {names[i]: float(values[i]) for i in order[: max(count, 10)]}
@@ -115,6 +117,17 @@ def _heat(outputs, index: int) -> np.ndarray | None:
     if "pathology_attention" in outputs:
         return outputs["pathology_attention"][index]
     return outputs["mask_probability"][..., index] if "mask_probability" in outputs else None
+
+
+def _write(out: Path, rows: Sequence[dict], cases: Sequence[SheetCase], *, form: str, checkpoint: str) -> Path:
+    """The table, whose path is returned, and the sheet; a table in the other form would be of an earlier call."""
+    target = out / f"predictions.{form}"
+    write_bytes(target, _table(rows, form))
+    for other in {"csv", "json"} - {form}:
+        (out / f"predictions.{other}").unlink(missing_ok=True)
+    title = f"{len(cases)} of {len(rows)} images, {checkpoint}"
+    write_sheet(out / "sheet.html", cases, title=title, failed=[row for row in rows if row["error"]])
+    return target
 
 
 def _table(rows: Sequence[dict], form: str) -> bytes:

@@ -37,11 +37,11 @@ class Prediction:
     notes: tuple[str, ...] = ()
 
 
-def find_images(where: str) -> list[Path]:
+def find_images(where: str, *, but: Path | None = None) -> list[Path]:
     """The files that a path, a directory (with everything below it) or a glob pattern means, in order.
 
     A directory gives files ending in .png, .jpg, .jpeg, .dcm, .dicom or nothing (as DICOM exports are often named);
-    a file or a pattern gives whatever it names.
+    a file or a pattern gives whatever it names. What a directory or a pattern gives below `but` is left out.
 
     Raises:
       InputError: nothing there.
@@ -58,7 +58,8 @@ def find_images(where: str) -> list[Path]:
             kept = anchor.glob(pattern)
         except (ValueError, NotImplementedError) as error:
             raise InputError(f"--images {where}: not a path or a pattern ({error})") from error
-    found = sorted(file for file in kept if file.is_file())
+    outside = (file for file in kept if but is None or not file.absolute().is_relative_to(but.absolute()))
+    found = sorted(file for file in outside if file.is_file())
     if not found:
         raise InputError(f"--images {where}: no image file there; give a file, a directory or a quoted pattern")
     return found

@@ -1,7 +1,7 @@
 """`medslip pretrain --config FILE[:arg] --workdir DIR [--config.x.y=value ...]`."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -11,21 +11,24 @@ from ml_collections import ConfigDict
 
 from data_pipelines.datasets import open_split
 from data_pipelines.loader import Loader, Mixture
-from medslip_jax import experiment, sharding
+from medslip_jax import distributed, experiment, profiling, sharding
 from medslip_jax.checkpoint import find_latest
 from medslip_jax.errors import InputError
+from medslip_jax.files import on_this_machine
 from medslip_jax.metrics.classification import classification_report
 from medslip_jax.models.kinds import fields_of
 from medslip_jax.pretrained import load
 from medslip_jax.scoring import jit_score_step, score
-from medslip_jax.train_loop import train
+from medslip_jax.train_loop import Pulse, Validate, train
 from medslip_jax.train_step import Trainer, TrainState, eval_variables
 from medslip_jax.transfer import fit
 from medslip_jax.vocabulary import PATHOLOGIES, pathology_index
 
 # Fields that leave trained weights their meaning, and those that change it without a trace in names and shapes.
-_FREE_FIELDS = ("dropout", "dtype", "linear_init")
+_FREE_FIELDS = ("dropout", "dtype", "remat", "linear_init")
 _HIDDEN_FIELDS = ("model.decoder_heads", "model.mask_activation")
+# What may differ between the hosts of a run.
+LOCAL_KEYS = ("data.dir", "data.workers", "data.threads", "books.path")
 
 
 def main(argv: list[str]) -> int:
@@ -33,22 +36,32 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser("medslip pretrain", description=__doc__, allow_abbrev=False)
     parser.add_argument("--workdir", required=True, help="metrics, checkpoints and the config are written here")
     parser.add_argument("--stop_after", type=int, help="end after this step, with a checkpoint (to try resuming)")
+    parser.add_argument("--profile", metavar="A:B", help="trace the steps after A up to B into WORKDIR/profile")
+    distributed.add_flags(parser)
     args, rest = parser.parse_known_args(argv)
-    pretrain(experiment.load_config(rest), workdir=args.workdir, stop_after=args.stop_after)
+    config, profile = experiment.load_config(rest), profiling.parse_steps(args.profile)
+    with distributed.processes(args):
+        pretrain(config, workdir=args.workdir, stop_after=args.stop_after, profile=profile)
     return 0
 
 
-def pretrain(config: ConfigDict, *, workdir: str | Path, stop_after: int | None = None) -> TrainState:
+def pretrain(
+    config: ConfigDict,
+    *,
+    workdir: str | Path,
+    stop_after: int | None = None,
+    profile: tuple[int, int] | None = None,
+) -> TrainState:
     """Trains what `config` describes (see `experiment.default_config`) and returns the last state."""
     data_dir = experiment.require_built(config)
+    workdir = on_this_machine(workdir, flag="--workdir")
     augment = experiment.augment_config(config)
-    mesh = sharding.make_mesh(fsdp=config.mesh.fsdp)
-    sharding.check_batch_size(mesh, config.data.batch_size, key="data.batch_size")
-    sharding.check_batch_size(mesh, config.eval.batch_size, key="eval.batch_size")
+    mesh = make_mesh(config)
     source = training_source(config)
     config = config.copy_and_resolve_references()
     config.data.train_images, config.books.sha256 = len(source), experiment.books_hash(experiment.books(config))
-    trainer = make_trainer(config, num_images=len(source))
+    distributed.agree(config.to_dict(), local=LOCAL_KEYS)
+    trainer = make_trainer(config, num_images=len(source), mesh=mesh)
     loader = Loader(source, train=True, augment=augment, seed=config.seed, **loader_options(config))
     if jax.process_index() == 0:
         devices = f"{mesh.size} {jax.devices()[0].platform} device(s)"
@@ -65,7 +78,16 @@ def pretrain(config: ConfigDict, *, workdir: str | Path, stop_after: int | None 
         initial=initial_from(config) if starts else None,
         validate=make_validation(config, trainer, validation, mesh),
         stop_after=stop_after,
+        profile=profile,
     )
+
+
+def make_mesh(config: ConfigDict) -> Mesh:
+    """The mesh of a run, whose batches fit it. `InputError` naming the key that does not."""
+    mesh = sharding.make_mesh(data=config.mesh.data, fsdp=config.mesh.fsdp)
+    sharding.check_batch_size(mesh, config.data.batch_size, key="data.batch_size", parts=config.optim.accumulate)
+    sharding.check_batch_size(mesh, config.eval.batch_size, key="eval.batch_size")
+    return mesh
 
 
 def training_source(config: ConfigDict) -> Sequence[dict] | Mixture:
@@ -117,8 +139,8 @@ def initial_from(config: ConfigDict) -> dict[str, dict]:
     return fitted["variables"]
 
 
-def make_trainer(config: ConfigDict, *, num_images: int) -> Trainer:
-    """The fixed parts of a run; its length comes from num_steps or num_epochs."""
+def make_trainer(config: ConfigDict, *, num_images: int, mesh: Mesh | None = None) -> Trainer:
+    """The fixed parts of a run; its length comes from num_steps or num_epochs, its BatchNorm groups from the mesh."""
     steps_per_epoch = max(1, num_images // config.data.batch_size)
     return Trainer(
         model=experiment.model_config(config),
@@ -128,6 +150,7 @@ def make_trainer(config: ConfigDict, *, num_images: int) -> Trainer:
         num_steps=config.num_steps or config.num_epochs * steps_per_epoch,
         steps_per_epoch=steps_per_epoch,
         seed=config.seed,
+        norm_groups=sharding.batch_norm_groups(mesh, devices=config.mesh.batch_norm_devices) if mesh else 1,
     )
 
 
@@ -143,8 +166,8 @@ def loader_options(config: ConfigDict) -> dict:
     }
 
 
-def make_validation(config: ConfigDict, trainer: Trainer, source, mesh: Mesh) -> Callable[[TrainState], dict]:
-    """state -> {"val_auroc", "val_classes"}: macro AUROC of pathology presence on the validation split.
+def make_validation(config: ConfigDict, trainer: Trainer, source, mesh: Mesh) -> Validate:
+    """(state, pulse) -> {"val_auroc", "val_classes"}: macro AUROC of pathology presence on the validation split.
 
     Args:
       config: eval.images, eval.batch_size and eval.classes are read here.
@@ -152,7 +175,7 @@ def make_validation(config: ConfigDict, trainer: Trainer, source, mesh: Mesh) ->
       source: the validation records.
       mesh: where the scores are computed.
     """
-    step = jit_score_step(trainer, mesh)
+    step = distributed.CompiledTogether(jit_score_step(trainer, mesh), name="validation")
     columns = [pathology_index(name) for name in config.eval.classes] or range(len(PATHOLOGIES))
     names = [PATHOLOGIES[i] for i in columns]
     # Evenly spaced, as a data set may be stored in the order of its sources or classes.
@@ -164,9 +187,11 @@ def make_validation(config: ConfigDict, trainer: Trainer, source, mesh: Mesh) ->
         **loader_options(config) | {"batch_size": config.eval.batch_size, "workers": 0},
     )
 
-    def validate(state: TrainState) -> dict[str, float]:
-        scores = score(step, eval_variables(state), loader, mesh=mesh)
-        loader.close()
+    def validate(state: TrainState, pulse: Pulse) -> dict[str, float]:
+        try:
+            scores = score(step, eval_variables(state), loader, mesh=mesh, pulse=pulse)
+        finally:
+            loader.close()
         report = classification_report(
             scores["pathology"][:, columns], labels=scores["labels"][:, columns], names=names
         )

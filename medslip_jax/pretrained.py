@@ -32,7 +32,7 @@ from medslip_jax.train_step import normalise
 from medslip_jax.transfer import fit
 
 # Fields that trained weights do not depend on.
-_TRAINING_ONLY = ("dropout", "linear_init", "dtype")
+_TRAINING_ONLY = ("dropout", "linear_init", "dtype", "remat")
 
 
 class Pretrained(ModelBundle):

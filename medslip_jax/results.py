@@ -18,6 +18,7 @@ from medslip_jax.metrics.regions import cell_targets
 from medslip_jax.report.grounding_tables import grounding_tables
 from medslip_jax.report.overlays import OverlayRow, overlay_grid
 from medslip_jax.report.reliability import reliability_grid
+from medslip_jax.result_files import ids_hash, json_bytes
 from medslip_jax.scoring import PAIR_KEYS
 from medslip_jax.text_books import prompts_sha256
 from medslip_jax.version import __version__
@@ -102,7 +103,7 @@ def prompts(task: Task, names: Sequence[str]) -> dict:
 
 def write_results(out: Path, result: Mapping, test: Mapping, *, task: Task) -> None:
     """Writes all `FILES` below `out`, and removes those of an earlier call that this one does not make."""
-    write_bytes(out / "metrics.json", json.dumps(result, indent=1, allow_nan=False).encode())
+    write_bytes(out / "metrics.json", json_bytes(result))
     write_predictions(out / "predictions.npz", test, classes=task.map_classes)
     if "grounding" in result:
         write_bytes(out / "grounding.txt", grounding_tables(result["grounding"]).encode())
@@ -184,8 +185,3 @@ def _overlay_row(test: Mapping, source: Sequence[Mapping], *, row: int, name: st
         probability=float(test["pathology"][row, wanted]),
         truth={1: "present", 0: "absent", -1: "unknown"}[int(test["labels"][row, wanted])],
     )
-
-
-def ids_hash(test: Mapping) -> str:
-    """sha256 of the image ids in order: two results are comparable if theirs agree."""
-    return hashlib.sha256("\n".join(test["image_id"]).encode()).hexdigest()

@@ -75,7 +75,12 @@ def jit_score_step(
 
 
 def score(
-    step: Callable, variables: Mapping, loader: Iterable[Mapping[str, np.ndarray]], *, mesh: Mesh
+    step: Callable,
+    variables: Mapping,
+    loader: Iterable[Mapping[str, np.ndarray]],
+    *,
+    mesh: Mesh,
+    pulse: Callable[[], None] = lambda: None,
 ) -> dict[str, np.ndarray]:
     """Probabilities of a whole pass, and the attention maps of the step's classes.
 
@@ -85,6 +90,7 @@ def score(
       variables: {"params", "batch_stats"}.
       loader: an evaluation loader: "image", "index", "valid" and what the step reads beside them.
       mesh: where `step` runs.
+      pulse: called after every batch; it may raise to end the pass.
 
     Returns:
       By increasing "index" int64 (n,), the row in the source: "labels" int8 (n, 75), "matrix" int8 (n, 51, 75),
@@ -107,6 +113,7 @@ def score(
         if pending is not None:
             collect(pending)
         pending = result
+        pulse()
     if pending is not None:
         collect(pending)
     whole = {name: np.concatenate(arrays) for name, arrays in parts.items()}

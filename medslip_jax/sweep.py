@@ -8,6 +8,7 @@ where it was stopped: finished variants are kept. Writes DIR/table.txt and DIR/s
 import argparse
 import dataclasses
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from medslip_jax import experiment
 from medslip_jax.checkpoint import find_checkpoint, find_latest, read_config
 from medslip_jax.compare import compare
 from medslip_jax.errors import InputError
+from medslip_jax.exit_codes import INTERRUPTED, PREEMPTED
 from medslip_jax.files import tree_hash, write_bytes
 from medslip_jax.report.sweep_table import sweep_row, sweep_table
 
@@ -86,7 +88,8 @@ def run(variant: Variant, *, overrides: Sequence[str], resamples: int) -> bool:
     for command in (train, [*judge, "--resamples", str(resamples), "--pictures", "0"]):
         print(f"{variant.name}: medslip {' '.join(command)}", flush=True)
         code = subprocess.run([*_COMMAND, *command], check=False).returncode
-        if code in (130, -2):
+        if code in (INTERRUPTED, PREEMPTED, -signal.SIGINT):
+            # Asked to stop, and so is the sweep; the same command goes on.
             raise KeyboardInterrupt
         if code:
             return False

@@ -33,7 +33,7 @@ _CHOICES = {
     "share_query_projection": (True, False),
 }
 # Fields of the Flax model's config that change nothing here: this module always computes in its weights' type.
-_TRAINING_ONLY = ("dropout", "linear_init", "dtype")
+_TRAINING_ONLY = ("dropout", "linear_init", "dtype", "remat")
 
 
 class MeDSLIP(nn.Module):

@@ -4,22 +4,35 @@ That order is the condition for exact resume: what is saved at step k is the sta
 has handed out k batches, nothing in between.
 """
 
-import math
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jax
-import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from data_pipelines.loader import Loader
 from medslip_jax import sharding
 from medslip_jax.checkpoint import Checkpoints
-from medslip_jax.errors import InputError
-from medslip_jax.train_step import StepParts, TrainState, jit_init, jit_train_step, with_variables
-from medslip_jax.writers import Means, Writers
+from medslip_jax.chips import peak_flops
+from medslip_jax.distributed import CompiledTogether
+from medslip_jax.errors import Preempted
+from medslip_jax.late_metrics import LateMetrics
+from medslip_jax.profiling import Trace, write_overview
+from medslip_jax.step_clock import StepClock
+from medslip_jax.stopping import StopRequest
+from medslip_jax.train_step import StepParts, TrainState, eval_variables, jit_init, jit_train_step, with_variables
+from medslip_jax.watchdog import Watchdog
+from medslip_jax.writers import Writers
 
-Validate = Callable[[TrainState], Mapping[str, float]]
+# Called after every batch of a validation; it may raise to end it.
+Pulse = Callable[[], None]
+Validate = Callable[[TrainState, Pulse], Mapping[str, float]]
+
+
+class _Interrupted(Exception):
+    """A validation was ended early: the run has been asked to stop."""
 
 
 def train(
@@ -28,76 +41,163 @@ def train(
     *,
     config: ConfigDict,
     workdir: str | Path,
-    mesh: jax.sharding.Mesh,
+    mesh: Mesh,
     initial: Mapping | None = None,
     validate: Validate | None = None,
     stop_after: int | None = None,
+    profile: tuple[int, int] | None = None,
 ) -> TrainState:
-    """Trains to `trainer.num_steps`, resuming from the newest checkpoint in `workdir`.
+    """Trains to `trainer.num_steps`, resuming from the newest good checkpoint in `workdir`.
 
     Args:
       trainer: the run's fixed parts.
       loader: training batches; its state is saved and restored.
-      config: written into every checkpoint; log_every, eval_every, save_every and keep are read here.
-      workdir: metrics and checkpoints go here.
+      config: written into every checkpoint; log_every, eval_every, save_every, keep, keep_every_hours and
+        watchdog_minutes are read here.
+      workdir: metrics and checkpoints go here; with several processes a directory that all of them see.
       mesh: where the steps run.
       initial: {"params", "batch_stats"} of a run that starts, in place of random ones.
-      validate: state -> numbers to log; called every `eval_every` steps and at the end.
+      validate: (state, pulse) -> numbers to log; called every `eval_every` steps and at the end.
       stop_after: ends after this many steps in all, with a checkpoint.
+      profile: (first, last) steps of a trace.
 
     Returns:
       The last state.
 
     Raises:
       InputError: a loss is NaN or infinite, or the checkpoint belongs to another config.
+      Preempted: SIGTERM came; the state is saved, a validation that was due is not lost.
     """
-    init = jit_init(trainer, mesh, image_size=config.data.image_size)
-    checkpoints = Checkpoints(workdir, keep=config.keep)
-    restored = _restore(checkpoints, init, mesh, config, initial=initial)
-    state, start = restored["state"], restored["step"]
-    step_fn = jit_train_step(trainer, mesh, state)
     last = trainer.num_steps if stop_after is None else min(stop_after, trainer.num_steps)
-    writers = Writers(workdir, num_steps=trainer.num_steps, first_step=start, enabled=jax.process_index() == 0)
-    log = _LateMetrics(writers, config, num_steps=trainer.num_steps, window=restored["window"])
-    loader.set_state(restored["loader"])
-    try:
-        for step in range(start, last + 1):
-            due = _due(step, start=start, stop=last, num_steps=trainer.num_steps, config=config)
-            if due["eval"] and validate is not None:
-                log.flush()
-                writers.write(step, validate(state))
-            if due["save"]:
-                # A state after a bad step must not replace a good checkpoint, so its metrics are read first.
-                log.flush()
-                checkpoints.save(state, step=step, loader_state=loader.get_state() | log.state(), config=config)
+    who = f"medslip: process {jax.process_index()} of {jax.process_count()}"
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(StopRequest())
+        watchdog = stack.enter_context(Watchdog(config.watchdog_minutes * 60, who=who))
+        run = _Run(trainer, loader, config=config, workdir=workdir, mesh=mesh, initial=initial)
+        stack.callback(run.close)
+        trace = Trace(workdir, profile)
+        stack.callback(trace.close)
+
+        def pulse() -> None:
+            watchdog.beat(f"validating at step {step}")
+            if stop.reached():
+                raise _Interrupted
+
+        for step in range(run.start, last + 1):
+            due = _due(step, start=run.start, stop=last, num_steps=trainer.num_steps, config=config)
+            due["eval"] = validate is not None and (due["eval"] or (step == run.start and run.unvalidated))
+            stopping = stop.reached()
+            if due["eval"] and not stopping:
+                try:
+                    run.validate(step, validate, pulse)
+                except _Interrupted:
+                    stopping = True
+            run.unvalidated = due["eval"] and stopping
+            if due["save"] or stopping:
+                watchdog.beat(f"saving at step {step}")
+                run.save(step)
+            if stopping:
+                run.finish()
+                raise Preempted(step=step)
             if any(due.values()):
-                writers.restart_clock(step)
+                run.clock.restart()
+            trace.at(step, run.state)
             if step == last:
                 break
-            batch = sharding.put_batch(mesh, next(loader))
-            state, metrics = step_fn(state, batch)
-            log.push(step + 1, metrics)
-        checkpoints.wait()
-    finally:
-        writers.close()
-        checkpoints.close()
-        loader.close()
-    return state
+            run.step(step)
+            watchdog.beat(f"between steps {step + 1} and {step + 2}")
+        run.finish()
+    return run.state
+
+
+class _Run:
+    """State, loader, checkpoints and logs of a run that goes on: what the order of `train` is an order of."""
+
+    def __init__(
+        self,
+        trainer: StepParts,
+        loader: Loader,
+        *,
+        config: ConfigDict,
+        workdir: str | Path,
+        mesh: Mesh,
+        initial: Mapping | None,
+    ):
+        self._loader, self._config, self._mesh = loader, config, mesh
+        self._checkpoints = Checkpoints(workdir, keep=config.keep)
+        try:
+            init = jit_init(trainer, mesh, image_size=config.data.image_size)
+            restored = _restore(self._checkpoints, init, mesh, config, initial=initial)
+            self.state, self.start = restored["state"], restored["step"]
+            self.unvalidated = restored["loader"].pop("unvalidated", False)
+            window = restored["loader"].pop("window", {})
+            loader.set_state(restored["loader"])
+        except BaseException:
+            self._checkpoints.close()
+            raise
+        self._step = CompiledTogether(jit_train_step(trainer, mesh, self.state), name="train step")
+        first = jax.process_index() == 0
+        if first:
+            print(write_overview(workdir, eval_variables(self.state)), flush=True)
+        self._writers = Writers(workdir, num_steps=trainer.num_steps, first_step=self.start, enabled=first)
+        peak = peak_flops(mesh.devices.flat[0].device_kind)
+        self.clock = StepClock(images=config.data.batch_size, chips=mesh.size, peak_flops=peak)
+        self._log = LateMetrics(
+            self._writers,
+            self.clock,
+            every=config.log_every,
+            num_steps=trainer.num_steps,
+            window=window,
+            saved=self._checkpoints.latest(),
+        )
+
+    def validate(self, step: int, validate: Validate, pulse: Pulse) -> None:
+        self._log.flush()
+        self._writers.write(step, validate(self.state, pulse))
+
+    def save(self, step: int) -> None:
+        """Unless it is there: a run that is stopped may have saved this step just now, or come from it."""
+        if self._checkpoints.latest() == step:
+            return
+        # A state after a bad step must not replace a good checkpoint, so its metrics are read first.
+        self._log.flush()
+        kept = self._loader.get_state() | self._log.state() | {"unvalidated": self.unvalidated}
+        self._checkpoints.save(self.state, step=step, loader_state=kept, config=self._config)
+        self._log.saved = step
+
+    def step(self, step: int) -> None:
+        """Batch number `step`, and the update with it."""
+        with self.clock.waiting("data"):
+            batch = sharding.put_batch(self._mesh, next(self._loader))
+        compiled = self._step.compiled(self.state, batch)
+        if self.clock.flops is None:
+            self.clock.flops = (compiled.cost_analysis() or {}).get("flops", 0.0)
+        self.state, metrics = compiled(self.state, batch)
+        self._log.push(step + 1, metrics)
+
+    def finish(self) -> None:
+        """Waits until all that was saved is on disk."""
+        self._log.flush()
+        self._checkpoints.wait()
+
+    def close(self) -> None:
+        self._writers.close()
+        self._checkpoints.close()
+        self._loader.close()
 
 
 def _restore(
-    checkpoints: Checkpoints, init: Callable, mesh: jax.sharding.Mesh, config: ConfigDict, *, initial: Mapping | None
+    checkpoints: Checkpoints, init: Callable, mesh: Mesh, config: ConfigDict, *, initial: Mapping | None
 ) -> dict:
-    """{"state", "step", "loader", "window"} of the newest checkpoint, or of a run that starts."""
+    """{"state", "step", "loader"} of the newest checkpoint, or of a run that starts."""
     if checkpoints.latest() is None:
         state = init() if initial is None else with_variables(init(), initial)
-        return {"state": state, "step": 0, "loader": {"batch": 0}, "window": {}}
+        return {"state": state, "step": 0, "loader": {"batch": 0}}
     shapes = jax.eval_shape(init)
     template = jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, sharding.state_sharding(mesh, shapes)
     )
-    restored = checkpoints.restore(template, config=config)
-    return restored | {"window": restored["loader"].pop("window", {})}
+    return checkpoints.restore(template, config=config)
 
 
 def _due(step: int, *, start: int, stop: int, num_steps: int, config: ConfigDict) -> dict[str, bool]:
@@ -107,44 +207,3 @@ def _due(step: int, *, start: int, stop: int, num_steps: int, config: ConfigDict
         return step > start and (step in ends or (every > 0 and step % every == 0))
 
     return {"eval": at(config.eval_every, {num_steps}), "save": at(config.save_every, {num_steps, stop})}
-
-
-class _LateMetrics:
-    """Reads each step's metrics one step late, so that the device never waits for the host."""
-
-    def __init__(self, writers: Writers, config: ConfigDict, *, num_steps: int, window: Mapping):
-        self._writers, self._every, self._images = writers, config.log_every, config.data.batch_size
-        self._num_steps = num_steps
-        self._pending: tuple[int, Mapping] | None = None
-        self._first = True
-        self._means = Means()
-        self._means.restore(window)
-
-    def state(self) -> dict:
-        """The unfinished window of means, so that a resumed run logs the rows of the uninterrupted one."""
-        return {"window": self._means.state()}
-
-    def push(self, step: int, metrics: Mapping) -> None:
-        self.flush()
-        self._pending = (step, metrics)
-
-    def flush(self) -> None:
-        if self._pending is None:
-            return
-        step, metrics = self._pending
-        self._pending = None
-        values = {name: float(np.asarray(v)) for name, v in jax.device_get(metrics).items()}
-        # A finite loss can come with an infinite gradient, and then the parameters are already lost.
-        bad = ", ".join(f"{name}={v}" for name, v in values.items() if not math.isfinite(v))
-        if bad:
-            raise InputError(
-                f"step {step}: the loss or its gradient is not finite ({bad}); nothing was saved since; "
-                "try a lower --config.optim.learning_rate or --config.optim.clip_norm=1"
-            )
-        if self._first:
-            self._first = False
-            self._writers.restart_clock(step)
-        self._means.add(values)
-        self._writers.advance(values["loss"])
-        if step == self._num_steps or (self._every and step % self._every == 0):
-            self._writers.write(step, self._means.pop(), images_per_step=self._images)

@@ -13,8 +13,9 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from medslip_jax import sharding
-from medslip_jax.losses import LossConfig, medslip_loss
+from medslip_jax.losses import LossConfig, draw_all_negatives, loss_counts, medslip_loss
 from medslip_jax.models import MeDSLIP, MeDSLIPConfig
+from medslip_jax.models.layers import batch_norm_groups
 from medslip_jax.optim import OptimConfig, make_optimizer, make_schedule, update_ema
 from medslip_jax.text_books import TextBooks
 
@@ -41,20 +42,35 @@ class StepParts(abc.ABC):
       num_steps: length of the run, for the schedule.
       steps_per_epoch: for the released schedule.
       seed: the root key; every random stream is folded from it and the step.
+      norm_groups: of consecutive images of a batch, each with BatchNorm statistics of its own.
     """
 
     optim: OptimConfig
     num_steps: int
     steps_per_epoch: int
     seed: int = 0
+    norm_groups: int = 1
 
     @abc.abstractmethod
     def init_variables(self, key: PRNGKeyArray, image: Float[Array, "1 h w 3"]) -> dict[str, dict]:
         """{"params", "batch_stats"} before training."""
 
     @abc.abstractmethod
-    def loss_terms(self, variables: Mapping, batch: Mapping[str, Array], key: PRNGKeyArray) -> tuple[Array, dict, dict]:
-        """(total, {name: term}, new batch statistics) of one batch, with dropout and batch statistics on."""
+    def whole_batch(self, batch: Mapping[str, Array], key: PRNGKeyArray) -> tuple[dict, dict[str, Array]]:
+        """What a part of a batch cannot know: (the batch with what is drawn for all its rows, {term: its count})."""
+
+    @abc.abstractmethod
+    def loss_terms(
+        self, variables: Mapping, batch: Mapping, *, key: PRNGKeyArray, counts: Mapping[str, Array]
+    ) -> tuple[Array, dict, dict]:
+        """(total, {name: term}, new batch statistics) of a batch or a part of one, with dropout and batch statistics.
+
+        Args:
+          variables: {"params", "batch_stats"}.
+          batch: rows of `whole_batch`'s first result.
+          key: of this part's dropout.
+          counts: its second; totals and terms of the parts add up to those of the batch.
+        """
 
     @functools.cached_property
     def schedule(self) -> optax.Schedule:
@@ -82,18 +98,21 @@ class Trainer(StepParts):
     def init_variables(self, key: PRNGKeyArray, image: Float[Array, "1 h w 3"]) -> dict[str, dict]:
         return MeDSLIP(self.model).init(key, image, self.books.pathology, self.books.anatomy)
 
-    def loss_terms(self, variables: Mapping, batch: Mapping[str, Array], key: PRNGKeyArray) -> tuple[Array, dict, dict]:
-        """The losses of SPEC 4 on {"image": uint8 b h w, "matrix": int8 b a p}."""
+    def whole_batch(self, batch: Mapping[str, Array], key: PRNGKeyArray) -> tuple[dict, dict[str, Array]]:
+        negatives = draw_all_negatives(jax.random.fold_in(key, 1), batch["matrix"])
+        return {**batch, "negatives": negatives}, loss_counts(batch["matrix"], config=self.loss)
+
+    def loss_terms(
+        self, variables: Mapping, batch: Mapping, *, key: PRNGKeyArray, counts: Mapping[str, Array]
+    ) -> tuple[Array, dict, dict]:
+        """The losses of SPEC 4 on {"image": uint8 b h w, "matrix": int8 b a p, "negatives"}."""
         books = self.books.pathology, self.books.anatomy
         out, updated = MeDSLIP(self.model).apply(
-            variables,
-            normalise(batch["image"]),
-            *books,
-            train=True,
-            mutable=["batch_stats"],
-            rngs={"dropout": jax.random.fold_in(key, 0)},
+            variables, normalise(batch["image"]), *books, train=True, mutable=["batch_stats"], rngs={"dropout": key}
         )
-        total, terms = medslip_loss(out, batch["matrix"], *books, rng=jax.random.fold_in(key, 1), config=self.loss)
+        total, terms = medslip_loss(
+            out, batch["matrix"], *books, negatives=batch["negatives"], config=self.loss, counts=counts
+        )
         return total, terms, updated["batch_stats"]
 
 
@@ -119,17 +138,17 @@ def init_state(trainer: StepParts, *, image_size: int) -> TrainState:
 
 
 def train_step(
-    trainer: StepParts, state: TrainState, batch: Mapping[str, Array]
+    trainer: StepParts,
+    state: TrainState,
+    batch: Mapping[str, Array],
+    *,
+    gather: Callable[[dict], dict] = lambda params: params,
 ) -> tuple[TrainState, dict[str, Array]]:
-    """One update on a batch of what `trainer.loss_terms` reads; returns the new state and scalar metrics."""
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(trainer.seed), 1), state.step)
+    """One update on a batch of what the loader gives; returns the new state and scalar metrics.
 
-    def loss_fn(params):
-        variables = {"params": params, "batch_stats": state.batch_stats}
-        total, terms, batch_stats = trainer.loss_terms(variables, batch, key)
-        return total, (terms, batch_stats)
-
-    (total, (terms, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    `gather` makes parameters that are split over devices whole for the forward and backward pass.
+    """
+    (total, (terms, batch_stats)), grads = _gradients(trainer, state.replace(params=gather(state.params)), batch)
     updates, opt_state = trainer.optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     decay, averaged = trainer.optim.ema_decay, {"params": params, "batch_stats": batch_stats}
@@ -147,6 +166,41 @@ def train_step(
         "learning_rate": jnp.asarray(trainer.schedule(state.step), jnp.float32),
     }
     return state_after, metrics
+
+
+def _gradients(trainer: StepParts, state: TrainState, batch: Mapping[str, Array]) -> tuple:
+    """((total, (terms, new batch statistics)), gradients) of a batch, in `optim.accumulate` parts."""
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(trainer.seed), 1), state.step)
+    batch, counts = trainer.whole_batch(batch, key)
+
+    def loss_fn(params, batch_stats, part, key):
+        variables = {"params": params, "batch_stats": batch_stats}
+        with batch_norm_groups(trainer.norm_groups):
+            total, terms, batch_stats = trainer.loss_terms(variables, part, key=key, counts=counts)
+        return total, (terms, batch_stats)
+
+    of_part = jax.value_and_grad(loss_fn, has_aux=True)
+    dropout = jax.random.fold_in(key, 0)
+    if trainer.optim.accumulate == 1:
+        return of_part(state.params, state.batch_stats, batch, dropout)
+
+    def add(sums, part_and_key):
+        (total, (terms, batch_stats)), grads = of_part(state.params, sums["batch_stats"], *part_and_key)
+        values = {"total": total, "terms": terms, "grads": grads}
+        return {**jax.tree.map(jnp.add, {k: sums[k] for k in values}, values), "batch_stats": batch_stats}, None
+
+    parts = _parts(batch, trainer.optim.accumulate), jax.random.split(dropout, trainer.optim.accumulate)
+    first = jax.tree.map(lambda x: x[0], parts)
+    shapes = jax.eval_shape(lambda: of_part(state.params, state.batch_stats, *first))
+    (total, (terms, _)), grads = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    start = {"total": total, "terms": terms, "grads": grads, "batch_stats": state.batch_stats}
+    sums, _ = jax.lax.scan(add, start, parts)
+    return (sums["total"], (sums["terms"], sums["batch_stats"])), sums["grads"]
+
+
+def _parts(batch: Mapping, count: int) -> dict:
+    """Arrays (b, ...) -> (count, b / count, ...); part i has rows i, i + count, ... so that no device waits."""
+    return jax.tree.map(lambda x: x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1), dict(batch))
 
 
 def eval_step(
@@ -181,16 +235,11 @@ def eval_variables(state: TrainState) -> dict[str, dict]:
 def with_variables(state: TrainState, variables: Mapping) -> TrainState:
     """A state that starts from given {"params", "batch_stats"}, in the placement of `state`; so do its averages."""
 
-    def place(old: Mapping, new: Mapping):
-        # A copy: the step donates its state, and the caller's arrays are not ours to give away.
-        return jax.tree.map(lambda x, y: jax.device_put(jnp.array(y, x.dtype), x.sharding), dict(old), dict(new))
-
     known = {"params": variables["params"], "batch_stats": variables["batch_stats"]}
     return state.replace(
-        params=place(state.params, known["params"]),
-        batch_stats=place(state.batch_stats, known["batch_stats"]),
-        # Placed once more, as nothing may be donated twice.
-        ema=None if state.ema is None else place(state.ema, known),
+        params=sharding.place(known["params"], like=state.params),
+        batch_stats=sharding.place(known["batch_stats"], like=state.batch_stats),
+        ema=None if state.ema is None else sharding.place(known, like=dict(state.ema)),
     )
 
 
@@ -203,8 +252,13 @@ def jit_init(trainer: StepParts, mesh: Mesh, *, image_size: int) -> Callable[[],
 def jit_train_step(trainer: StepParts, mesh: Mesh, state: TrainState) -> Callable:
     """`train_step` over the mesh: batch split over all devices, state by `sharding.state_sharding`, donated."""
     placement = sharding.state_sharding(mesh, state)
+
+    def gather(params: dict) -> dict:
+        # At once: left to itself, the partitioner moves activations to where the split parameters are.
+        return jax.lax.with_sharding_constraint(params, sharding.replicated(mesh))
+
     return jax.jit(
-        functools.partial(train_step, trainer),
+        functools.partial(train_step, trainer, gather=gather),
         in_shardings=(placement, sharding.batch_sharding(mesh)),
         out_shardings=(placement, sharding.replicated(mesh)),
         donate_argnums=0,

@@ -1,7 +1,6 @@
 """Where a run's numbers go: JSON lines, TensorBoard, and a progress bar with rate and time left."""
 
 import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -53,7 +52,6 @@ class Writers:
 
     def __init__(self, workdir: str | Path, *, num_steps: int, first_step: int = 0, enabled: bool = True):
         self._enabled = enabled
-        self._since = (time.monotonic(), first_step)
         self._bar = tqdm(
             total=num_steps,
             initial=first_step,
@@ -74,13 +72,8 @@ class Writers:
         self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
         self._bar.update()
 
-    def write(self, step: int, values: Mapping[str, float], *, images_per_step: int = 0) -> None:
-        """One JSON line and one TensorBoard point a value; with `images_per_step`, adds the rate since last time."""
-        values = dict(values)
-        if images_per_step:
-            now, (then, before) = time.monotonic(), self._since
-            values["images_per_second"] = (step - before) * images_per_step / max(now - then, 1e-9)
-            self._since = (now, step)
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """One JSON line and one TensorBoard point a value."""
         if not self._enabled:
             return
         self._lines.write(json.dumps({"step": step, **values}, allow_nan=False) + "\n")
@@ -88,10 +81,6 @@ class Writers:
         for name, value in values.items():
             if isinstance(value, int | float):
                 self._board.add_scalar(name, value, step)
-
-    def restart_clock(self, step: int) -> None:
-        """The rate counts from here: what came before was compiling, validating or saving."""
-        self._since = (time.monotonic(), step)
 
     def close(self) -> None:
         self._bar.close()

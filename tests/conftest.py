@@ -37,6 +37,12 @@ def golden():
     return load
 
 
+@pytest.fixture
+def torch():
+    """The module; tests that need it are skipped without it."""
+    return pytest.importorskip("torch", reason="needs PyTorch; pip install medslip_jax[torch]")
+
+
 @pytest.fixture(scope="session")
 def cxr_sample() -> Path:
     """The real X-rays that lie beside the checkout; tests that need them are skipped where they do not."""

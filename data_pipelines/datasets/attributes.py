@@ -38,9 +38,19 @@ def years_of(age: str) -> float | None:
     return years if match[2] in ("", "Y") else round(years, 2)
 
 
+def odd_age(age: str) -> str:
+    """A note on an age that is written but not taken, "" if it is neither.
+
+    >>> odd_age("148"), odd_age("58"), odd_age("")
+    ("age '148' is none from 0 to 120 years and is left out", '', '')
+    """
+    odd = age.strip() and years_of(age) is None
+    return f"age {age!r} is none from 0 to {OLDEST:g} years and is left out" if odd else ""
+
+
 def odd_ages(ages: dict[str, str]) -> str | None:
-    """A note on ages that are written but not taken, {where: as written}; None if there are none."""
-    odd = {where: age for where, age in ages.items() if age.strip() and years_of(age) is None}
+    """One note on all ages of a listing, {where: as written}; None if each is taken or empty."""
+    odd = {where: age for where, age in ages.items() if odd_age(age)}
     if not odd:
         return None
     where, age = next(iter(odd.items()))

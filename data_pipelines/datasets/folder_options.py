@@ -1,11 +1,11 @@
 """What the user says about a CSV file: its columns, label names, what is annotated, splits."""
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from data_pipelines.datasets.plan import SPLITS
+from data_pipelines.datasets.split_lists import read_json
 from data_pipelines.image_policy import ImagePolicy
 from data_pipelines.text_policy import TextPolicy
 from medslip_jax.errors import InputError
@@ -194,12 +194,4 @@ def _fail(key: str, what: str) -> None:
 
 def read_options(path: str | Path) -> dict:
     """A JSON file of options -> dict; `InputError` naming the file if it is missing or not a JSON object."""
-    try:
-        options = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the options ({error.strerror})") from error
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error})") from error
-    if not isinstance(options, dict):
-        raise InputError(f"{path}: expected a JSON object, got {type(options).__name__}")
-    return options
+    return read_json(Path(path), dict, what="the options")

@@ -15,8 +15,8 @@ from data_pipelines import records
 from data_pipelines.datasets.csv_rows import read_columns
 from data_pipelines.datasets.plan import Drop, Job
 from data_pipelines.datasets.xray import compressed
-from data_pipelines.radgraph import Entity, fill_study, read_entities, study_id
-from data_pipelines.radgraph_stream import iter_studies
+from data_pipelines.radgraph import Entity, fill_study
+from data_pipelines.radgraph_stream import iter_entities
 from data_pipelines.text_policy import Uncertain
 from medslip_jax.errors import InputError
 
@@ -94,16 +94,7 @@ def study_matrices(path: Path, *, uncertain: Uncertain) -> dict[str, bytes]:
       InputError: as `radgraph_stream.iter_label_matrices`.
     """
     found: dict[str, bytes] = {}
-    for key, study in iter_studies(path):
-        try:
-            entities = read_entities(study, key=key)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
-        if not entities:
-            continue
-        name = study_id(key)
-        if name in found:
-            raise InputError(f"{path}: RadGraph study {key!r}: study id {name} occurs twice; give each study one key")
+    for name, entities in iter_entities(path):
         matrix = np.full(records.MATRIX_SHAPE, -1, np.int8)
         fill_study(matrix, counted(entities, uncertain))
         found[name] = compressed(matrix)

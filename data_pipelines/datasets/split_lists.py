@@ -13,12 +13,12 @@ _SPLIT_NAMES = {name: name for name in SPLITS} | {"val": "validation", "valid": 
 _SUFFIXES = (".dcm", ".png")
 
 
-def read_json(path: Path, kind: type) -> dict | list:
-    """A JSON file that holds one `kind`, dict or list; `InputError` naming the file otherwise."""
+def read_json(path: Path, kind: type, *, what: str = "the JSON file") -> dict | list:
+    """A JSON file that holds one `kind`, dict or list; `InputError` naming the file, and `what` it is, otherwise."""
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise InputError(f"{path}: cannot read the JSON file ({error.strerror})") from error
+        raise InputError(f"{path}: cannot read {what} ({error.strerror})") from error
     except ValueError as error:
         raise InputError(f"{path}: not valid JSON ({error})") from error
     if not isinstance(value, kind):

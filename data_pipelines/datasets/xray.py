@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from data_pipelines import images, radgraph, records, reports
-from data_pipelines.datasets.attributes import attributes_of
+from data_pipelines.datasets.attributes import attributes_of, odd_age
 from data_pipelines.datasets.plan import Job, Made
 from data_pipelines.dicom_tags import patient_tags
 from data_pipelines.image_checks import suspicions
@@ -121,11 +121,11 @@ def make(job: Job, *, root: Path, storing: Storing, text: TextPolicy = TextPolic
 
 
 def make_dicom(job: Job, *, root: Path, storing: Storing) -> Made:
-    """`make` of a DICOM file whose header says sex, age and view."""
-    known = attributes_of(**patient_tags(root / job.file))
-    return make(
-        dataclasses.replace(job, payload=dataclasses.replace(job.payload, attributes=known)), root=root, storing=storing
-    )
+    """`make` of a DICOM file whose header says sex, age and view; an age that cannot be one is a note."""
+    tags = patient_tags(root / job.file)
+    payload = dataclasses.replace(job.payload, attributes=attributes_of(**tags))
+    made, odd = make(dataclasses.replace(job, payload=payload), root=root, storing=storing), odd_age(tags["age"])
+    return dataclasses.replace(made, notes=(*made.notes, odd)) if odd and made.record else made
 
 
 def xray_record(

@@ -13,9 +13,10 @@ from medslip_jax.metrics.intervals import (
     auroc_table,
     bootstrap,
     header,
-    in_two_patients,
+    n_partial,
     percentile_interval,
     row_means,
+    varied_classes,
 )
 
 DECIDED = ("f1", "accuracy", "sensitivity", "specificity")
@@ -61,11 +62,8 @@ def classification_intervals(
 
     # R x (AUROC, average precision, then the four of each source) x C
     replicates = bootstrap(statistic, n_images=len(scores), patients=patients, resamples=resamples, seed=seed)
-    patient = np.unique(np.asarray(patients), return_inverse=True)[1]
-    enough = np.array([in_two_patients(column, patient) for column in labels.T], bool)
-    existing = (labels == 0).any(axis=0) & (labels == 1).any(axis=0)
-    counts = (~np.isnan(replicates[:, 0, existing])).sum(axis=1)
-    partial = {"n_partial": int(np.sum((counts > 0) & (counts < existing.sum())))}
+    varied = varied_classes(labels, patients)
+    both, enough = varied["both"], varied["enough"]
 
     def row(columns: np.ndarray, *, usable: bool) -> dict:
         means = [row_means(replicates[:, k][:, columns]) for k in range(replicates.shape[1])]
@@ -74,8 +72,9 @@ def classification_intervals(
         return ends[0] | {"average_precision": ends[1], "by_threshold_source": decided}
 
     return {
-        **header(patient, resamples=resamples, seed=seed, level=level),
-        "macro": row(np.flatnonzero(existing), usable=bool(enough.any())) | partial,
+        **header(patients, resamples=resamples, seed=seed, level=level),
+        "macro": row(np.flatnonzero(both), usable=bool(enough.any()))
+        | {"n_partial": n_partial(replicates[:, 0, both])},
         "classes": {name: row(np.array([i]), usable=bool(enough[i])) for i, name in enumerate(names)},
     }
 

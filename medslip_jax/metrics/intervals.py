@@ -47,16 +47,12 @@ def auroc_intervals(
     scores, labels = check_scores(scores, labels=labels, names=names)
     draw = {"patients": patients, "resamples": resamples, "seed": seed}
     replicates = bootstrap(lambda weights: auroc_table(scores, labels, weights), n_images=len(scores), **draw)
-    patient = np.unique(np.asarray(patients), return_inverse=True)[1]
-    enough = np.array([in_two_patients(column, patient) for column in labels.T], bool)
-    existing = (labels == 0).any(axis=0) & (labels == 1).any(axis=0)
-    macro = replicates[:, existing]
-    n_defined = (~np.isnan(macro)).sum(axis=1)
-    mean = row_means(macro)
-    partial = int(np.sum((n_defined > 0) & (n_defined < existing.sum())))
+    varied = varied_classes(labels, patients)
+    both, enough = varied["both"], varied["enough"]
+    macro = percentile_interval(row_means(replicates[:, both]), level=level, usable=bool(enough.any()))
     return {
-        **header(patient, resamples=resamples, seed=seed, level=level),
-        "macro": percentile_interval(mean, level=level, usable=bool(enough.any())) | {"n_partial": partial},
+        **header(patients, resamples=resamples, seed=seed, level=level),
+        "macro": macro | {"n_partial": n_partial(replicates[:, both])},
         "classes": {
             name: percentile_interval(replicates[:, i], level=level, usable=bool(enough[i]))
             for i, name in enumerate(names)
@@ -91,10 +87,9 @@ def mean_intervals(
         return np.divide(weights.T @ filled, total, out=np.full(total.shape, np.nan), where=total > 0)
 
     replicates = bootstrap(weighted_means, n_images=len(table), patients=patients, resamples=resamples, seed=seed)
-    patient = np.unique(np.asarray(patients), return_inverse=True)[1]
-    usable = [len(np.unique(patient[column])) > 1 for column in known.T]
+    usable = [len(np.unique(np.asarray(patients)[column])) > 1 for column in known.T]
     return {
-        **header(patient, resamples=resamples, seed=seed, level=level),
+        **header(patients, resamples=resamples, seed=seed, level=level),
         "means": {
             name: percentile_interval(replicates[:, i], level=level, usable=usable[i]) for i, name in enumerate(values)
         },
@@ -191,22 +186,34 @@ def auroc_table(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> 
     return table
 
 
-def in_two_patients(labels: np.ndarray, patient: np.ndarray) -> bool:
-    """Whether positives and negatives both come from at least two patients, as resampling cannot vary them else.
+def varied_classes(labels: np.ndarray, patients: Sequence) -> dict[str, np.ndarray]:
+    """Which classes have an AUROC, and which of these AUROCs resampling patients can vary.
 
     Args:
-      labels: int N, 1, 0 or -1.
-      patient: int N.
+      labels: int N x C, 1, 0 or -1.
+      patients: N identifiers.
+
+    Returns:
+      {"both": bool C, positives and negatives are there; "enough": bool C, each of them of at least two patients}.
     """
-    return all(len(np.unique(patient[labels == value])) > 1 for value in (0, 1))
+    patients = np.asarray(patients)
+    numbers = [[len(np.unique(patients[column == value])) for value in (0, 1)] for column in labels.T]
+    least = np.array(numbers, int).reshape(-1, 2).min(axis=1)
+    return {"both": least > 0, "enough": least > 1}
 
 
-def header(patient: np.ndarray, *, resamples: int, seed: int, level: float) -> dict:
-    """What every result with intervals says of them; `patient` numbers the patient of each image."""
+def n_partial(table: np.ndarray) -> int:
+    """How many rows (resamples) of R x C lack some of the columns, but not all."""
+    defined = (~np.isnan(table)).sum(axis=1)
+    return int(np.sum((defined > 0) & (defined < table.shape[1])))
+
+
+def header(patients: Sequence, *, resamples: int, seed: int, level: float) -> dict:
+    """What every result with intervals says of them."""
     return {
         "method": "patient-level bootstrap, percentile",
         "level": level,
         "resamples": resamples,
         "seed": seed,
-        "n_patients": len(np.unique(patient)),
+        "n_patients": len(np.unique(np.asarray(patients))),
     }

@@ -4,14 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from medslip_jax.errors import InputError
 from medslip_jax.metrics.classification import check_scores, classification_report
 from medslip_jax.metrics.classification_intervals import average_precision_table
 from medslip_jax.metrics.intervals import (
     auroc_table,
     bootstrap,
-    in_two_patients,
     percentile_interval,
     row_means,
+    varied_classes,
 )
 
 _TABLES: Mapping[str, Callable] = {"auroc": auroc_table, "average_precision": average_precision_table}
@@ -56,14 +57,13 @@ def paired_classification(
         return np.stack(rows, axis=1)
 
     replicates = bootstrap(statistic, n_images=len(a), patients=patients, resamples=resamples, seed=seed)
-    patient = np.unique(np.asarray(patients), return_inverse=True)[1]
-    enough = np.array([in_two_patients(column, patient) for column in labels.T], bool)
-    existing = np.array([reports[0]["classes"][name]["auroc"] is not None for name in names])
-    macro: dict = {"n_defined": int(existing.sum())}
+    varied = varied_classes(labels, patients)
+    both, enough = varied["both"], varied["enough"]
+    macro: dict = {"n_defined": int(both.sum())}
     classes: dict[str, dict] = {name: {} for name in names}
     for k, metric in enumerate(_TABLES):
         values = [report["macro"][metric] for report in reports]
-        means = row_means(replicates[:, k][:, existing])
+        means = row_means(replicates[:, k][:, both])
         macro[metric] = difference_row(*values, replicates=means, level=level, usable=bool(enough.any()))
         for i, name in enumerate(names):
             values = [report["classes"][name][metric] for report in reports]
@@ -87,11 +87,17 @@ def paired_means(
     """The row of `paired_classification` for the mean of per-case numbers, such as hits of the pointing game.
 
     Args:
-      a, b: float N, of the same cases.
+      a, b: float N, finite, of the same cases.
       patients: N identifiers.
       resamples, seed, level: of the bootstrap.
+
+    Raises:
+      InputError: no case, other numbers of cases, a value that is not finite; as `intervals.bootstrap`.
     """
-    difference = np.asarray(b, np.float64) - np.asarray(a, np.float64)
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.ndim != 1 or a.shape != b.shape or not len(a) or not np.isfinite(a + b).all():
+        raise InputError(f"cases {a.shape} and {b.shape}: give two lists of one finite number a case, at least one")
+    difference = b - a
 
     def statistic(weights: np.ndarray) -> np.ndarray:
         return difference @ weights / weights.sum(axis=0)

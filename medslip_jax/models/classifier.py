@@ -28,13 +28,15 @@ class Classifier(Pretrainable, nn.Module):
         Training needs `mutable=["batch_stats"]`. The first `frozen` stages of the trunk then keep their statistics.
         """
         c = self.config
-        last = {"backbone": c.backbone, "width": c.trunk_width, "stage": 4, "dtype": c.dtype}
+        last = {"backbone": c.backbone, "width": c.trunk_width, "stage": 4, "dtype": c.dtype, "remat": c.remat}
         modes = {"train": train, "frozen": frozen}
         if c.disentangle == "none":
             stage = {"layer3": 3, "layer4": 4}[c.last_stage]
-            x = ResNetTrunk(c.backbone, c.trunk_width, stage, c.dtype, name="trunk")(image, **modes)[c.last_stage]
+            trunk = ResNetTrunk(c.backbone, c.trunk_width, stage, c.dtype, c.remat, name="trunk")
+            x = trunk(image, **modes)[c.last_stage]
         else:
-            grid = ResNetTrunk(c.backbone, c.trunk_width, 3, c.dtype, name="trunk")(image, **modes)["layer3"]
+            trunk = ResNetTrunk(c.backbone, c.trunk_width, 3, c.dtype, c.remat, name="trunk")
+            grid = trunk(image, **modes)["layer3"]
             x = resnet_stage(self._pathology_grid(grid), **last, train=train)
         pooled = jnp.asarray(x, jnp.float32).mean((1, 2))
         return Linear(c.num_classes, "torch", name="head")(pooled)

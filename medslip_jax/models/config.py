@@ -13,6 +13,7 @@ PatchNorm = Literal["none", "layer_norm"]
 DType = Literal["float32", "bfloat16"]
 Disentangle = Literal["none", "pathology"]
 LastStage = Literal["layer3", "layer4"]
+Remat = Literal["none", "convolutions", "blocks"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +37,8 @@ class MeDSLIPConfig:
       patch_norm: "layer_norm" normalises each stream's patches before its decoder reads them. Alone it
         made no measurable difference in short runs (README); the small-budget configs use it with "xavier".
       dtype: computations of the trunk and decoders; parameters, statistics, norms and softmax stay float32.
+      remat: what the trunk computes anew in the backward pass, for less memory: nothing, all but convolutions (norms
+        and ReLUs), or all but the outputs of its blocks. The results do not change.
     """
 
     backbone: Backbone = "resnet50"
@@ -52,6 +55,7 @@ class MeDSLIPConfig:
     linear_init: LinearInit = "released"
     patch_norm: PatchNorm = "none"
     dtype: DType = "float32"
+    remat: Remat = "none"
 
     def __post_init__(self):
         _check(self)
@@ -70,7 +74,7 @@ class ClassifierConfig:
     """Defaults are the paper's fine-tuned classifier (SPEC 7): the whole ResNet-50 and one class.
 
     Attributes:
-      backbone, trunk_width, dtype: as in `MeDSLIPConfig`.
+      backbone, trunk_width, dtype, remat: as in `MeDSLIPConfig`.
       num_classes: logits, each with a sigmoid of its own.
       disentangle: "pathology" keeps the disentangling block before `layer4` and reads the pathology stream.
       last_stage: of the trunk that the head reads; pre-training ends with "layer3", which is what a linear probe reads.
@@ -87,6 +91,7 @@ class ClassifierConfig:
     patch_norm: PatchNorm = "none"
     linear_init: LinearInit = "released"
     dtype: DType = "float32"
+    remat: Remat = "none"
 
     def __post_init__(self):
         _check(self)
@@ -99,7 +104,7 @@ class SegmenterConfig:
     """Defaults are the paper's U-Net (SPEC 7) with one class.
 
     Attributes:
-      backbone, trunk_width, dtype: as in `MeDSLIPConfig`.
+      backbone, trunk_width, dtype, remat: as in `MeDSLIPConfig`.
       num_classes: logits a pixel, each with a sigmoid of its own.
       dropout: rate before the last layer.
     """
@@ -109,6 +114,7 @@ class SegmenterConfig:
     num_classes: int = 1
     dropout: float = 0.2
     dtype: DType = "float32"
+    remat: Remat = "none"
 
     def __post_init__(self):
         _check(self)

@@ -48,7 +48,8 @@ class MeDSLIP(Pretrainable, nn.Module):
           ProtoCL) and "attention" (b layers q n, head average; rows sum to 1).
         """
         c = self.config
-        grid = ResNetTrunk(c.backbone, c.trunk_width, dtype=c.dtype, name="trunk")(image, train=train)["layer3"]
+        trunk = ResNetTrunk(c.backbone, c.trunk_width, dtype=c.dtype, remat=c.remat, name="trunk")
+        grid = trunk(image, train=train)["layer3"]
         patches = grid.reshape(grid.shape[0], -1, grid.shape[-1])
         streams = {"pathology": patches} if c.streams == "pathology" else split_streams(patches, c)
         books = {"pathology": pathology_book, "anatomy": anatomy_book}

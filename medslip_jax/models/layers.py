@@ -1,5 +1,6 @@
 """Layers whose initial values or statistics follow PyTorch: Linear, convolutions (also transposed), BatchNorm."""
 
+import contextlib
 import math
 
 import jax
@@ -117,36 +118,75 @@ class BatchNorm(nn.Module):
     """Batch normalisation with PyTorch's bookkeeping: eps 1e-5, momentum 0.1, unbiased running variance.
 
     `flax.linen.BatchNorm` keeps the biased variance, which differs by n / (n - 1). Under jit the mean is over the
-    global batch, whatever the sharding. Statistics are float32; the result has the input's dtype.
+    global batch, whatever the sharding, or over each group of `batch_norm_groups`. Statistics are float32; the result
+    has the input's dtype.
     """
 
     momentum: float = 0.1
     epsilon: float = 1e-5
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h w c"]:
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool, groups: int = 1) -> Float[Array, "b h w c"]:
+        """Groups are consecutive images, each normalised by its own statistics; the running ones get their mean."""
         c = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (c,))
         bias = self.param("bias", nn.initializers.zeros, (c,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (c,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (c,))
-        if train:
-            wide = jnp.asarray(x, jnp.float32)
-            # Mean and variance in one pass over the activations: both around the running mean, which keeps the
-            # difference of squares from cancelling.
-            around = jax.lax.stop_gradient(running_mean.value)
-            centred = wide - around.reshape(1, 1, 1, c)
-            offset = centred.mean((0, 1, 2))
-            mean = around + offset
-            var = jnp.maximum(jnp.square(centred).mean((0, 1, 2)) - jnp.square(offset), 0)
-            if not self.is_initializing():
-                n = x.size // c
-                keep = 1 - self.momentum
-                running_mean.value = keep * running_mean.value + self.momentum * mean
-                running_var.value = keep * running_var.value + self.momentum * var * (n / max(n - 1, 1))
-        else:
-            mean, var = running_mean.value, running_var.value
-        gain = scale * jax.lax.rsqrt(var + self.epsilon)
-        shift = bias - mean * gain
-        wide = jnp.asarray(x, jnp.float32) * gain.reshape(1, 1, 1, c) + shift.reshape(1, 1, 1, c)
-        return jnp.asarray(wide, x.dtype)
+        if not train:
+            return _normalised(x, running_mean.value, running_var.value, scale, bias, epsilon=self.epsilon)
+        if x.shape[0] % groups:
+            raise ValueError(f"{x.shape[0]} images in {groups} groups of batch statistics")
+        mean, var = _statistics(x, running_mean.value, groups=groups)
+        if not self.is_initializing():
+            n = x.size // c // groups
+            keep = 1 - self.momentum
+            running_mean.value = keep * running_mean.value + self.momentum * mean.mean(0)
+            running_var.value = keep * running_var.value + self.momentum * var.mean(0) * (n / max(n - 1, 1))
+        return _normalised(x, mean, var, scale, bias, epsilon=self.epsilon)
+
+
+def _statistics(x: Float[Array, "b h w c"], around: Float[Array, " c"], *, groups: int) -> tuple[Array, Array]:
+    """Mean and biased variance of every group, (groups, c), in one pass over the activations.
+
+    Both around the running mean, which keeps the difference of squares from cancelling.
+    """
+    around = jax.lax.stop_gradient(around).reshape(1, -1)
+
+    def means(v: Array) -> Float[Array, "g c"]:
+        return v.reshape(groups, -1, *v.shape[1:]).mean((1, 2, 3)) if groups > 1 else v.mean((0, 1, 2))[None]
+
+    centred = jnp.asarray(x, jnp.float32) - around.reshape(1, 1, 1, -1)
+    offset = means(centred)
+    return around + offset, jnp.maximum(means(jnp.square(centred)) - jnp.square(offset), 0)
+
+
+def _normalised(
+    x: Float[Array, "b h w c"], mean: Array, var: Array, scale: Array, bias: Array, *, epsilon: float
+) -> Float[Array, "b h w c"]:
+    """With statistics (c) for all images, or (groups, c)."""
+    c = x.shape[-1]
+    mean, var = mean.reshape(-1, c), var.reshape(-1, c)
+    gain = scale.reshape(1, c) * jax.lax.rsqrt(var + epsilon)
+    shift = bias.reshape(1, c) - mean * gain
+    if len(mean) > 1:
+        gain, shift = (jnp.repeat(v, x.shape[0] // len(mean), axis=0) for v in (gain, shift))
+    wide = jnp.asarray(x, jnp.float32) * gain.reshape(-1, 1, 1, c) + shift.reshape(-1, 1, 1, c)
+    return jnp.asarray(wide, x.dtype)
+
+
+@contextlib.contextmanager
+def batch_norm_groups(groups: int):
+    """Every BatchNorm applied inside takes its statistics over each of so many groups of consecutive images.
+
+    With a batch that is split evenly over devices, n groups need no communication between the devices of different
+    groups: PyTorch's DDP is one group a device. No field of the models, as it belongs to the machine.
+    """
+
+    def with_groups(call, args, kwargs, context):
+        if groups > 1 and isinstance(context.module, BatchNorm) and context.method_name == "__call__":
+            kwargs = kwargs | {"groups": groups}
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(with_groups):
+        yield

@@ -4,7 +4,9 @@ He et al., "Deep Residual Learning for Image Recognition", 2016, in the v1.5 for
 on its 3 x 3 convolution. Module names are torchvision's, so that the conversion table stays short.
 """
 
+import jax
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 from medslip_jax.models.layers import BatchNorm, Conv, PointwiseConv
@@ -12,6 +14,11 @@ from medslip_jax.models.layers import BatchNorm, Conv, PointwiseConv
 # Blocks in layer1 .. layer4.
 DEPTHS = {"resnet50": (3, 4, 6, 3), "resnet18": (2, 2, 2, 2)}
 EXPANSION = {"resnet50": 4, "resnet18": 1}
+# What the backward pass of a block finds in memory; what is not named here it computes anew.
+_KEPT = {
+    "convolutions": jax.checkpoint_policies.save_only_these_names("convolution"),
+    "blocks": jax.checkpoint_policies.nothing_saveable,
+}
 
 
 def stage_channels(backbone: str, width: int, stage: int) -> int:
@@ -28,11 +35,11 @@ class Bottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h2 w2 d"]:
-        y = PointwiseConv(self.width, dtype=self.dtype, name="conv1")(x)
+        y = _named(PointwiseConv(self.width, dtype=self.dtype, name="conv1")(x))
         y = nn.relu(BatchNorm(name="bn1")(y, train=train))
-        y = Conv(self.width, 3, self.stride, self.dtype, name="conv2")(y)
+        y = _named(Conv(self.width, 3, self.stride, self.dtype, name="conv2")(y))
         y = nn.relu(BatchNorm(name="bn2")(y, train=train))
-        y = PointwiseConv(4 * self.width, dtype=self.dtype, name="conv3")(y)
+        y = _named(PointwiseConv(4 * self.width, dtype=self.dtype, name="conv3")(y))
         y = BatchNorm(name="bn3")(y, train=train)
         return nn.relu(y + _shortcut(x, 4 * self.width, self.stride, self.dtype, train))
 
@@ -46,29 +53,37 @@ class BasicBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h2 w2 d"]:
-        y = Conv(self.width, 3, self.stride, self.dtype, name="conv1")(x)
+        y = _named(Conv(self.width, 3, self.stride, self.dtype, name="conv1")(x))
         y = nn.relu(BatchNorm(name="bn1")(y, train=train))
-        y = Conv(self.width, 3, 1, self.dtype, name="conv2")(y)
+        y = _named(Conv(self.width, 3, 1, self.dtype, name="conv2")(y))
         y = BatchNorm(name="bn2")(y, train=train)
         return nn.relu(y + _shortcut(x, self.width, self.stride, self.dtype, train))
+
+
+def _named(x: Array) -> Array:
+    return checkpoint_name(x, "convolution")
 
 
 def _shortcut(x: Array, features: int, stride: int, dtype: str, train: bool) -> Array:
     """The identity, or torchvision's `downsample` where the shape changes. Called inside a block's compact scope."""
     if stride == 1 and x.shape[-1] == features:
         return x
-    x = PointwiseConv(features, stride, dtype, name="downsample_conv")(x)
+    x = _named(PointwiseConv(features, stride, dtype, name="downsample_conv")(x))
     return BatchNorm(name="downsample_bn")(x, train=train)
 
 
 def resnet_stage(
-    x: Float[Array, "b h w c"], *, backbone: str, width: int, stage: int, dtype: str, train: bool
+    x: Float[Array, "b h w c"], *, backbone: str, width: int, stage: int, dtype: str, train: bool, remat: str = "none"
 ) -> Float[Array, "b h2 w2 d"]:
     """`layer{stage}`: its blocks one after another, named layer{stage}_{j}. Called inside a compact scope."""
     block = Bottleneck if backbone == "resnet50" else BasicBlock
     for j in range(DEPTHS[backbone][stage - 1]):
         stride = 2 if stage > 1 and j == 0 else 1
-        x = block(width * 2 ** (stage - 1), stride, dtype, name=f"layer{stage}_{j}")(x, train=train)
+        module = block(width * 2 ** (stage - 1), stride, dtype, name=f"layer{stage}_{j}")
+        if train and remat != "none":
+            x = nn.remat(lambda module, x: module(x, train=True), policy=_KEPT[remat])(module, x)
+        else:
+            x = module(x, train=train)
     return x
 
 
@@ -83,6 +98,7 @@ class ResNetTrunk(nn.Module):
     width: int = 64
     stages: int = 3
     dtype: str = "float32"
+    remat: str = "none"
 
     @nn.compact
     def __call__(
@@ -100,6 +116,7 @@ class ResNetTrunk(nn.Module):
                 stage=stage,
                 dtype=self.dtype,
                 train=train and stage > frozen,
+                remat=self.remat,
             )
             out[f"layer{stage}"] = x
         return out

@@ -66,7 +66,8 @@ class Segmenter(Pretrainable, nn.Module):
         if any(side % 16 for side in image.shape[1:3]):
             sides = f"{image.shape[1]} x {image.shape[2]}"
             raise InputError(f"images of {sides} pixels: the U-Net takes sides divisible by 16; resize or pad them")
-        stages = ResNetTrunk(c.backbone, c.trunk_width, dtype=c.dtype, name="trunk")(image, train=train, frozen=frozen)
+        trunk = ResNetTrunk(c.backbone, c.trunk_width, dtype=c.dtype, remat=c.remat, name="trunk")
+        stages = trunk(image, train=train, frozen=frozen)
         x = stages["layer3"]
         features = x.shape[-1]
         for i in range(2):

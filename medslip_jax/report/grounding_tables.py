@@ -13,21 +13,21 @@ _GAMES = {
 _SHOWN_IOU = (0.1, 0.3, 0.5)
 
 
-def grounding_summary(found: Mapping) -> str:
-    """What is located at three IoU thresholds by each truth, pooled over classes; masks and anatomies also point.
+def grounding_summary(found: Mapping) -> list[str]:
+    """A block a truth: what is located at three IoU thresholds, pooled over classes; masks and anatomies also point.
 
     Args:
       found: of `grounding.ground`.
     """
-    lines = []
+    blocks = []
     for name, section in _sections(found).items():
         pooled = section["pooled"].get("all")
         if pooled and section is not found:
-            lines += pointing_lines(name, pooled)
+            blocks.append("\n".join(pointing_lines(name, pooled)))
         if pooled:
-            lines.append(f"{name}, {pooled['n_cases']} cases, map above half of its own maximum against the truth")
-            lines.append(detection_table([row for row in pooled["detection"] if _is_short(row)]))
-    return "\n".join(lines)
+            title = f"{name}, {pooled['n_cases']} cases, map above half of its own maximum against the truth"
+            blocks.append(f"{title}\n{detection_table([row for row in pooled['detection'] if _is_short(row)])}")
+    return blocks
 
 
 def grounding_tables(found: Mapping) -> str:

@@ -22,15 +22,18 @@ def calibration(found: Mapping | None) -> str:
         )
     classes = {name: row for name, row in found["classes"].items() if row.get("bins") and row.get("ece") is not None}
     order = sorted(classes, key=lambda name: -classes[name]["ece"])
-    pooled = _pooled([classes[name]["bins"] for name in order])
-    cards = [captioned("all classes pooled", _picture(pooled, "all classes pooled"), _count(pooled))]
+    cards = []
+    if len(classes) > 1:
+        pooled = _pooled([classes[name]["bins"] for name in order])
+        cards = [captioned("all classes pooled", _picture(pooled, "all classes pooled"), _count(pooled))]
     for name in order:
         row = classes[name]
         note = f"ECE {with_interval(row['ece'], row)}; {_count(row['bins'])}"
         cards.append(captioned(name, _picture(row["bins"], name), note))
+    over = f", macro mean over {len(classes)} classes" if len(classes) > 1 else ""
     text = (
-        f"Expected calibration error (ECE), macro mean over {len(classes)} classes: {_macro(found)}, by "
-        f"{found.get('bins', len(pooled))} {found.get('binning', '')} bins; it is biased upwards, the more the fewer "
+        f"Expected calibration error (ECE){over}: {_macro(found)}, by "
+        f"{found.get('bins', '')} {found.get('binning', '')} bins; it is biased upwards, the more the fewer "
         "images a bin has, and an interval may lie above it. Each dot is a bin: to the right the mean "
         "probability, upwards the share of its images that have the finding, its size by the number of images; "
         "on the broken line the two are equal. Grey bars: share of the images in each bin. The worst class comes first."

@@ -1,56 +1,57 @@
 """Which images the page on a run shows: by a rule that is printed on the page, not by how they look."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from medslip_jax.report.run_scores import threshold_source
+from medslip_jax.report.tables import best_source
+from medslip_jax.result_files import Results
 from medslip_jax.vocabulary import NORMAL_OBSERVATIONS
 
 KINDS = ("true positive", "false positive", "miss")
 RULE = (
-    "Rule. Classes: those that the evaluation names as focal, then the others by their number of positives; only "
-    "classes with both kinds of labels and, where the results hold heat maps, with a heat map. Of each class in turn, "
-    "until there are enough: the true positive with the median probability (the lower one of two), the false positive "
-    "with the highest, and the miss with the lowest. Among equals the first in the data set. A class without such an "
-    "image gives none."
+    "Rule. Queries given as text come first, then the classes that the evaluation names as focal, then the others by "
+    "their number of positives; only those with both kinds of labels, and classes without a heat map only where the "
+    "results hold none at all. Of each in turn, until there are enough: the true positive with the median probability "
+    "(the lower one of two), the false positive with the highest, and the miss with the lowest. Among equals the first "
+    "in the data set. One without such an image gives none."
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """An image for the gallery: kind of `KINDS`, class, its column, row of the predictions, and the decision."""
+    """An image for the gallery: kind of `KINDS`, class, its section, row of the predictions, and the decision."""
 
     kind: str
     name: str
-    column: int
+    section: str
     row: int
     probability: float
     threshold: float
     source: str
 
 
-def choose(predictions: Mapping[str, np.ndarray], report: Mapping, *, focal: Sequence[str], count: int) -> list[Choice]:
+def choose(results: Results, *, focal: Sequence[str], count: int) -> list[Choice]:
     """At most `count` images by `RULE`; a finding is said to be there if its probability is above the threshold.
 
     Args:
-      predictions: arrays of `predictions.npz`.
-      report: of `classification_report` on them; it has the thresholds.
-      focal: names of classes that come first.
+      results: as read.
+      focal: names of pathologies that come before the others.
       count: of images.
     """
-    names = [str(name) for name in predictions["pathology_names"]]
-    source = threshold_source(report)
     found: list[Choice] = []
-    for name in _classes(predictions, report, focal=focal):
-        threshold = report["classes"][name]["by_threshold_source"].get(source, {}).get("threshold")
-        if threshold is None:
-            continue
-        column = names.index(name)
-        scores, labels = predictions["pathology"][:, column], predictions["labels"][:, column]
-        for kind, row in pick(scores, labels, threshold=threshold).items():
-            found.append(Choice(kind, name, column, row, float(scores[row]), float(threshold), source))
+    for section in sorted(results.sections, key="pathology".__eq__):
+        report, judged = results.report(section), results.judged(section)
+        source = best_source(report)
+        for name in _classes(results, section, focal=focal):
+            threshold = report["classes"][name]["by_threshold_source"].get(source, {}).get("threshold")
+            if threshold is None:
+                continue
+            column = judged.names.index(name)
+            scores, labels = judged.scores[:, column], judged.labels[:, column]
+            for kind, row in pick(scores, labels, threshold=threshold).items():
+                found.append(Choice(kind, name, section, row, float(scores[row]), float(threshold), source))
     return found[:count]
 
 
@@ -72,15 +73,11 @@ def pick(scores: np.ndarray, labels: np.ndarray, *, threshold: float) -> dict[st
     return {kind: int(places[kind](found)) for kind, found in ranked.items() if len(found)}
 
 
-def _classes(predictions: Mapping[str, np.ndarray], report: Mapping, *, focal: Sequence[str]) -> list[str]:
-    mapped = [str(name) for name in predictions["map_names"]] if "map_names" in predictions else None
-    usable = [
-        name
-        for name, row in report["classes"].items()
-        if row["auroc"] is not None
-        and name not in NORMAL_OBSERVATIONS
-        and name in predictions["pathology_names"]
-        and (mapped is None or name in mapped)
-    ]
-    by_count = sorted(usable, key=lambda name: -report["classes"][name]["n_positive"])
-    return [name for name in focal if name in usable] + [name for name in by_count if name not in focal]
+def _classes(results: Results, section: str, *, focal: Sequence[str]) -> list[str]:
+    """The classes of a section that can be shown, in the order of the rule."""
+    mapped = results.arrays["map_names"].tolist() if "map_names" in results.arrays else None
+    rows = {name: row for name, row in results.report(section)["classes"].items() if row["auroc"] is not None}
+    if section == "pathology":
+        rows = {n: r for n, r in rows.items() if n not in NORMAL_OBSERVATIONS and (mapped is None or n in mapped)}
+    by_count = sorted(rows, key=lambda name: -rows[name]["n_positive"])
+    return [name for name in focal if name in rows] + [name for name in by_count if name not in focal]

@@ -1,13 +1,14 @@
 """ROC and precision-recall curves of the page on a run: all classes in one chart each, then class by class."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_curve
 
 from medslip_jax.report.run_charts import COLOURS, FAINT, UNIT, Axes, Line, chart, legend, stairs
 from medslip_jax.report.run_html import captioned, missing, multiples, said
+from medslip_jax.result_files import Judged
 
 _SHOWN = 12
 _SMALL = (176, 180)
@@ -57,20 +58,18 @@ def curves_of(scores: np.ndarray, labels: np.ndarray, *, name: str) -> Curves | 
     )
 
 
-def curves(predictions: Mapping[str, np.ndarray]) -> str:
-    """The section's body, from the arrays of `predictions.npz`."""
-    names = [str(name) for name in predictions["pathology_names"]]
-    found = [
-        curve
-        for column, name in enumerate(names)
-        if (curve := curves_of(predictions["pathology"][:, column], predictions["labels"][:, column], name=name))
-    ]
+def curves(judged: Judged) -> str:
+    """The section's body."""
+    columns = zip(judged.names, judged.scores.T, judged.labels.T, strict=True)
+    found = [curve for name, scores, labels in columns if (curve := curves_of(scores, labels, name=name))]
     if not found:
         return missing("No curve: no class has both positive and negative labels in these predictions.")
     order = sorted(found, key=lambda curve: -curve.n_positive)
     cards = [
         captioned(curve.name, f'<div class="pair">{_roc([curve])}{_pr([curve])}</div>', _note(curve)) for curve in order
     ]
+    if len(found) == 1:
+        return said("Unknown labels are left out; broken lines are chance.") + multiples(cards, shown=1, more="")
     text = (
         f"All {len(found)} classes with both kinds of labels; unknown labels are left out. In the large charts the "
         "best, the median and the worst class by AUROC are coloured. Small charts follow from the class with most "

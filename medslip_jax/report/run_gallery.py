@@ -18,7 +18,6 @@ from medslip_jax.vocabulary import PATHOLOGIES
 _TRUTH = "#00e5ff"
 _QUALITY = 80
 _EXCERPT = 110  # letters of a report that stand on its card
-_TRUTHS = {1: "present", 0: "absent", -1: "unknown"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +31,13 @@ class Case:
 
 
 def case_of(choice: Choice, record: Mapping, predictions: Mapping[str, np.ndarray]) -> Case:
-    """Takes the maps of the choice's class and image out of the arrays of `predictions.npz`."""
+    """Takes the maps of the choice's class and image out of the arrays of `predictions.npz`.
+
+    A query given as text has none: a map under its name is that of the class which is called so too.
+    """
     mapped = [str(name) for name in predictions.get("map_names", ())]
     pathology = anatomy = None
-    if choice.name in mapped:
+    if choice.section == "pathology" and choice.name in mapped:
         pathology = _grid(predictions["pathology_map"][choice.row, mapped.index(choice.name)])
     if "anatomy_map" in predictions:
         anatomy = _grid(predictions["anatomy_map"][choice.row])
@@ -57,7 +59,8 @@ def _card(case: Case) -> str:
     choice, record = case.choice, case.record
     image = images.decode_grey(record["image"], name=record["image_id"])
     # Without its mask, which would hide what is in a small box.
-    boxes = [{**a, "mask": b""} for a in record["annotations"] if a["pathology"] == choice.column]
+    index = PATHOLOGIES.index(choice.name) if choice.name in PATHOLOGIES else None
+    boxes = [{**a, "mask": b""} for a in record["annotations"] if a["pathology"] == index]
     shots = [_shot(small(image), boxes, "X-ray", about=record["image_id"])]
     for values, caption in ((case.pathology_map, f"{choice.name} map"), (case.anatomy_map, "anatomy map")):
         if values is not None:
@@ -71,7 +74,7 @@ def _card(case: Case) -> str:
 
 def _decision(choice: Choice, record: Mapping) -> str:
     sign = ">" if choice.probability > choice.threshold else "≤"
-    truth = _TRUTHS[int(record["labels"][choice.column])]
+    truth = "absent" if choice.kind == "false positive" else "present"
     present = ", ".join(PATHOLOGIES[i] for i in np.flatnonzero(record["labels"] == 1)) or "none"
     decision = f"probability {choice.probability:.3f} {sign} threshold {choice.threshold:.3f} ({choice.source})"
     text = f"{decision}; label: {truth}"

@@ -3,15 +3,25 @@
 from collections.abc import Mapping
 
 from medslip_jax.metrics.classification import ORACLE
-from medslip_jax.report.contents_html import table
+from medslip_jax.report.contents_html import facts, table
 from medslip_jax.report.run_html import folded, missing, said, with_interval
-from medslip_jax.report.tables import classification_notes
+from medslip_jax.report.tables import SUBGROUP_NOTE, best_source, classification_notes
 
 
-def threshold_source(report: Mapping) -> str:
-    """Where the thresholds of the page come from: the best source that a report has."""
-    sources = report["macro"].get("by_threshold_source") or {}
-    return next((source for source in ("validation", "fixed") if source in sources), ORACLE)
+def thresholds_from(metrics: Mapping) -> str:
+    """Where the thresholds of the page come from, in words, of what metrics.json holds."""
+    report = next(iter(metrics["classification"].values()))["report"]
+    fixed = (metrics.get("thresholds") or {}).get("sources", {}).get("fixed", {}).get("threshold")
+    return {
+        "validation": str(metrics.get("threshold_split") or "validation"),
+        "fixed": "fixed beforehand" if fixed is None else f"fixed beforehand ({fixed:g})",
+        ORACLE: "the judged split itself (test-oracle)",
+    }[best_source(report)]
+
+
+def asked(section: Mapping, texts: Mapping) -> str:
+    """The sentence behind each query of a section that was given as text."""
+    return facts({name: str(texts[name]) for name in section["report"]["classes"] if texts.get(name)})
 
 
 def classification(section: Mapping, *, what: str) -> str:
@@ -19,10 +29,10 @@ def classification(section: Mapping, *, what: str) -> str:
 
     Args:
       section: {"report", "intervals"} of `zero_shot.classify`.
-      what: "pathology" or "anatomy".
+      what: head of the first column.
     """
     report, intervals = section["report"], section.get("intervals")
-    source = threshold_source(report)
+    source = best_source(report)
     f1 = "max_f1" if source == ORACLE else "f1"
     mean = _row(
         f"macro mean of {report['macro']['n_defined']}",
@@ -79,8 +89,7 @@ def subgroups(groups: Mapping) -> str:
         parts.append(table([str(attribute), "images", "patients", "macro AUROC [low, high]", ""], rows))
         head = ["class", str(attribute), "n+", "n-", "AUROC [low, high]"]
         parts.append(folded(f"by class and {attribute}", table(head, by_class) if by_class else ""))
-    note = "Means of one attribute are over the same classes, those defined in all of its groups that are large enough."
-    return said(note) + "".join(parts) if parts else ""
+    return said(SUBGROUP_NOTE) + "".join(parts) if parts else ""
 
 
 def _auroc(row: Mapping) -> str:

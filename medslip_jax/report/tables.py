@@ -4,6 +4,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from medslip_jax.metrics.classification import ORACLE
+from medslip_jax.metrics.subgroups import MIN_PATIENTS
+from medslip_jax.report.text_cells import align, number
 
 WIDTH = 100  # columns of a terminal that notes are broken to
 _NOTES = {
@@ -16,6 +18,16 @@ _SHORT = {
     "fixed": "fixed beforehand",
     ORACLE: "test-oracle (chosen on these labels)",
 }
+SUBGROUP_NOTE = (
+    "Means of one attribute are over the same classes: those with positives and negatives in each of its groups of at "
+    f"least {MIN_PATIENTS} patients. Smaller groups, and images of which the attribute is not known, have no AUROC."
+)
+
+
+def best_source(report: Mapping) -> str:
+    """The most honest source of thresholds that a class of the report has one of: validation, fixed, test-oracle."""
+    means = report["macro"].get("by_threshold_source") or {}
+    return next((s for s in ("validation", "fixed") if s in means and means[s]["accuracy"] is not None), ORACLE)
 
 
 def classification_table(report: Mapping, *, intervals: Mapping | None = None, threshold_source: str = ORACLE) -> str:
@@ -67,8 +79,8 @@ def threshold_table(report: Mapping, *, intervals: Mapping | None = None) -> str
     known = (intervals or {}).get("macro", {}).get("by_threshold_source", {})
     for source in sorted(macro, key=[*_SHORT].index):
         ranges = known.get(source, {})
-        cells = [_number(macro[source][key]) + _range(ranges.get(key)) for key in ("f1", "accuracy")]
-        rest = [_number(macro[source][key]) for key in ("sensitivity", "specificity")]
+        cells = [number(macro[source][key]) + _range(ranges.get(key)) for key in ("f1", "accuracy")]
+        rest = [number(macro[source][key]) for key in ("sensitivity", "specificity")]
         lines.append([_SHORT[source], *cells, *rest])
     return "\n".join(align(lines, left=(0, 1, 2, 3, 4)))
 
@@ -79,24 +91,12 @@ def subgroup_table(groups: Mapping) -> str:
     for attribute, values in groups.items():
         for value, group in values.items():
             macro = group["macro"]
-            cells = [str(group["n_images"]), str(group["n_patients"]), _number(macro["auroc"]) + _range(macro)]
+            cells = [str(group["n_images"]), str(group["n_patients"]), number(macro["auroc"]) + _range(macro)]
             lines.append([f"{attribute} {value}", *cells, str(macro["n_defined"])])
             if macro.get("reason"):
                 notes.append(f"{attribute} {value}: {macro['reason']}.")
-    notes.insert(0, "Means of one attribute are over the same classes, those defined in all of its groups.")
-    return "\n".join([*align(lines, left=(0, 3)), *notes])
-
-
-def grounding_table(reports: Sequence[Mapping]) -> str:
-    """One line a protocol, from results of `metrics.grounding.grounding_report`; for a fixed-width font."""
-    lines = [["protocol", "threshold", "images", "pointing px (chance)", "pointing cell (chance)", "IoU", "Dice"]]
-    for report in reports:
-        pixel = f"{_number(report['pointing_pixel'])} ({_number(report['chance_pixel'])})"
-        cell = f"{_number(report['pointing_cell'])} ({_number(report['chance_cell'])})"
-        threshold = "-" if report["threshold"] is None else f"{report['threshold']:g}"
-        overlap = [_number(report["iou"]), _number(report["dice"])]
-        lines.append([report["protocol"], threshold, str(report["n_images"]), pixel, cell, *overlap])
-    return "\n".join(align(lines, left=(0, 3, 4)))
+    said = textwrap.fill(SUBGROUP_NOTE, WIDTH, subsequent_indent="  ")
+    return "\n".join([*align(lines, left=(0, 3)), said, *notes])
 
 
 def _rule(body: Sequence[str]) -> str:
@@ -106,8 +106,8 @@ def _rule(body: Sequence[str]) -> str:
 
 def _cells(row: Mapping, *, interval: Mapping | None, source: str, f1: str) -> list[str]:
     point = row["by_threshold_source"][source]
-    decided = [_number(point.get(key)) for key in (f1, "accuracy", "sensitivity", "specificity")]
-    return [_number(row["auroc"]) + _range(interval), _number(row["average_precision"]), *decided]
+    decided = [number(point.get(key)) for key in (f1, "accuracy", "sensitivity", "specificity")]
+    return [number(row["auroc"]) + _range(interval), number(row["average_precision"]), *decided]
 
 
 def classification_notes(report: Mapping, *, intervals: Mapping | None, source: str) -> list[str]:
@@ -130,17 +130,3 @@ def _range(interval: Mapping | None) -> str:
     if not interval or interval["low"] is None:
         return ""
     return f" [{interval['low']:.3f}, {interval['high']:.3f}]"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def align(lines: Sequence[Sequence[str]], *, left: Sequence[int]) -> list[str]:
-    """Cells -> lines whose columns stand below each other, to the left in the columns of `left`."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    aligned = (
-        [c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
-        for line in lines
-    )
-    return ["  ".join(cells).rstrip() for cells in aligned]

@@ -1,13 +1,15 @@
 """`medslip compare` on small results made by hand: pairing, refusals, the pointing game, the table."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from medslip_jax import cli
+from medslip_jax import cli, fine_tuning, finetune
 from medslip_jax.compare import compare
 from medslip_jax.errors import InputError
+from medslip_jax.result_files import ids_hash
 from medslip_jax.vocabulary import PATHOLOGIES, pathology_index
 
 NAMES = ("mass", "nodule", "hernia")
@@ -26,6 +28,7 @@ def result(directory, *, seed, gain=0.0, keep=None, judged=NAMES, pointing=None,
     arrays = {
         "image_id": np.array([f"i{k}" for k in range(N)])[rows],
         "patient_id": np.array([f"p{k // 2}" for k in range(N)])[rows],
+        "index": rows,
         "labels": labels[rows],
         "pathology": scores[rows],
         "pathology_names": np.array(PATHOLOGIES),
@@ -37,10 +40,12 @@ def result(directory, *, seed, gain=0.0, keep=None, judged=NAMES, pointing=None,
             "pointing_cell": np.array(pointing, bool),
         }
     directory.mkdir()
+    arrays |= changes
     report = {"classes": {name: {} for name in judged}}
-    metrics = {"checkpoint": {"sha256": str(seed)}, "classification": {"pathology": {"report": report}}}
+    metrics = {"checkpoint": {"sha256": str(seed)}, "data": {"ids_sha256": ids_hash(arrays)}}
+    metrics["classification"] = {"pathology": {"report": report}}
     (directory / "metrics.json").write_text(json.dumps(metrics))
-    np.savez(directory / "predictions.npz", **arrays | changes)
+    np.savez(directory / "predictions.npz", **arrays)
     return directory
 
 
@@ -125,12 +130,72 @@ def test_queries_given_as_text_are_compared(tmp_path):
             "extra": rng.random((N, 1)) + gain * truth,
         }
         directory = result(tmp_path / name, seed=1, **arrays)
-        metrics = json.loads((directory / "metrics.json").read_text())
-        metrics["classification"] = {"targets": {"report": {"classes": {"covid19": {}}}}}
-        (directory / "metrics.json").write_text(json.dumps(metrics))
+        edit(directory, lambda sections: sections.clear())
+        edit(directory, lambda sections: sections.update(targets={"report": {"classes": {"covid19": {}}}}))
         found.append(directory)
     row = compare(*found, resamples=50)["classes"]["covid19"]["auroc"]
     assert row["b"] == 1.0 and row["a"] < 0.8
+
+
+def test_a_text_beside_a_class_of_its_name(tmp_path):
+    """In one result it gets a name of its own; against a result that has the class alone it stands for the class."""
+    classes = result(tmp_path / "classes", seed=1)
+    with np.load(classes / "predictions.npz") as file:
+        truth = file["labels"][:, [pathology_index("mass")]]
+    both = result(tmp_path / "both", seed=1, target_names=np.array(["mass"]), targets=truth, extra=truth * 0.5)
+    edit(both, lambda sections: sections.update(targets={"report": {"classes": {"mass": {}}}}))
+    found = compare(both, both, resamples=20)
+    assert list(found["classes"]) == [*NAMES, "mass (text)"]
+    assert found["classes"]["mass (text)"]["auroc"]["a"] == 1.0
+    assert compare(classes, both, resamples=20)["left_out"] == ["mass (text)"]
+    edit(both, lambda sections: sections.pop("pathology"))
+    row = compare(classes, both, resamples=20)["classes"]["mass"]["auroc"]
+    assert row["a"] < 0.8 and row["b"] == 1.0
+
+
+def edit(directory, change) -> None:
+    """Changes the sections of metrics.json."""
+    metrics = json.loads((directory / "metrics.json").read_text())
+    change(metrics["classification"])
+    (directory / "metrics.json").write_text(json.dumps(metrics))
+
+
+def fine_tuned(directory, *, gain: float) -> Path:
+    """RUN/test as `medslip finetune` writes it for a classifier of two classes, in an order of its own."""
+    rng = np.random.default_rng(7)
+    labels = np.stack([rng.random(N) < 0.5, rng.random(N) < 0.4], axis=1).astype(np.int8)
+    rows = {
+        "image_id": np.array([f"i{k}" for k in range(N)]),
+        "patient_id": np.array([f"p{k // 2}" for k in range(N)]),
+        "index": np.arange(N),
+        "probability": 1 / (1 + np.exp(-rng.normal(size=(N, 2)) - gain * labels)),
+        "labels": labels,
+    }
+    names = ("pneumothorax", "covid19")
+    directory.mkdir()
+    metrics = {"checkpoint": {"kind": "classifier"}, "data": {"ids_sha256": ids_hash(rows)}}
+    metrics |= fine_tuning.classification_result(rows, rows, names=names, resamples=5)
+    (directory / "metrics.json").write_text(json.dumps(metrics))
+    finetune._write_predictions(directory / "predictions.npz", rows, names=names)
+    return directory
+
+
+def test_fine_tuned_classifiers_are_compared(tmp_path):
+    a, b = fine_tuned(tmp_path / "a", gain=0.0), fine_tuned(tmp_path / "b", gain=3.0)
+    found = compare(a, b, resamples=50)
+    assert list(found["classes"]) == ["pneumothorax", "covid19"] and found["macro"]["auroc"]["low"] > 0.1
+    assert found["a"]["checkpoint"] == {"kind": "classifier"} and found["pointing"] is None
+
+
+def test_a_fine_tuned_segmenter_has_no_probabilities(tmp_path, capsys):
+    a = fine_tuned(tmp_path / "a", gain=0.0)
+    (tmp_path / "u_net").mkdir()
+    (tmp_path / "u_net" / "metrics.json").write_text(json.dumps({"segmentation": {"targets": {}}}))
+    np.savez(tmp_path / "u_net" / "predictions.npz", said=np.zeros((2, 1)))
+    assert cli.main(["compare", str(a), str(tmp_path / "u_net")]) == 2
+    err = capsys.readouterr().err
+    assert "u_net/metrics.json: results of a segmenter have areas of masks and no probabilities" in err
+    assert err.count("\n") == 1
 
 
 def test_the_verb(tmp_path, capsys):

@@ -34,11 +34,6 @@ FORMS = {"pth": "x.pth", "safetensors": "x.safetensors", "orbax": "x"}
 
 
 @pytest.fixture
-def torch():
-    return pytest.importorskip("torch", reason="needs PyTorch; pip install medslip_jax[torch]")
-
-
-@pytest.fixture
 def convert(capsys):
     """(A, B, flags) -> {"code", "out", "err"} of the verb."""
     return functools.partial(run_convert, capsys)

@@ -22,11 +22,6 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def torch():
-    return pytest.importorskip("torch", reason="needs PyTorch; pip install medslip_jax[torch]")
-
-
-@pytest.fixture
 def convert(capsys):
     """(A, B, flags) -> {"code", "out", "err"} of the verb."""
     return functools.partial(run_convert, capsys)

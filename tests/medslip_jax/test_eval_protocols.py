@@ -13,6 +13,7 @@ from tiny_weights import books_file, foreign, state_of
 from data_pipelines.datasets.build import build
 from medslip_jax import cli
 from medslip_jax.bundle import describe
+from medslip_jax.compare import compare
 from medslip_jax.pretrained import Pretrained
 from medslip_jax.testing import tiny_config
 from medslip_jax.text_books import make_books, prompts_sha256
@@ -115,6 +116,9 @@ def test_covidx_asks_by_text(model, bert, tmp_path):
     assert predictions["target_names"].tolist() == ["covid19"]
     assert sorted(predictions["targets"][:, 0]) == [0, 1]
     assert predictions["extra"].shape == (2, 1)
+    page = tmp_path / "page.html"
+    assert cli.main(["report", str(model), f"--results={tmp_path / 'out'}", f"--out={page}"]) == 0
+    assert "ROC of covid19" in page.read_text() and "covid19: " in page.read_text().split("<h2>Cases")[1]
     other = evaluate(
         model,
         tmp_path / "other",
@@ -148,6 +152,10 @@ def test_a_text_that_repeats_a_prompt_scores_like_its_class(model, bert, tmp_pat
     assert list(result["metrics"]["grounding"]["classes"]) == ["mass"]
     np.testing.assert_array_equal(predictions["targets"][:, 0], predictions["labels"][:, effusion])
     np.testing.assert_allclose(predictions["extra"][:, 0], predictions["pathology"][:, effusion], atol=1e-4)
+    page = tmp_path / "page.html"
+    assert cli.main(["report", str(model), f"--results={tmp_path / 'out'}", f"--out={page}"]) == 0
+    assert "<h3>Queries given as text</h3>" in page.read_text() and "<dt>effusion</dt>" in page.read_text()
+    assert compare(tmp_path / "out", tmp_path / "out", resamples=5)["left_out"] == []
 
 
 def test_phantom_and_what_is_refused(model, phantom_data, tmp_path, capsys):

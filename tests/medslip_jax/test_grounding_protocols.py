@@ -159,16 +159,17 @@ def test_tables():
     maps = one_cell(15, 0)
     split = make_split(annotations, maps=maps, anatomy_map=maps, anatomy_maps=maps[:, None])
     found = ground(split, validation=split, classes=["nodule"], anatomies=["left_lower_lung"], resamples=20)
-    lines = grounding_summary(found).splitlines()
-    assert [line for line in lines if "2 cases" in line] == [
+    blocks = grounding_summary(found)
+    assert [block.splitlines()[0] for block in blocks] == [
         "findings, boxes, 2 cases, map above half of its own maximum against the truth",
         "pointing game, findings, masks, 2 cases",
         "findings, masks, 2 cases, map above half of its own maximum against the truth",
         "pointing game, anatomies, masks, 2 cases",
         "anatomies, masks, 2 cases, map above half of its own maximum against the truth",
     ]
-    assert lines[2].split() == ["alone", "0.1", *["0.500"] * 4, "2", "2"]
-    cell = next(line for line in lines if line.startswith("  arg-max cell "))
+    assert blocks[0].splitlines()[2].split() == ["alone", "0.1", *["0.500"] * 4, "2", "2"]
+    cell = blocks[1].splitlines()[1]
+    assert cell.startswith("  arg-max cell ")
     assert " 0.500 [" in cell and cell.endswith("(chance 0.062)")
     text = grounding_tables(found)
     assert text.count("best-dice-validation") == 4 + 4 + 2

@@ -1,6 +1,7 @@
 import csv
 import json
 import re
+import shutil
 
 import cv2
 import numpy as np
@@ -63,6 +64,28 @@ def test_a_bad_file_is_listed_and_the_rest_goes_on(saved, pictures, tmp_path, ca
     page = (tmp_path / "sheet.html").read_text()
     assert page.count("<article") == 5 and "2b.png: not a readable" in page
     assert not re.search(r'src="(?!data:)|https?://', page)
+
+
+def test_a_second_call_leaves_nothing_of_the_first(saved, pictures, tmp_path, capsys):
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for name in ("0.png", "1.png"):
+        shutil.copy(pictures / name, scans)
+    out = scans / "out"
+    command = ["predict", f"--checkpoint={saved}", f"--out={out}", "--overlays=1"]
+    assert cli.main([*command, f"--images={scans}"]) == 0
+    first = {path.name for path in (out / "overlays").iterdir()}
+    assert len(first) == 2 and len(_rows(out)) == 2
+    # Overlays are PNG files below the same directory, and no X-rays.
+    assert cli.main([*command, f"--images={scans}", "--format=json"]) == 0
+    assert len(json.loads((out / "predictions.json").read_text())) == 2
+    assert cli.main([*command, f"--images={scans / '1.png'}", "--format=json"]) == 0
+    assert [path.name[:8] for path in (out / "overlays").iterdir()] == ["00000_1_"]
+    assert sorted(path.name for path in out.iterdir()) == ["overlays", "predictions.json", "sheet.html"]
+    # A call that fails leaves the earlier results as they were.
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert cli.main([*command, f"--images={pictures / '2b.png'}"]) == 2
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 def test_probabilities_do_not_depend_on_the_batch(saved, pictures):

@@ -17,7 +17,7 @@ from medslip_jax.metrics.calibration import calibration_report
 from medslip_jax.metrics.classification import classification_report
 from medslip_jax.metrics.intervals import auroc_intervals
 from medslip_jax.pretrain import pretrain
-from medslip_jax.results import ids_hash
+from medslip_jax.result_files import ids_hash
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES
 
 MAPPED = ("nodule", "mass", "effusion", "edema", "pneumonia", "fracture")
@@ -52,11 +52,14 @@ def scores_of(source, rng) -> dict:
 def judged(test) -> dict:
     """metrics.json's section on pathologies."""
     columns = np.flatnonzero((test["labels"] >= 0).any(axis=0))
-    scores = test["pathology"][:, columns]
     known = {"labels": test["labels"][:, columns], "names": [PATHOLOGIES[i] for i in columns]}
+    return judged_section(test["pathology"][:, columns], patients=test["patient_id"], **known)
+
+
+def judged_section(scores, *, patients, **known) -> dict:
     return {
         "report": classification_report(scores, **known),
-        "intervals": auroc_intervals(scores, patients=test["patient_id"], resamples=20, **known),
+        "intervals": auroc_intervals(scores, patients=patients, resamples=20, **known),
         "calibration": calibration_report(scores, **known),
     }
 
@@ -184,6 +187,44 @@ def test_an_older_checkpoint_than_the_newest_is_said(run, capsys):
     assert '<p class="warn">The results are of checkpoint' in (run / "zero_shot" / "report.html").read_text()
 
 
+def ask_by_text(run) -> None:
+    """Adds the query "liquid" with the truth of effusion, as a class map with a text does."""
+    truth = np.load(run / "zero_shot" / "predictions.npz")["labels"][:, [PATHOLOGIES.index("effusion")]]
+    scores = np.clip(truth * 0.4 + np.linspace(0, 0.6, len(truth))[:, None], 0, 1)
+    rewrite(run, extra=scores, targets=truth, target_names=np.array(["liquid"]))
+    section = judged_section(scores, patients=np.arange(len(truth)), labels=truth, names=["liquid"])
+    changed(run, lambda result: result["classification"].update(targets=section))
+    changed(run, lambda result: result.update(prompts={"texts": {"liquid": f"Liquid. {EVIL}"}}))
+
+
+def test_queries_given_as_text_beside_classes(run, page):
+    ask_by_text(run)
+    assert cli.main(["report", str(run), "--cases=4"]) == 0
+    text = (run / "zero_shot" / "report.html").read_text()
+    assert text.count("<h3>Pathologies</h3>") == text.count("<h3>Queries given as text</h3>") == 2
+    assert "<dt>liquid</dt><dd>Liquid. &lt;script&gt;" in text and "query given as text" in text
+    assert "reliability of liquid" in text and "ROC of liquid" in text
+    assert re.findall(r"<h3>(\w+): true positive", text) == ["liquid", "mass"]
+    assert "<h3>Pathologies</h3>" not in page.read_text()
+
+
+def test_queries_given_as_text_alone(run, capsys):
+    """As COVIDx's results are: no pathology judged, no maps, no anatomy-by-pathology matrix needed."""
+    ask_by_text(run)
+    changed(run, lambda result: result["classification"].pop("pathology"))
+    changed(run, lambda result: result.pop("grounding"))
+    rewrite(run, map_names=None, pathology_map=None, anatomy_map=None)
+    assert cli.main(["report", str(run)]) == 0
+    assert "note: " not in capsys.readouterr().out
+    text = (run / "zero_shot" / "report.html").read_text()
+    assert "ROC of liquid" in text and "all classes" not in text and "<h3>Queries" not in text
+    kinds = re.findall(r"<h3>liquid: ([\w ]+)</h3>", text)
+    assert kinds[0] == "true positive" and len(kinds) == text.count("<article")
+    # An X-ray each and no map; the boxes are of classes, of which "liquid" is none.
+    cards = text.split("<h2>Cases")[1]
+    assert cards.count("<img") == len(kinds) and "<rect" not in cards
+
+
 def rewrite(run, **arrays) -> None:
     file = run / "zero_shot" / "predictions.npz"
     with np.load(file) as old:
@@ -194,14 +235,14 @@ def rewrite(run, **arrays) -> None:
 NAN = np.full((16, 75), np.nan)
 BAD = {
     "no run": (shutil.rmtree, r"run: no such directory; give a --workdir"),
-    "no results": (lambda run: shutil.rmtree(run / "zero_shot"), r"metrics.json: not there; first `medslip evaluate"),
+    "no results": (lambda run: shutil.rmtree(run / "zero_shot"), r"metrics.json: no such file; `medslip evaluate"),
     "no JSON": (lambda run: (run / "zero_shot" / "metrics.json").write_text("{"), r"metrics.json: not a result of"),
     "other JSON": (
         lambda run: (run / "zero_shot" / "metrics.json").write_text("[1]"),
         r"metrics.json: not a result of",
     ),
     "empty": (lambda run: changed(run, lambda r: r.update(classification={})), r"metrics.json: not a result of"),
-    "no arrays": (lambda run: (run / "zero_shot" / "predictions.npz").unlink(), r"predictions.npz: cannot be read"),
+    "no arrays": (lambda run: (run / "zero_shot" / "predictions.npz").unlink(), r"predictions.npz: no such file"),
     "no zip": (
         lambda run: (run / "zero_shot" / "predictions.npz").write_bytes(b"x"),
         r"predictions.npz: cannot be read",

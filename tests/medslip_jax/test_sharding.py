@@ -13,74 +13,83 @@ from jax.sharding import PartitionSpec
 from medslip_jax import sharding
 from medslip_jax.errors import InputError
 
-FIVE_STEPS = """
+TEN_STEPS = """
 import json, sys
 import jax
+import numpy as np
 from medslip_jax import sharding
 from medslip_jax.losses import LossConfig
 from medslip_jax.optim import OptimConfig
+from medslip_jax.scoring import jit_score_step, score
 from medslip_jax.testing import synthetic_batch, tiny_books, tiny_config
 from medslip_jax.train_step import Trainer, jit_init, jit_train_step
 
-trainer = Trainer(model=tiny_config(), loss=LossConfig(), optim=OptimConfig(), books=tiny_books(), num_steps=5,
-                  steps_per_epoch=5)
-mesh = sharding.make_mesh(fsdp=int(sys.argv[1]))
-state = jit_init(trainer, mesh, image_size=32)()
-step = jit_train_step(trainer, mesh, state)
-losses = []
-for i in range(5):
-    state, metrics = step(state, sharding.put_batch(mesh, synthetic_batch(16, image_size=32, seed=i)))
-    losses.append(float(metrics["loss"]))
+trainer = Trainer(model=tiny_config(), loss=LossConfig(), optim=OptimConfig(), books=tiny_books(), num_steps=10,
+                  steps_per_epoch=10)
 
-import numpy as np
-from medslip_jax.scoring import jit_score_step, score
-rows = np.arange(24)
-known = {"index": rows, "valid": rows < 20, "labels": np.zeros((24, 75), np.int8)}
-full = synthetic_batch(24, image_size=32) | known
-loader = [{key: value[i : i + 8] for key, value in full.items()} for i in (0, 8, 16)]
-variables = {"params": state.params, "batch_stats": state.batch_stats}
-extra = np.random.default_rng(1).standard_normal((2, 12), np.float32)
-step = jit_score_step(trainer, mesh, map_classes=[3], map_anatomies=[5, 2], extra_queries=extra, map_extra=[1])
-scores = score(step, variables, loader, mesh=mesh)
-assert scores["index"].tolist() == list(range(20)) and (scores["matrix"] == full["matrix"][:20]).all()
-split = sum(not leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state.params))
-names = ("pathology", "anatomy", "pathology_map", "anatomy_maps", "extra", "extra_map")
-checks = {name: scores[name].sum(axis=0).ravel()[:20].tolist() for name in names}
-checks |= {name: np.nan_to_num(scores[name]).ravel().tolist() for name in ("pair_predicted", "pair_true", "pair_count")}
-print(json.dumps({"devices": mesh.size, "losses": losses, "split": split, "scores": checks}))
+def ten_steps(mesh):
+    state = jit_init(trainer, mesh, image_size=32)()
+    step = jit_train_step(trainer, mesh, state)
+    losses = []
+    for i in range(10):
+        state, metrics = step(state, sharding.put_batch(mesh, synthetic_batch(16, image_size=32, seed=i)))
+        losses.append(float(metrics["loss"]))
+    return state, losses
+
+def scored(mesh, state):
+    rows = np.arange(24)
+    known = {"index": rows, "valid": rows < 20, "labels": np.zeros((24, 75), np.int8)}
+    full = synthetic_batch(24, image_size=32) | known
+    loader = [{key: value[i : i + 8] for key, value in full.items()} for i in (0, 8, 16)]
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    extra = np.random.default_rng(1).standard_normal((2, 12), np.float32)
+    step = jit_score_step(trainer, mesh, map_classes=[3], map_anatomies=[5, 2], extra_queries=extra, map_extra=[1])
+    scores = score(step, variables, loader, mesh=mesh)
+    assert scores["index"].tolist() == list(range(20)) and (scores["matrix"] == full["matrix"][:20]).all()
+    names = ("pathology", "anatomy", "pathology_map", "anatomy_maps", "extra", "extra_map")
+    checks = {name: scores[name].sum(axis=0).ravel()[:20].tolist() for name in names}
+    pairs = ("pair_predicted", "pair_true", "pair_count")
+    return checks | {name: np.nan_to_num(scores[name]).ravel().tolist() for name in pairs}
+
+for fsdp in map(int, sys.argv[1:]):
+    mesh = sharding.make_mesh(fsdp=fsdp)
+    state, losses = ten_steps(mesh)
+    split = {part: sum(not x.sharding.is_fully_replicated for x in jax.tree.leaves(getattr(state, part)))
+             for part in ("params", "opt_state")}
+    print(json.dumps({"shape": list(mesh.devices.shape), "losses": losses, "split": split,
+                      "scores": scored(mesh, state) if fsdp in (1, 8) else {}}))
 """
 
 
-def five_steps(*, devices: int, fsdp: int = 1) -> dict:
+def ten_steps(*, devices: int, fsdp: tuple[int, ...]) -> list[dict]:
     env = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
     }
     run = subprocess.run(
-        [sys.executable, "-c", FIVE_STEPS, str(fsdp)],
+        [sys.executable, "-c", TEN_STEPS, *map(str, fsdp)],
         env=env,
         capture_output=True,
         text=True,
-        timeout=300,
-        check=True,
+        timeout=900,
+        check=False,
     )
-    return json.loads(run.stdout.splitlines()[-1])
-
-
-@pytest.fixture(scope="module")
-def one_device():
-    return five_steps(devices=1)
+    assert run.returncode == 0, run.stderr[-3000:]
+    return [json.loads(line) for line in run.stdout.splitlines()]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fsdp", [1, 4])
-def test_eight_devices_give_the_losses_of_one(one_device, fsdp):
-    eight = five_steps(devices=8, fsdp=fsdp)
-    assert eight["devices"] == 8
-    assert (eight["split"] > 0) == (fsdp > 1)
-    np.testing.assert_allclose(eight["losses"], one_device["losses"], rtol=1e-5)
-    for name, sums in one_device["scores"].items():
-        np.testing.assert_allclose(eight["scores"][name], sums, rtol=1e-3, err_msg=name)
+def test_eight_devices_in_every_shape_give_the_losses_of_one():
+    (one,) = ten_steps(devices=1, fsdp=(1,))
+    shapes = {1: [8, 1], 2: [4, 2], 8: [1, 8]}
+    for fsdp, eight in zip(shapes, ten_steps(devices=8, fsdp=tuple(shapes)), strict=True):
+        assert eight["shape"] == shapes[fsdp]
+        # Adam's two moments are split as the parameters are.
+        assert eight["split"]["opt_state"] == 2 * eight["split"]["params"]
+        assert (eight["split"]["params"] > 0) == (fsdp > 1)
+        np.testing.assert_allclose(eight["losses"], one["losses"], rtol=1e-5, err_msg=str(eight["shape"]))
+        for name, sums in eight["scores"].items():
+            np.testing.assert_allclose(sums, one["scores"][name], rtol=1e-3, err_msg=name)
 
 
 def test_parameter_rule():
@@ -99,6 +108,27 @@ def test_parameter_rule():
 def test_mesh_and_batch_errors():
     with pytest.raises(InputError, match=r"mesh\.fsdp=3 does not divide"):
         sharding.make_mesh(fsdp=3)
+    with pytest.raises(InputError, match=r"mesh\.data=2 x mesh\.fsdp=1 is not the number of devices, 1"):
+        sharding.make_mesh(data=2)
+    assert sharding.make_mesh(data=1).shape == {"data": 1, "fsdp": 1}
     mesh = jax.sharding.AbstractMesh((2, 4), sharding.AXES)
     with pytest.raises(InputError, match=r"data\.batch_size=12 must be a positive multiple of the 8"):
         sharding.check_batch_size(mesh, 12, key="data.batch_size")
+    with pytest.raises(InputError, match=r"batch_size=8 must be .* 8 device\(s\) times optim\.accumulate=2"):
+        sharding.check_batch_size(mesh, 8, key="data.batch_size", parts=2)
+
+
+def test_batch_norm_groups_of_devices():
+    mesh = jax.sharding.AbstractMesh((2, 4), sharding.AXES)
+    assert [sharding.batch_norm_groups(mesh, devices=n) for n in (0, 1, 2, 8)] == [1, 8, 4, 1]
+    with pytest.raises(InputError, match=r"mesh\.batch_norm_devices=3 does not divide the 8 devices"):
+        sharding.batch_norm_groups(mesh, devices=3)
+
+
+def test_placed_arrays_are_copies_in_the_wanted_placement():
+    given = {"w": np.arange(6.0).reshape(2, 3)}
+    like = {"w": jax.device_put(np.zeros((2, 3), np.float32), jax.devices()[0])}
+    placed = sharding.place(given, like=like)
+    given["w"][:] = -1
+    assert placed["w"].dtype == np.float32 and placed["w"].sharding == like["w"].sharding
+    assert sharding.to_host(sharding.make_mesh(), placed)["w"].tolist() == [[0, 1, 2], [3, 4, 5]]

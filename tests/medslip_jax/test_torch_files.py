@@ -22,11 +22,6 @@ STATE = {
 }
 
 
-@pytest.fixture
-def torch():
-    return pytest.importorskip("torch", reason="needs PyTorch; pip install medslip_jax[torch]")
-
-
 def _tensors(torch, state=STATE) -> dict:
     return {name: torch.from_numpy(np.require(array, requirements="CW")) for name, array in state.items()}
 

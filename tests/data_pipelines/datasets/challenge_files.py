@@ -24,7 +24,7 @@ def picture(side: int, *, bright: tuple[int, int, int, int] | None = None, seed:
     return pixels
 
 
-def write_dicom(path: Path, pixels: np.ndarray | None) -> None:
+def write_dicom(path: Path, pixels: np.ndarray | None, *, age: str = "51") -> None:
     """A computed radiograph as the two challenges give them: MONOCHROME2, 8 bits, one JPEG baseline frame, the
     PatientID of the file's name; None for one without pixels."""
     dicom = Dataset()
@@ -39,7 +39,7 @@ def write_dicom(path: Path, pixels: np.ndarray | None) -> None:
     dicom.PatientSex = "F"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dicom.PatientAge = "51"  # as there; the standard wants "051Y"
+        dicom.PatientAge = age  # without a unit, as there; the standard wants "051Y"
     dicom.SamplesPerPixel, dicom.PhotometricInterpretation, dicom.PixelRepresentation = 1, "MONOCHROME2", 0
     dicom.BitsAllocated, dicom.BitsStored, dicom.HighBit = 8, 8, 7
     dicom.LossyImageCompression, dicom.LossyImageCompressionMethod = "01", "ISO_10918_1"

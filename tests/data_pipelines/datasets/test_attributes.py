@@ -7,10 +7,10 @@ import pytest
 import test_nih_cxr14 as nih
 import test_rsna as rsna
 import test_siim_acr as siim
-from challenge_files import records
+from challenge_files import picture, records, write_dicom
 from folder_csv import HEADER, OPTIONS, write
 
-from data_pipelines.datasets.attributes import attributes_of, odd_ages, years_of
+from data_pipelines.datasets.attributes import attributes_of, odd_age, odd_ages, years_of
 from data_pipelines.datasets.build import build
 from data_pipelines.datasets.folder_options import FolderOptions
 from data_pipelines.datasets.siim_acr import SiimAcrOptions
@@ -43,6 +43,8 @@ def test_ages(written, years):
 def test_what_is_unknown_is_left_out():
     assert dict(attributes_of(sex="Female", age="51", view="pa ")) == {"sex": "F", "age": 51.0, "view": "PA"}
     assert attributes_of(sex="O", age="411", view="") == attributes_of() == ()
+    assert odd_age("148") == "age '148' is none from 0 to 120 years and is left out"
+    assert odd_age("058Y") == odd_age(" ") == ""
     assert odd_ages({"row 2": "", "row 3": "58"}) is None
     assert odd_ages({"row 2": "411", "row 3": "58"}) == (
         "1 ages are none from 0 to 120 years and are left out, such as '411' (row 2)"
@@ -63,6 +65,24 @@ def test_nih(tmp_path):
     ]
     metadata = json.loads((Path(report["directory"]) / "metadata.json").read_text())
     assert metadata["attributes"] == ["sex", "age", "view"]
+
+
+@pytest.mark.parametrize("name", ["rsna", "siim_acr"])
+def test_an_odd_age_of_a_dicom_header_is_a_note(tmp_path, name):
+    """A file that cannot be read is a drop and needs no further note."""
+    module = {"rsna": rsna, "siim_acr": siim}[name]
+    root = module.tree(tmp_path)
+    odd, broken = (next(root.rglob(f"{image}.dcm")) for image in (module.NONE, module.ONE))
+    write_dicom(odd, picture(module.SIDE, seed=9), age="148")
+    write_dicom(broken, None, age="151")
+    options = module.options(split_fractions={"train": 1.0})
+    report = build(name, out=tmp_path / "out", root=root, options=options, workers=1)
+    assert [note for note in report["notes"] if " age " in note] == [
+        f"row 2: {odd.relative_to(root)}: age '148' is none from 0 to 120 years and is left out"
+    ]
+    assert json.loads((Path(report["directory"]) / "notes.json").read_text()) == report["notes"]
+    assert records(tmp_path / "out", name, "train")[module.NONE]["attributes"] == {"sex": "F", "view": "PA"}
+    assert [drop["kind"] for drop in report["drops"]] == ["DICOM without pixels"]
 
 
 def test_rsna_reads_the_headers(tmp_path):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medslip_jax.errors import InputError
-from medslip_jax.metrics.classification import best_thresholds, classification_report
+from medslip_jax.metrics.classification import best_thresholds, classification_report, max_f1
 
 GOLDEN = np.load(Path(__file__).parents[2] / "golden" / "metrics.npz")
 
@@ -54,6 +54,30 @@ def test_four_images_by_hand():
         "sensitivity": 0.5,
         "specificity": 1.0,
     }
+
+
+def test_ties_count_one_half_and_are_one_step():
+    # Scores .5 .5 .2, truth 1 0 0: of the two pairs (.5, .2) is in order and (.5, .5) half so.
+    score, label = np.array([[0.5], [0.5], [0.2]]), np.array([[1], [0], [0]])
+    row = classification_report(score, labels=label, names=["a"])["classes"]["a"]
+    assert (row["auroc"], row["average_precision"]) == (3 / 4, 1 / 2)
+    # score >= .5: 1 of 2 said, F1 = 2 * 1 / (2 + 1).  score > .5: nobody, though the maximum is reached twice.
+    oracle = row["by_threshold_source"]["test-oracle"]
+    assert (oracle["threshold"], oracle["max_f1"], oracle["f1"]) == (0.5, pytest.approx(2 / 3), 0)
+    assert (oracle["accuracy"], oracle["sensitivity"], oracle["specificity"]) == (pytest.approx(2 / 3), 0, 1)
+
+
+def test_one_score_for_all_is_chance():
+    report = classification_report(np.full((4, 1), 0.3), labels=np.array([[1], [0], [0], [0]]), names=["a"])
+    row = report["classes"]["a"]
+    assert (row["auroc"], row["average_precision"]) == (1 / 2, 1 / 4)
+    assert row["by_threshold_source"]["test-oracle"]["max_f1"] == pytest.approx(2 * 1 / (4 + 1))
+
+
+def test_of_equally_good_thresholds_the_lowest_is_taken():
+    # 1 0 0 1 in falling order: 2 * 1 / (1 + 2) at .9, 2 * 2 / (4 + 2) at .6.
+    found = max_f1(np.array([1, 0, 0, 1]), score=np.array([0.9, 0.8, 0.7, 0.6]))
+    assert found == {"max_f1": pytest.approx(2 / 3), "threshold": 0.6}
 
 
 def test_unknown_labels_leave_out_the_image_for_that_class_only():
@@ -111,8 +135,9 @@ def test_thresholds_from_validation():
 def test_a_score_that_is_not_finite_names_class_and_image(value):
     scores = np.hstack([SCORES, SCORES])
     scores[2, 1] = value
-    with pytest.raises(InputError, match=r"class 'edema': the score of image 2 is"):
-        classification_report(scores, labels=np.hstack([LABELS, LABELS]), names=["effusion", "edema"])
+    for judge in (classification_report, best_thresholds):
+        with pytest.raises(InputError, match=r"class 'edema': the score of image 2 is"):
+            judge(scores, labels=np.hstack([LABELS, LABELS]), names=["effusion", "edema"])
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, recall_score
 
+from medslip_jax.errors import InputError
 from medslip_jax.metrics.classification import classification_report
 from medslip_jax.metrics.classification_intervals import (
     DECIDED,
+    average_precision_table,
     classification_intervals,
     decision_table,
     weighted_average_precision,
@@ -27,6 +29,20 @@ def test_average_precision_by_hand():
     # All once: (1/1 + 2/3) / 2. The .4 twice: (1/1 + 2/4) / 2. No positive.
     got = weighted_average_precision(score, truth=truth, weights=weights)
     np.testing.assert_allclose(got, [5 / 6, 3 / 4, np.nan])
+
+
+def test_tables_by_hand():
+    scores = np.array([[0.1, 0.2], [0.4, 0.2], [0.35, 0.2], [0.8, 0.2]])
+    labels = np.array([[0, 1], [0, -1], [1, 1], [1, 1]])  # the second class has one label value
+    weights = np.array([[1, 1, 1, 1], [1, 2, 1, 1]], float).T
+    np.testing.assert_allclose(average_precision_table(scores, labels, weights), [[5 / 6, np.nan], [3 / 4, np.nan]])
+    table = decision_table(scores, labels, weights, thresholds=np.array([0.35, 0.1]))
+    # score > .35 (not at it): .8 is a hit, .4 a false alarm, .35 a miss.  Then the false alarm counts twice.
+    np.testing.assert_allclose(table[:, 0, 0], [2 * 1 / (2 + 2), 2 / 4, 1 / 2, 1 / 2])
+    np.testing.assert_allclose(table[:, 1, 0], [2 * 1 / (3 + 2), 2 / 5, 1 / 2, 1 / 3])
+    assert np.isnan(table[:, :, 1]).all()
+    nowhere = decision_table(scores, labels, weights, thresholds=np.array([np.nan, np.nan]))
+    assert np.isnan(nowhere).all()
 
 
 def test_ties_are_one_step():
@@ -116,6 +132,13 @@ def test_one_valued_classes_and_single_patients_are_null():
     for row in (found["classes"]["a"], found["classes"]["never"], found["macro"]):
         assert row["low"] is row["average_precision"]["high"] is None
         assert row["by_threshold_source"]["fixed"]["f1"]["low"] is None
+
+
+def test_bad_scores_are_refused():
+    scores, sample = _sample(10, seed=3)
+    scores[6, 2] = np.nan
+    with pytest.raises(InputError, match="class 'class 2': the score of image 6 is nan"):
+        classification_intervals(scores, **sample, patients=range(10))
 
 
 def test_many_classes_stay_fast():

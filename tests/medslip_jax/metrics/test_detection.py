@@ -59,6 +59,17 @@ def test_the_best_pair_is_taken_first():
     assert counts(predicted, true, above=0.3) == (1, 0.5, 0.5, 0.5)
 
 
+def test_of_two_equally_good_boxes_one_is_matched():
+    twice, true = [[0, 0, 1, 1], [0, 0, 1, 1]], [[0, 0, 2, 1]]
+    assert counts(twice, true, above=0.4) == (1, 0.5, 1.0, pytest.approx(2 / 3))
+    assert counts(true, twice, above=0.4) == (1, 1.0, 0.5, pytest.approx(2 / 3))
+
+
+def test_a_box_without_area_overlaps_nothing():
+    assert box_iou([[1, 0, 1, 1]], [[0, 0, 2, 1], [1, 0, 1, 1]]).tolist() == [[0, 0]]
+    assert matched_ious([[1, 0, 1, 1]], [[1, 0, 1, 1]]).tolist() == []
+
+
 def test_nothing_predicted_and_nothing_true():
     box = [[0, 0, 1, 1]]
     assert counts(NONE, box, above=0.1) == (0, None, 0.0, 0.0)

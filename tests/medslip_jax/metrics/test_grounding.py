@@ -44,6 +44,19 @@ def test_pointing_counts_ties():
     np.testing.assert_array_equal(pointing_hits(maps, targets=targets), [True, False, True])
 
 
+def test_nothing_points_into_an_empty_target():
+    assert pointing_hits(np.ones((1, 2, 2)), targets=np.zeros((1, 2, 2), bool)).tolist() == [False]
+
+
+def test_overlap_by_hand_and_of_nothing_with_nothing():
+    maps = np.array([[[8.0, 4.0], [2.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    targets = _targets([[1, 0], [1, 0]], [[0, 0], [0, 0]])
+    curves = overlap_curves(maps, targets=targets, divisor="image", thresholds=np.array([0, 0.25, 0.5]))
+    # Of 8 4 2 0 over 8, above 0: 3 cells, 2 true; above .25: 2 cells, 1 true; above .5: 1 cell, 1 true.
+    np.testing.assert_allclose(curves["iou"], [[2 / 3, 1 / 3, 1 / 2], [0, 0, 0]])
+    np.testing.assert_allclose(curves["dice"], [[4 / 5, 2 / 4, 2 / 3], [0, 0, 0]])
+
+
 def test_one_image_by_hand():
     # Divided by its maximum 8: 1, .5 / .25, 0; strictly above .5 is one cell. The target is the left column.
     maps = np.array([[[8.0, 4.0], [2.0, 0.0]]])

@@ -10,9 +10,13 @@ from sklearn.metrics import roc_auc_score
 from medslip_jax.errors import InputError
 from medslip_jax.metrics.intervals import (
     auroc_intervals,
+    auroc_table,
     bootstrap,
     mean_intervals,
+    n_partial,
     percentile_interval,
+    row_means,
+    varied_classes,
     weighted_auroc,
 )
 
@@ -29,6 +33,28 @@ def test_weighted_auroc_by_hand():
 def test_equal_scores_count_one_half():
     score, truth = np.zeros(5), np.array([0, 0, 0, 1, 1])
     assert weighted_auroc(score, truth=truth, weights=np.ones((5, 1)))[0] == 0.5
+
+
+def test_table_of_classes_by_hand():
+    scores = np.array([[0.1, 0.5], [0.4, 0.5], [0.35, 0.5], [0.8, 0.5]])
+    labels = np.array([[0, -1], [0, 0], [1, 1], [1, -1]])
+    weights = np.array([[1, 1, 1, 1], [1, 2, 1, 1], [0, 0, 1, 1]], float).T
+    # The second class has one pair, a tie. The last resample has no negative.
+    np.testing.assert_allclose(auroc_table(scores, labels, weights), [[3 / 4, 1 / 2], [4 / 6, 1 / 2], [np.nan, np.nan]])
+
+
+def test_means_of_rows_and_partial_rows():
+    table = np.array([[1, 3], [np.nan, 4], [np.nan, np.nan]])
+    np.testing.assert_array_equal(row_means(table), [2, 4, np.nan])
+    assert n_partial(table) == 1
+
+
+def test_which_classes_patients_can_vary():
+    #                  two of each  one positive patient  one value  unknown
+    labels = np.array([[1, 1, 0, -1], [1, 1, 0, -1], [0, 0, 0, -1], [0, 0, -1, -1], [1, -1, -1, -1]])
+    found = varied_classes(labels, list("aabcd"))
+    assert found["both"].tolist() == [True, True, False, False]
+    assert found["enough"].tolist() == [True, False, False, False]
 
 
 @settings(max_examples=50, deadline=None)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medslip_jax.errors import InputError
-from medslip_jax.metrics.paired import holm, paired_classification, paired_means, two_sided_p
+from medslip_jax.metrics.paired import difference_row, holm, paired_classification, paired_means, two_sided_p
 
 
 def _sample(n=200, *, seed=0, classes=2, gain=0.0):
@@ -61,6 +61,28 @@ def test_noise_is_rarely_called_a_difference():
     assert small <= 9
 
 
+def test_four_images_by_hand():
+    # .1 .4 .35 .8 of 0 0 1 1: 3 of 4 pairs, precision 1 and 2/3.  With .2 in place of .4 all is in order; with one
+    # score for all it is chance.
+    a, b, none = np.array([[0.1, 0.4, 0.35, 0.8], [0.1, 0.2, 0.35, 0.8], [0.5] * 4])[..., None]
+    known = {"labels": np.array([[0], [0], [1], [1]]), "names": ["a"], "patients": list("pqrs"), "resamples": 50}
+    found = paired_classification(a, b, **known)
+    row = found["macro"]["auroc"]
+    assert (row["a"], row["b"], row["difference"]) == (3 / 4, 1, 1 / 4)
+    assert found["macro"]["average_precision"]["difference"] == pytest.approx(1 - (1 + 2 / 3) / 2)
+    assert found["classes"]["a"]["auroc"] == row | {"p_holm": row["p"]}  # one class, one test
+    tied = paired_classification(b, none, **known)["classes"]["a"]
+    assert (tied["auroc"]["difference"], tied["average_precision"]["difference"]) == (-1 / 2, -1 / 2)
+
+
+def test_a_difference_by_hand():
+    row = difference_row(0.5, 0.75, replicates=np.array([0.0, 0.25, 0.5, np.nan]), level=0.5)
+    # 0 .25 .5: the quarters; one of three is not above 0, so p = 2 * 2 / 4.
+    assert row == {"a": 0.5, "b": 0.75, "difference": 0.25, "low": 0.125, "high": 0.375, "n_undefined": 1, "p": 1.0}
+    missing = difference_row(None, 0.75, replicates=np.array([np.nan]))
+    assert missing["difference"] is missing["low"] is missing["p"] is None
+
+
 def test_undefined_classes_are_null():
     a, b, sample = _sample()
     sample["labels"][:, 1] = 0
@@ -98,8 +120,13 @@ def test_holm_by_hand():
 
 def test_bad_input_is_refused():
     a, b, sample = _sample(10)
-    b[3, 1] = np.inf
-    with pytest.raises(InputError, match="class 'c1': the score of image 3 is inf"):
-        paired_classification(a, b, **sample)
+    for value in (np.inf, np.nan):
+        b[3, 1] = value
+        for pair in ((a, b), (b, a)):
+            with pytest.raises(InputError, match=f"class 'c1': the score of image 3 is {value}"):
+                paired_classification(*pair, **sample)
     with pytest.raises(InputError, match="3 patient identifiers for 10 images"):
         paired_classification(a, a, **sample | {"patients": "abc"})
+    for one, other in (([0.5, np.nan], [1, 1]), ([1, 1], [1, np.inf]), ([1], [1, 1]), ([], [])):
+        with pytest.raises(InputError, match="one finite number a case"):
+            paired_means(np.array(one, float), np.array(other, float), patients=range(len(one)))

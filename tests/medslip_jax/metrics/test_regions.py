@@ -68,6 +68,12 @@ def test_any_pixel_makes_its_cell_a_target():
     np.testing.assert_array_equal(cell_targets(target, size=(2, 3))[0].astype(int), [[0, 1, 0], [0, 0, 1]])
 
 
+def test_an_empty_mask_has_no_cell():
+    assert not cell_targets(np.zeros((2, 4, 6), bool), size=(2, 3)).any()
+    assert cell_targets(np.zeros((0, 4, 6), bool), size=(2, 3)).shape == (0, 2, 3)
+    assert box_masks(pad_boxes([[], []]), size=(2, 3)).tolist() == [[[False] * 3] * 2] * 2
+
+
 def test_cells_that_do_not_divide_the_pixels():
     # 5 pixels, 2 cells: centres .1 .3 | .5 .7 .9 (the third lies on the edge and belongs to the right cell).
     cells = [cell_targets(np.eye(5, dtype=bool)[None, i : i + 1], size=(1, 2))[0, 0].tolist() for i in range(5)]

@@ -6,7 +6,7 @@ import pytest
 
 from medslip_jax.errors import InputError
 from medslip_jax.metrics.intervals import mean_intervals
-from medslip_jax.metrics.segmentation import dice_bce, segmentation_report
+from medslip_jax.metrics.segmentation import dice_bce, overlap_report, segmentation_report
 
 GOLDEN = np.load(Path(__file__).parents[2] / "golden" / "metrics.npz")
 
@@ -41,6 +41,24 @@ def test_four_images_by_hand():
     }
 
 
+def test_no_image_has_anything_to_find():
+    report = segmentation_report(PROBABILITIES[2:], masks=MASKS[2:])
+    # An empty prediction is right, one pixel is wrong: Dice 1 and 0, IoU 1/1 and 1/2.
+    assert (report["dice_all"], report["dice_negative"], report["dice_positive"]) == (0.5, 0.5, None)
+    assert (report["n_positive"], report["n_negative"], report["iou"]) == (0, 2, 0.75)
+    empty = segmentation_report(0 * PROBABILITIES, masks=0 * MASKS)
+    assert empty["dice_all"] == empty["dice_negative"] == empty["iou"] == 1
+
+
+def test_areas_by_hand():
+    # Both 10 pixels, 5 in common; everything wrong; the truth missed; both empty.
+    areas = {"intersection": [5, 0, 0, 0], "said": [10, 4, 0, 0], "true": [10, 4, 4, 0]}
+    report = overlap_report(**{key: np.array(value) for key, value in areas.items()}, threshold=0.25)
+    assert report["per_image"] == {"dice": [0.5, 0, 0, 1], "iou": [6 / 16, 1 / 9, 1 / 5, 1]}
+    assert (report["dice_all"], report["dice_positive"], report["n_positive"]) == (1.5 / 4, pytest.approx(0.5 / 3), 3)
+    assert report["threshold"] == 0.25
+
+
 def test_per_image_values_give_an_interval_over_patients():
     per_image = segmentation_report(PROBABILITIES, masks=MASKS)["per_image"]
     found = mean_intervals(per_image, patients=["a", "a", "b", "c"], resamples=50)
@@ -60,6 +78,11 @@ def test_loss_by_hand():
     assert loss == pytest.approx(np.log(2) + 1 - (2 * 0.5 + 1) / (3 + 1))
     # Perfect and very sure: no overflow, no loss.
     assert dice_bce(np.array([[1e4, -1e4]]), masks=np.array([[1, 0]])) == pytest.approx(0, abs=1e-12)
+
+
+def test_a_loss_of_other_shapes_is_refused():
+    with pytest.raises(InputError, match="one mask pixel for each logit"):
+        dice_bce(np.zeros((1, 4)), masks=np.zeros((1, 5)))
 
 
 @pytest.mark.parametrize(

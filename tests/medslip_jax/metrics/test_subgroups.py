@@ -55,6 +55,23 @@ def test_groups_are_judged_on_their_own_rows_and_on_common_classes():
     json.dumps(report, allow_nan=False)
 
 
+def test_two_groups_by_hand():
+    # F: .1 .4 .35 .8 of 0 0 1 1, 3 of 4 pairs in order.  M: .5 .5 .9 .2 of 1 0 1 0, and the tie counts one half.
+    scores = np.array([0.1, 0.4, 0.35, 0.8, 0.5, 0.5, 0.9, 0.2])[:, None]
+    labels = np.array([0, 0, 1, 1, 1, 0, 1, 0])[:, None]
+    report = subgroup_report(
+        scores,
+        labels=labels,
+        names=["a"],
+        patients=range(8),
+        groups={"sex": list("FFFFMMMM")},
+        resamples=20,
+        min_patients=4,
+    )["sex"]
+    assert [report[value]["macro"]["auroc"] for value in "FM"] == [3 / 4, 3.5 / 4]
+    assert report["F"]["classes"]["a"]["n_positive"] == report["M"]["classes"]["a"]["n_negative"] == 2
+
+
 def test_small_and_unknown_groups_have_counts_and_a_reason():
     scores, sample = _sample()
     bands = ["80+" if i < 9 else None if i < 15 else "18-39" for i in range(120)]

@@ -7,6 +7,7 @@ import pytest
 
 from medslip_jax.report.run_charts import UNIT, Axes, Line, chart, legend, stairs, thinned
 from medslip_jax.report.run_curves import curves, curves_of
+from medslip_jax.result_files import Judged
 
 EVIL = "<script>alert(1)</script>"
 
@@ -73,13 +74,12 @@ def test_curves_by_hand():
 def test_a_class_of_one_label_has_no_curve():
     assert curves_of(np.array([0.1, 0.2]), np.array([1, 1]), name="a") is None
     assert curves_of(np.array([0.1, 0.2]), np.array([-1, -1]), name="a") is None
-    only = {"pathology_names": np.array(["a"]), "pathology": np.ones((2, 1)), "labels": np.ones((2, 1), int)}
-    assert "No curve" in curves(only)
+    assert "No curve" in curves(Judged(["a"], np.ones((2, 1)), np.ones((2, 1), int)))
 
 
 def test_many_classes_are_folded():
     rng = np.random.default_rng(0)
-    names = np.array([f"c{i}" for i in range(14)] + [EVIL])
-    text = curves({"pathology_names": names, "pathology": rng.random((40, 15)), "labels": rng.integers(0, 2, (40, 15))})
+    names = [f"c{i}" for i in range(14)] + [EVIL]
+    text = curves(Judged(names, rng.random((40, 15)), rng.integers(0, 2, (40, 15))))
     assert "3 more classes with fewer positives" in text and "<script" not in text
     assert text.count("<svg class") == 2 + 2 * 15

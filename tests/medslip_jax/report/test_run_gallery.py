@@ -16,7 +16,7 @@ EVIL = '<script>alert(1)</script><img src="http://evil/x.png" onerror=alert(2)>'
 
 
 def choice(**changes) -> Choice:
-    fields = {"kind": "miss", "name": "mass", "column": MASS, "row": 1, "probability": 0.25, "threshold": 0.5}
+    fields = {"kind": "miss", "name": "mass", "section": "pathology", "row": 1, "probability": 0.25, "threshold": 0.5}
     return Choice(**fields | {"source": "validation"} | changes)
 
 
@@ -65,12 +65,21 @@ def test_boxes_of_the_class_and_the_decision():
     assert "probability 0.250 ≤ threshold 0.500 (validation); label: present" in text
     assert "width:25.0%" in text and "left:50.0%" in text
     assert "mass: miss" in text and "patient p; all present labels: mass" in text
-    assert "Rule. Classes" in text and "<blockquote>A mass.</blockquote>" in text
+    assert "Rule. Queries" in text and "<blockquote>A mass.</blockquote>" in text
 
 
 def test_without_maps_boxes_or_report():
     text = gallery([case_of(choice(), record(annotations=[], report=" "), {})])
     assert len(pictures(text)) == 1 and "<rect" not in text and "No report." in text
+
+
+def test_a_query_given_as_text_has_no_map_of_its_own():
+    """Not even under the name of a class that has one; the truth of its name's class and the boxes stay."""
+    text = gallery([case_of(choice(section="targets"), record(), maps())])
+    assert len(pictures(text)) == 2 and "mass map" not in text and "anatomy map" in text
+    assert text.count("<rect") == 2 and "label: present" in text
+    unknown = gallery([case_of(choice(section="targets", name="covid19", kind="false positive"), record(), maps())])
+    assert "covid19: false positive" in unknown and "label: absent" in unknown and "<rect" not in unknown
 
 
 def test_long_and_hostile_reports():

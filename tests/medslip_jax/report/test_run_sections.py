@@ -5,10 +5,12 @@ import pytest
 
 from medslip_jax.report.run_calibration import calibration
 from medslip_jax.report.run_cases import choose, pick
+from medslip_jax.report.run_curves import curves
 from medslip_jax.report.run_grounding import anything, grounding
 from medslip_jax.report.run_pairs import agreement, pairs
-from medslip_jax.report.run_scores import classification, subgroups
+from medslip_jax.report.run_scores import classification, subgroups, thresholds_from
 from medslip_jax.report.run_training import training
+from medslip_jax.result_files import Judged, Results
 
 EVIL = '<script>alert(1)</script><img src="http://evil/x.png">'
 
@@ -78,6 +80,7 @@ def test_subgroups_and_a_group_that_is_too_small():
         }
     }
     text = subgroups(groups)
+    assert "those with positives and negatives in each of its groups of at least 10 patients" in text
     assert "0.900 [0.800, 0.950]" in text and "2 patients" in text and "<script" not in text and "<img" not in text
     assert subgroups({}) == ""
 
@@ -104,8 +107,12 @@ def test_calibration_by_hand_and_missing():
         "classes": {EVIL: {"ece": 0.1625, "bins": bins}, "none": {"ece": None, "bins": [one(0.0, 0, None, None)]}},
     }
     text = calibration(found)
-    assert "macro mean over 1 classes: 0.163" in text or "macro mean over 1 classes: 0.162" in text
-    assert text.count("<circle") == 4 and "4 labels" in text and "<script" not in text
+    assert "error (ECE): 0.163" in text or "error (ECE): 0.162" in text
+    assert text.count("<circle") == 2 and "4 labels" in text and "<script" not in text
+    # Two classes: two dots each, and those of both pooled.
+    found["classes"]["second"] = {"ece": 0.1625, "bins": bins}
+    both = calibration(found)
+    assert both.count("<circle") == 6 and "macro mean over 2 classes" in both and "all classes pooled" in both
     assert "evaluate again" in calibration(None) and "evaluate again" in calibration({"classes": {}})
 
 
@@ -156,16 +163,21 @@ def test_the_rule_by_hand():
     assert pick(scores, np.full(5, -1), threshold=0.5) == {}
 
 
+def results(known: dict, **arrays) -> Results:
+    return Results("there", {"classification": {name: {"report": report} for name, report in known.items()}}, arrays)
+
+
+def two_images(names: list[str]) -> list[np.ndarray]:
+    """Names, scores and labels: both images have everything, the first is called so."""
+    return [np.array(names), np.tile([[0.9], [0.1]], (1, len(names))), np.ones((2, len(names)), int)]
+
+
 def test_classes_are_chosen_by_focus_then_by_count():
     names = ["mass", "edema", "nodule", "normal", "hernia"]
-    predictions = {
-        "pathology_names": np.array(names),
-        "pathology": np.tile([[0.9], [0.1]], (1, 5)),
-        "labels": np.ones((2, 5), int),
-        "map_names": np.array(["mass", "edema", "nodule", "normal"]),
-    }
+    arrays = dict(zip(("pathology_names", "pathology", "labels"), two_images(names), strict=True))
+    arrays["map_names"] = np.array(["mass", "edema", "nodule", "normal"])
     known = report(mass=(0.7, 3), edema=(0.7, 9), nodule=(0.7, 2), normal=(0.7, 99), hernia=(0.7, 50))
-    chosen = choose(predictions, known, focal=("nodule", "picc"), count=5)
+    chosen = choose(results({"pathology": known}, **arrays), focal=("nodule", "picc"), count=5)
     assert [(c.name, c.kind) for c in chosen] == [
         ("nodule", "true positive"),
         ("nodule", "miss"),
@@ -174,3 +186,39 @@ def test_classes_are_chosen_by_focus_then_by_count():
         ("mass", "true positive"),
     ]
     assert chosen[1].row == 1 and chosen[1].threshold == 0.5 and chosen[1].source == "validation"
+
+
+def test_queries_given_as_text_come_first_and_need_no_map():
+    arrays = dict(zip(("pathology_names", "pathology", "labels"), two_images(["mass", "edema"]), strict=True))
+    arrays |= dict(zip(("target_names", "extra", "targets"), two_images(["flu", "mass"]), strict=True))
+    arrays["map_names"] = np.array(["mass"])
+    known = {"pathology": report(mass=(0.7, 3), edema=(0.7, 9)), "targets": report(mass=(0.7, 1), flu=(0.7, 2))}
+    chosen = choose(results(known, **arrays), focal=("mass",), count=9)
+    assert [(c.section, c.name) for c in chosen[::2]] == [
+        ("targets", "mass"),
+        ("targets", "flu"),
+        ("pathology", "mass"),
+    ]
+    texts_alone = {name: arrays[name] for name in ("target_names", "extra", "targets")}
+    only = choose(results({"targets": known["targets"]}, **texts_alone), focal=(), count=1)
+    assert [(c.name, c.row) for c in only] == [("flu", 0)]
+
+
+def test_curves_of_one_class_need_no_overview():
+    scores, labels = np.array([[0.9, 0.1], [0.2, 0.2], [0.7, 0.3]]), np.array([[1, 0], [0, -1], [-1, 0]])
+    one = curves(Judged(["flu", "none"], scores, labels))
+    assert "AUROC 1.000, AP 1.000; 1 positive, 1 negative" in one and "all classes" not in one and ">none<" not in one
+    both = curves(Judged(["flu", "cold"], scores, np.array([[1, 1], [0, 0], [1, 0]])))
+    assert "All 2 classes" in both and "ROC, all classes" in both
+    assert "No curve" in curves(Judged(["none"], scores[:, 1:], labels[:, 1:]))
+
+
+def test_where_thresholds_come_from():
+    metrics = {"classification": {"targets": {"report": report(flu=(0.7, 3))}}, "threshold_split": "validation"}
+    assert thresholds_from(metrics) == "validation"
+    sources = metrics["classification"]["targets"]["report"]["macro"]["by_threshold_source"]
+    sources["fixed"] = sources.pop("validation")
+    metrics |= {"thresholds": {"sources": {"fixed": {"threshold": 0.4}}}, "threshold_split": None}
+    assert thresholds_from(metrics) == "fixed beforehand (0.4)"
+    del sources["fixed"]
+    assert thresholds_from(metrics) == "the judged split itself (test-oracle)"

@@ -2,9 +2,8 @@ import numpy as np
 
 from medslip_jax.metrics.classification import classification_report
 from medslip_jax.metrics.classification_intervals import classification_intervals
-from medslip_jax.metrics.grounding import grounding_report
 from medslip_jax.metrics.subgroups import subgroup_report
-from medslip_jax.report.tables import classification_table, grounding_table, subgroup_table, threshold_table
+from medslip_jax.report.tables import best_source, classification_table, subgroup_table, threshold_table
 
 SCORES = np.array([[0.1, 0.1], [0.4, 0.4], [0.35, 0.35], [0.8, 0.8]])
 LABELS = np.array([[0, 0], [0, 0], [1, 0], [1, 0]])
@@ -40,6 +39,17 @@ def test_another_threshold_source_is_named():
     assert "threshold fixed beforehand" in table and "test-oracle" not in table
 
 
+def test_the_best_source_is_one_that_has_thresholds():
+    names = ["effusion", "hernia"]
+    for given, source in (
+        ({"validation": np.array([0.35, np.nan]), "fixed": 0.5}, "validation"),
+        ({"validation": np.full(2, np.nan), "fixed": 0.5}, "fixed"),
+        ({"validation": np.full(2, np.nan)}, "test-oracle"),
+        ({}, "test-oracle"),
+    ):
+        assert best_source(classification_report(SCORES, labels=LABELS, names=names, thresholds=given)) == source
+
+
 def test_classes_come_from_the_worst_to_the_best():
     scores = np.hstack([SCORES[:, :1], -SCORES])
     labels = np.hstack([LABELS[:, :1], LABELS[:, :1], 0 * LABELS[:, :1]])
@@ -69,25 +79,6 @@ def test_a_subgroup_without_numbers_says_why():
     )
     lines = subgroup_table(report).splitlines()
     assert lines[1].split() == ["sex", "F", "2", "2", "-", "0"]
+    assert lines[4].startswith("Means of one attribute") and "of at least 10 patients" in " ".join(lines)
     assert "sex M: only 1 patients, fewer than 10." in lines
     assert "sex unknown: the attribute is not known." in lines
-
-
-def test_grounding_lines():
-    maps = np.array([[[8.0, 4.0], [2.0, 0.0]]])
-    target = np.array([[[1, 0], [1, 0]]], bool)
-    reports = [grounding_report(maps, targets=target), grounding_report(maps, targets=~target & False)]
-    header, found, empty = grounding_table(reports).splitlines()
-    assert header.startswith("protocol   threshold  images  pointing px (chance)  pointing cell (chance)")
-    assert found.split() == [
-        "per-image",
-        "0.5",
-        "1",
-        "1.000",
-        "(0.500)",
-        "1.000",
-        "(0.500)",
-        "0.500",
-        "0.667",
-    ]
-    assert empty.split() == ["per-image", "0.5", "0", "-", "(-)", "-", "(-)", "-", "-"]

@@ -1,0 +1,171 @@
+"""The two files of a result, metrics.json and predictions.npz: how numbers are written, and the one reader of both."""
+
+import dataclasses
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from medslip_jax.errors import InputError
+
+# Section of metrics.json -> its arrays in predictions.npz: names, scores, labels.
+SECTIONS = {
+    "pathology": ("pathology_names", "pathology", "labels"),
+    "targets": ("target_names", "extra", "targets"),
+}
+_DIGITS, _WIDTH = 6, 400
+_ALWAYS = ("image_id", "patient_id", "index")
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """Judged classes: their names, scores float (n, k) and labels int (n, k), -1 for unknown."""
+
+    names: list[str]
+    scores: np.ndarray
+    labels: np.ndarray
+
+    def chosen(self, names: Sequence[str], *, rows: np.ndarray | slice = slice(None)) -> "Judged":
+        """These classes of these rows."""
+        columns = [self.names.index(name) for name in names]
+        return Judged(list(names), self.scores[rows][:, columns], self.labels[rows][:, columns])
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """What `medslip evaluate` or `medslip finetune` left: `metrics` of metrics.json, `arrays` of predictions.npz."""
+
+    path: str
+    metrics: Mapping
+    arrays: Mapping[str, np.ndarray]
+
+    @property
+    def sections(self) -> list[str]:
+        """Those of `SECTIONS` that were judged: pathologies, then queries given as text."""
+        return [name for name in SECTIONS if name in self.metrics["classification"]]
+
+    def report(self, section: str) -> Mapping:
+        """The `classification_report` of a section."""
+        return self.metrics["classification"][section]["report"]
+
+    def judged(self, section: str) -> Judged:
+        """Scores and labels of the classes of a section's report, in its order."""
+        names, scores, labels = (self.arrays[key] for key in SECTIONS[section])
+        return Judged(names.tolist(), scores, labels).chosen(self.report(section)["classes"])
+
+
+def read_results(where: str | Path, *, missing: str = "") -> Results:
+    """Reads and checks a directory of results, or the metrics.json in one.
+
+    Args:
+      where: the directory or its metrics.json.
+      missing: what to do if a file is not there; by default the command that writes it.
+
+    Raises:
+      InputError: a file is missing, damaged, of another evaluation than the other one, or holds no classification.
+    """
+    path = Path(where)
+    directory = path.parent if path.name == "metrics.json" else path
+    metrics, predictions = directory / "metrics.json", directory / "predictions.npz"
+    for file in (metrics, predictions):
+        if not file.is_file():
+            raise InputError(f"{file}: no such file; {missing or f'`medslip evaluate --out {directory}` writes it'}")
+    results = Results(str(where), _read_metrics(metrics), _read_arrays(predictions))
+    _check_arrays(predictions, results)
+    return results
+
+
+def ids_hash(arrays: Mapping) -> str:
+    """sha256 of the image ids in order: two results are comparable if theirs agree."""
+    return hashlib.sha256("\n".join(arrays["image_id"]).encode()).hexdigest()
+
+
+def round_numbers(value):
+    """JSON with its floats at 6 significant digits, which is more than any interval of them resolves.
+
+    Thresholds stay as they are: one is a score of some image, and a digit less would decide that image otherwise.
+    """
+    if isinstance(value, Mapping):
+        return {key: inner if key == "threshold" else round_numbers(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [round_numbers(inner) for inner in value]
+    return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
+
+
+def json_bytes(value: Mapping) -> bytes:
+    """JSON in which an object or a list without further ones in it takes one line, if that is not too long."""
+    return ("\n".join(_lines(value, indent=0)) + "\n").encode()
+
+
+def _lines(value, *, indent: int) -> Iterator[str]:
+    nested = isinstance(value, Mapping | list | tuple)
+    inner = list(value.values()) if isinstance(value, Mapping) else list(value) if nested else []
+    if not any(isinstance(one, Mapping | list | tuple) and one for one in inner):
+        line = json.dumps(value, allow_nan=False)
+        if not nested or len(line) <= _WIDTH:
+            yield " " * indent + line
+            return
+    heads = [f"{json.dumps(str(key))}: " for key in value] if isinstance(value, Mapping) else [""] * len(inner)
+    first, last = "{}" if isinstance(value, Mapping) else "[]"
+    yield " " * indent + first
+    for number, (head, one) in enumerate(zip(heads, inner, strict=True), start=1):
+        lines = list(_lines(one, indent=indent + 1))
+        lines[0] = " " * (indent + 1) + head + lines[0].lstrip()
+        yield from lines[:-1]
+        yield lines[-1] + ("," if number < len(inner) else "")
+    yield " " * indent + last
+
+
+def _read_metrics(file: Path) -> dict:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if "classification" not in content and "segmentation" in content:
+            raise InputError(f"{file}: results of a segmenter have areas of masks and no probabilities to work on")
+        reports = [content["classification"][name]["report"] for name in SECTIONS if name in content["classification"]]
+        known = bool(reports) and all(isinstance(report["classes"], dict) for report in reports)
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{file}: not a result of `medslip evaluate` ({_short(error)}); evaluate again") from error
+    if not known:
+        raise InputError(f"{file}: not a result of `medslip evaluate`; evaluate again")
+    return content
+
+
+def _read_arrays(file: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{file}: cannot be read ({_short(error)}); evaluate again") from error
+
+
+def _check_arrays(file: Path, results: Results) -> None:
+    """The arrays are those of metrics.json: all there, of one length, finite, of the same images and classes."""
+    arrays, keys = results.arrays, [key for name in results.sections for key in SECTIONS[name]]
+    lacking = [key for key in (*_ALWAYS, *keys) if key not in arrays]
+    if lacking:
+        raise InputError(f"{file}: has no array {lacking[0]!r}; evaluate again")
+    images = len(arrays["image_id"])
+    for section in results.sections:
+        names, scores, labels = (arrays[key] for key in SECTIONS[section])
+        if not images or not scores.shape == labels.shape == (images, len(names)):
+            raise InputError(f"{file}: its arrays do not fit each other; evaluate again")
+        if not np.isfinite(scores).all():
+            raise InputError(f"{file}: holds probabilities that are not finite; evaluate again")
+        _check_names(file, results.report(section)["classes"], names)
+    if (results.metrics.get("data") or {}).get("ids_sha256") != ids_hash(arrays):
+        raise InputError(f"{file}: other images than those of metrics.json beside it; evaluate again")
+
+
+def _check_names(file: Path, classes: Sequence[str], names: np.ndarray) -> None:
+    lacking = set(classes) - set(names.tolist())
+    if lacking:
+        raise InputError(f"{file}: has no scores of {min(lacking)}, which metrics.json judges; evaluate again")
+
+
+def _short(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:160]

@@ -1,0 +1,85 @@
+"""Lowering from shapes, on the CPU; what needs libtpu is in test_compile.py."""
+
+import importlib
+import importlib.util
+import inspect
+import os
+
+import jax
+import numpy as np
+import pytest
+
+from data_pipelines.loader import Loader
+from medslip_jax import aot, pretrain, sharding
+from medslip_jax.chips import parse_topology
+from medslip_jax.errors import InputError
+from medslip_jax.step_shapes import step_of
+from medslip_jax.train_step import jit_init, jit_train_step
+
+
+def test_the_program_from_shapes_is_the_one_that_runs(tiny_run):
+    mesh = sharding.make_mesh()
+    source = pretrain.training_source(tiny_run)
+    trainer = pretrain.make_trainer(tiny_run, num_images=len(source), mesh=mesh)
+    loader = Loader(source, train=True, seed=0, **pretrain.loader_options(tiny_run))
+    shapes = jax.eval_shape(jit_init(trainer, mesh, image_size=tiny_run.data.image_size))
+    # Zeros in place of the initial values, whose program takes a minute to compile.
+    state = jax.tree.map(
+        lambda s, place: jax.device_put(np.zeros(s.shape, s.dtype), place),
+        shapes,
+        sharding.state_sharding(mesh, shapes),
+    )
+    batch = sharding.put_batch(mesh, next(loader))
+    loader.close()
+    running = jit_train_step(trainer, mesh, state).lower(state, batch).as_text()
+    per_chip = tiny_run.data.batch_size // mesh.size
+    assert aot.lower_step(step_of(tiny_run, mesh=mesh), mesh=mesh, per_chip=per_chip).as_text() == running
+
+
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is not None, reason="libtpu is installed")
+def test_without_libtpu_the_pin_of_jax_is_named(monkeypatch):
+    monkeypatch.delenv("TPU_LIBRARY_PATH", raising=False)
+    with pytest.raises(
+        InputError, match=r"--topology v5e:2x2: libtpu is not installed; pip install 'libtpu==[\d.]+\*'"
+    ):
+        aot.tpu_mesh(parse_topology("v5e:2x2"))
+
+
+def test_the_pin_is_read_from_the_metadata_of_jax(monkeypatch):
+    lines = ["numpy>=2.0", 'jaxlib<=9,>=9; extra == "tpu"', 'libtpu==9.1.*; extra == "tpu"']
+    monkeypatch.setattr(aot.importlib.metadata, "requires", lambda name: lines)
+    assert aot.libtpu_requirement() == "libtpu==9.1.*"
+
+
+def test_a_cache_for_the_time_being(tmp_path):
+    before = jax.config.jax_compilation_cache_dir
+    x = np.arange(3.0)
+    with aot.saving_to(tmp_path):
+        jax.jit(lambda x: x * 3 + 1)(x)
+    assert list(tmp_path.glob("*-cache"))
+    assert jax.config.jax_compilation_cache_dir == before
+    entries = set(tmp_path.parent.rglob("*-cache"))
+    with aot.saving_to(None):
+        jax.jit(lambda x: x * 4 + 1)(x)
+    assert jax.config.jax_enable_compilation_cache
+    assert set(tmp_path.parent.rglob("*-cache")) == entries
+    with pytest.raises(ZeroDivisionError), aot.saving_to(tmp_path):
+        _ = 1 / 0
+    assert jax.config.jax_compilation_cache_dir == before
+
+
+def test_libtpu_is_given_the_flag_of_a_machine_with_tpus(monkeypatch):
+    monkeypatch.setattr(aot, "_ENVIRONMENT", {})
+    for given, expected in (
+        ("", "--xla_tpu_use_enhanced_launch_barrier=true"),
+        ("--a=1", "--a=1 --xla_tpu_use_enhanced_launch_barrier=true"),
+        ("--xla_tpu_use_enhanced_launch_barrier=false", "--xla_tpu_use_enhanced_launch_barrier=false"),
+    ):
+        monkeypatch.setenv("LIBTPU_INIT_ARGS", given)
+        aot.prepare_environment()
+        assert os.environ["LIBTPU_INIT_ARGS"] == expected
+
+
+def test_the_flag_is_still_the_one_of_jax():
+    source = inspect.getsource(importlib.import_module("jax._src.cloud_tpu_init"))
+    assert aot._LIBTPU_FLAG in source

@@ -1,0 +1,146 @@
+"""Two processes that share a file system: one checkpoint of both, one choice, and other devices to go on with."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+from tiny_state import array_data, flip, new_run, restored, same, tiny_state
+
+from medslip_jax.checkpoint import Checkpoints, find_checkpoint, read_variables
+from medslip_jax.checkpoint_integrity import damage
+
+HERE = Path(__file__).parent
+CODE = """
+import json
+import sys
+from pathlib import Path
+
+import jax
+
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+jax.distributed.initialize(f"localhost:{sys.argv[3]}", 2, int(sys.argv[2]))
+
+import numpy as np
+from tiny_state import CONFIG, tiny_state
+from medslip_jax import sharding
+from medslip_jax.checkpoint import Checkpoints
+from medslip_jax.errors import InputError
+
+mesh = sharding.make_mesh(fsdp=4)
+assert jax.process_count() == 2 and mesh.size == 4
+shapes = jax.eval_shape(lambda: tiny_state(0))
+placement = sharding.state_sharding(mesh, shapes)
+split = [s for s in jax.tree.leaves(placement) if "fsdp" in s.spec]
+assert len(split) == 3, "kernels lie in four parts"
+
+def split_array(x, sharding):
+    # Each process gives its parts of the same array.
+    return jax.make_array_from_callback(x.shape, sharding, lambda index: np.asarray(x)[index])
+
+def state(step):
+    return jax.tree.map(split_array, tiny_state(step), placement)
+
+def restored(checkpoints):
+    template = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, placement)
+    found = checkpoints.restore(template, config=CONFIG)
+    for got, want in zip(jax.tree.leaves(found["state"]), jax.tree.leaves(tiny_state(found["step"])), strict=True):
+        assert all(np.array_equal(part.data, np.asarray(want)[part.index]) for part in got.addressable_shards)
+        assert got.sharding.mesh.size == 4
+    assert found["loader"] == {"batch": found["step"]}
+    return found["step"]
+
+said = {}
+try:
+    checkpoints = Checkpoints(sys.argv[1], keep=3, best_metric="v")
+    said["restored"] = checkpoints.latest() and restored(checkpoints)
+    for step in map(int, sys.argv[4:]):
+        checkpoints.save(state(step), step=step, loader_state={"batch": step}, config=CONFIG, metrics={"v": step})
+    checkpoints.wait()
+    said |= {"latest": checkpoints.latest(), "preempted": checkpoints.reached_preemption(1)}
+    checkpoints.close()
+except InputError as error:
+    said["error"] = str(error)
+# Not to stdout, where the collectives talk too.
+Path(f"{sys.argv[1]}.{sys.argv[2]}").write_text(json.dumps(said))
+"""
+
+
+def two_processes(workdir: Path, *steps: int) -> tuple[list[dict], list[list[str]]]:
+    """They restore what is there and save these steps -> what each says, and its notes on stderr."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {
+        "PYTHONPATH": str(HERE),
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "JAX_PLATFORMS": "cpu",
+    }
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", CODE, workdir, str(rank), str(port), *map(str, steps)],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    errors = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+    said = [json.loads(Path(f"{workdir}.{rank}").read_text()) for rank in range(2)]
+    return said, [[line for line in text.splitlines() if line.startswith("note:")] for text in errors]
+
+
+def well(restored: int | None, latest: int) -> list[dict]:
+    return [{"restored": restored, "latest": latest, "preempted": False}] * 2
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("two") / "run"
+    assert two_processes(workdir, 1, 2, 3) == (well(None, 3), [[], []])
+    return workdir
+
+
+def cpu():
+    return jax.sharding.SingleDeviceSharding(jax.devices()[0])
+
+
+@pytest.mark.slow
+def test_one_process_and_device_goes_on_from_two_of_two(run):
+    directory = run / "checkpoints"
+    assert (directory / "3" / "model" / "ocdbt.process_1").is_dir(), "both have written"
+    assert [damage(directory / str(step)) for step in (1, 2, 3)] == [None] * 3
+    checkpoints = Checkpoints(run, keep=3)
+    assert restored(checkpoints) == 3
+    checkpoints.close()
+    assert same(read_variables(find_checkpoint(run), sharding=cpu()), tiny_state(3).ema)
+
+
+@pytest.mark.slow
+def test_both_fall_back_to_the_same(run):
+    """Process 0 renames and tells; two processes then save the step again."""
+    directory = run / "checkpoints"
+    flip(array_data(directory / "3" / "model"))
+    said, notes = two_processes(run, 3)
+    assert said == well(2, 3)
+    assert [len(lines) for lines in notes] == [1, 0] and notes[0][0].endswith("now called 3.damaged; going on from 2")
+    assert {d.name for d in directory.iterdir()} == {"1", "2", "3", "3.damaged"}
+    assert damage(directory / "3") is None
+
+
+@pytest.mark.slow
+def test_two_go_on_from_one_and_both_refuse_damage(tmp_path):
+    workdir = tmp_path / "run"
+    directory = new_run(workdir, 1, 2)
+    assert two_processes(workdir) == (well(2, 2), [[], []])
+    for step in (1, 2):
+        flip(array_data(directory / str(step) / "optimizer"))
+    (first, second), notes = two_processes(workdir)
+    assert first == second and "every checkpoint is damaged (2: optimizer/" in first["error"]
+    assert notes == [[], []] and {d.name for d in directory.iterdir()} == {"1", "2"}

@@ -1,0 +1,138 @@
+"""Two real processes of one run: the same batches and losses, what they agree on, and what happens when one goes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from run_processes import ROOT, Run, free_port, losses, pair, steps_saved
+
+from medslip_jax.exit_codes import BAD_INPUT, PREEMPTED, STUCK
+
+pytestmark = pytest.mark.slow
+
+# Loader -> mesh -> steps, of one process or of two: argv is the data, the port, how many processes, and which one.
+BATCHES_AND_LOSSES = """
+import hashlib, json, sys
+import jax
+data, port, count, number = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+if count > 1:
+    jax.distributed.initialize(f"127.0.0.1:{port}", count, number)
+from data_pipelines.augment import AugmentConfig
+from data_pipelines.datasets import open_split
+from data_pipelines.loader import Loader
+from medslip_jax import sharding
+from medslip_jax.losses import LossConfig
+from medslip_jax.optim import OptimConfig
+from medslip_jax.testing import tiny_books, tiny_config
+from medslip_jax.train_step import Trainer, jit_init, jit_train_step
+
+trainer = Trainer(model=tiny_config(), loss=LossConfig(), optim=OptimConfig(), books=tiny_books(), num_steps=10,
+                  steps_per_epoch=1)
+mesh = sharding.make_mesh()
+loader = Loader(open_split(data, "phantom", "train"), batch_size=16, image_size=32, seed=3, train=True,
+                augment=AugmentConfig(), host_index=jax.process_index(), host_count=jax.process_count())
+state = jit_init(trainer, mesh, image_size=32)()
+step = jit_train_step(trainer, mesh, state)
+found = {"devices": mesh.size, "batches": [], "losses": []}
+for _ in range(10):
+    batch = sharding.put_batch(mesh, next(loader))
+    whole = sharding.to_host(mesh, batch)
+    found["batches"].append(hashlib.sha256(whole["image"].tobytes() + whole["matrix"].tobytes()).hexdigest())
+    state, metrics = step(state, batch)
+    found["losses"].append(float(metrics["loss"]))
+print(json.dumps(found), flush=True)
+"""
+
+
+def started(data, *, port: int, count: int, number: int, devices: int) -> subprocess.Popen:
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    return subprocess.Popen(
+        [sys.executable, "-c", BATCHES_AND_LOSSES, str(data), str(port), str(count), str(number)],
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+def results(processes: list[subprocess.Popen]) -> list[dict]:
+    texts = [process.communicate(timeout=900)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes)
+    return [json.loads(text.splitlines()[-1]) for text in texts]
+
+
+def test_two_processes_of_four_devices_are_one_of_eight(phantom_data):
+    port = free_port()
+    (one,) = results([started(phantom_data, port=port, count=1, number=0, devices=8)])
+    two = results([started(phantom_data, port=port, count=2, number=i, devices=4) for i in range(2)])
+    assert one["devices"] == two[0]["devices"] == two[1]["devices"] == 8
+    assert two[0]["batches"] == two[1]["batches"] == one["batches"]
+    assert two[0]["losses"] == two[1]["losses"]
+    np.testing.assert_allclose(two[0]["losses"], one["losses"], rtol=1e-5)
+
+
+def test_processes_that_run_different_things_stop_before_step_0(phantom_data, tmp_path):
+    port = free_port()
+    both = [
+        Run(
+            tmp_path,
+            phantom_data,
+            f"--coordinator=127.0.0.1:{port}",
+            "--processes=2",
+            f"--process_id={i}",
+            f"--config.optim.learning_rate={rate}",
+            devices=1,
+            name=f"process{i}",
+        )
+        for i, rate in enumerate((1e-3, 2e-3))
+    ]
+    assert [run.wait() for run in both] == [BAD_INPUT, BAD_INPUT]
+    for run in both:
+        assert "process 1 has optim.learning_rate=0.002 and process 0 0.001" in run.output()
+    assert losses(tmp_path) == {} and steps_saved(tmp_path) == []
+
+
+def test_who_waits_in_vain_says_so(phantom_data, tmp_path):
+    flags = (f"--coordinator=127.0.0.1:{free_port()}", "--processes=2", "--process_id=1", "--connect_timeout=3")
+    run = Run(tmp_path, phantom_data, *flags)
+    assert run.wait() == STUCK
+    assert "process 1 of 2: waiting for the others at 127.0.0.1:" in run.output()
+    assert "were not all there after 3 s" in run.output()
+
+
+def test_stop_loss_of_a_process_and_another_shape(phantom_data, tmp_path):
+    """One run through what a pod meets: SIGTERM on one host, the death of a host, and fewer devices afterwards."""
+    long = ("--config.num_steps=4000", "--config.save_every=5", "--config.optim.ema_decay=0.9")
+
+    both = pair(tmp_path, phantom_data, *long, devices=2)
+    both[0].until_stepping()
+    both[1].kill(signal.SIGTERM)
+    assert [run.wait() for run in both] == [PREEMPTED, PREEMPTED], both[0].output()[-3000:]
+    stopped = steps_saved(tmp_path)[-1]
+    assert max(losses(tmp_path)) == stopped
+
+    both = pair(tmp_path, phantom_data, *long, devices=2)
+    both[0].until(lambda: steps_saved(tmp_path)[-1] > stopped)
+    both[1].kill(signal.SIGKILL)
+    killed = time.monotonic()
+    code = both[0].wait(60)
+    assert time.monotonic() - killed < 60
+    assert code in (STUCK, -signal.SIGABRT), both[0].output()[-3000:]
+    assert "another process is gone" in both[0].output() or "another task died" in both[0].output()
+    both[1].wait()
+
+    # One process with one device goes on, and the losses are those of one that was never disturbed.
+    kept = steps_saved(tmp_path)[-1]
+    alone = Run(tmp_path, phantom_data, *long, f"--stop_after={kept + 5}", name="alone")
+    assert alone.wait() == 0, alone.output()[-3000:]
+    undisturbed = Run(tmp_path / "undisturbed", phantom_data, *long, "--stop_after=8", name="undisturbed")
+    assert undisturbed.wait() == 0
+    first = losses(tmp_path / "undisturbed")
+    found = losses(tmp_path)
+    assert list(found) == list(range(1, kept + 6))
+    np.testing.assert_allclose([found[s] for s in first], list(first.values()), rtol=1e-4)
