@@ -32,8 +32,9 @@ def get_config(arg: str | None = None) -> ConfigDict:
         config.data.image_size = 128 if arg.data == "phantom" else 160
         config.data.batch_size = config.eval.batch_size = 16
         config.data.augment.scale, config.data.augment.randaugment_ops = (0.7, 1.0), 0
-        config.optim.learning_rate = 1e-3
-        config.num_steps, config.eval_every, config.eval.images = 200, 40, 200
+        # From scratch, 1e-3 needs thousands of steps before masks begin to fit.
+        config.optim.learning_rate = 1e-2
+        config.num_steps, config.eval_every, config.eval.images = 400, 80, 200
     if arg.tiny:
         shrink(config)
     return config

@@ -85,7 +85,7 @@ def default_fine_tuning(kind: str) -> ConfigDict:
       init_from: a pre-trained model, or one of the same kind, whatever `pretrained.load` reads ("" = random).
       data.fraction, data.subset_seed: share of the training images, by patient; a larger one holds the smaller ones.
       eval_every: 0 = once an epoch. eval.metric: of validation, chooses the best step: "auroc" or "average_precision",
-        macro; "dice_all", "dice_positive" or "iou", the mean over targets.
+        macro; "dice_pooled", "dice_positive" or "iou", the mean over targets.
       threshold: of a mask's probability.
     """
     config = default_config()
@@ -96,7 +96,7 @@ def default_fine_tuning(kind: str) -> ConfigDict:
     config.optim.schedule, config.optim.learning_rate = "constant", 1e-5
     config.data.fraction, config.data.subset_seed = 1.0, 0
     config.num_epochs, config.eval_every, config.save_every = 50, 0, 200
-    metric = {"classifier": "auroc", "segmenter": "dice_all"}[kind]
+    metric = {"classifier": "auroc", "segmenter": "dice_pooled"}[kind]
     config.eval = ConfigDict({"batch_size": 64, "images": 0, "metric": metric})
     return config
 

@@ -17,7 +17,7 @@ from medslip_jax.errors import InputError
 from medslip_jax.fine_tuner import FineTuner, jit_judge_step
 from medslip_jax.metrics.classification import classification_report
 from medslip_jax.metrics.intervals import mean_intervals
-from medslip_jax.metrics.segmentation import overlap_report
+from medslip_jax.metrics.segmentation import overlap_report, pooled_dice_interval
 from medslip_jax.models.kinds import ModelConfig, config_from_fields, kind_of
 from medslip_jax.pretrain import loader_options
 from medslip_jax.pretrained import load
@@ -25,7 +25,7 @@ from medslip_jax.result_files import ids_hash
 from medslip_jax.scoring import score
 from medslip_jax.transfer import fine_tuning_variables, fit
 
-METRICS = {"classifier": ("auroc", "average_precision"), "segmenter": ("dice_all", "dice_positive", "iou")}
+METRICS = {"classifier": ("auroc", "average_precision"), "segmenter": ("dice_pooled", "dice_positive", "iou")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,13 +177,14 @@ class Judge:
         return value
 
 
+def areas_of(rows: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+    """Areas of one target, as `overlap_report` takes them."""
+    return {key: rows[key][:, number] for key in ("intersection", "said", "true")}
+
+
 def overlaps(rows: Mapping[str, np.ndarray], targets: Targets, *, threshold: float) -> list[dict]:
     """An `overlap_report` a target."""
-    areas = ("intersection", "said", "true")
-    return [
-        overlap_report(**{key: rows[key][:, i] for key in areas}, threshold=threshold)
-        for i in range(len(targets.specs))
-    ]
+    return [overlap_report(**areas_of(rows, i), threshold=threshold) for i in range(len(targets.specs))]
 
 
 def classification_result(
@@ -200,12 +201,14 @@ def segmentation_result(
 ) -> dict:
     """{"segmentation": {"size", "threshold", "targets": {name: report with "intervals"}}}, over patients."""
     sections = {}
-    for name, report in zip(targets.names, overlaps(rows, targets, threshold=threshold), strict=True):
+    draw = {"patients": rows["patient_id"], "resamples": resamples}
+    for i, (name, report) in enumerate(zip(targets.names, overlaps(rows, targets, threshold=threshold), strict=True)):
         values = {key: np.array(value) for key, value in report.pop("per_image").items()}
-        positive = rows["true"][:, targets.names.index(name)] > 0
-        values["dice_positive"] = np.where(positive, values["dice"], np.nan)
-        intervals = mean_intervals(values, patients=rows["patient_id"], resamples=resamples)
-        sections[name] = report | {"intervals": intervals | {"means": _renamed(intervals["means"])}}
+        areas = areas_of(rows, i)
+        values["dice_positive"] = np.where(areas["true"] > 0, values["dice"], np.nan)
+        intervals = mean_intervals(values, **draw)
+        means = _renamed(intervals["means"]) | {"dice_pooled": pooled_dice_interval(**areas, **draw)}
+        sections[name] = report | {"intervals": intervals | {"means": means}}
     return {"segmentation": {"size": size, "threshold": threshold, "targets": sections}}
 
 

@@ -1,8 +1,11 @@
 """Segmentation numbers, each under its own name: they are not comparable with one another (SPEC 7)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from medslip_jax.errors import InputError
+from medslip_jax.metrics.intervals import bootstrap, percentile_interval
 
 
 def segmentation_report(probabilities: np.ndarray, *, masks: np.ndarray, threshold: float = 0.5) -> dict:
@@ -18,9 +21,10 @@ def segmentation_report(probabilities: np.ndarray, *, masks: np.ndarray, thresho
 
     Returns:
       {"threshold", "dice_all" (every image), "dice_positive" (images with a true mask), "dice_negative"
-      (images without, i.e. the share left empty), "n_positive", "n_negative", "iou": mean of (I + 1) / (S - I
-      + 1), "per_image": {"dice", "iou"}, a list each in the order given, for `intervals.mean_intervals`}. A mean over
-      no image is null.
+      (images without, i.e. the share left empty), "dice_pooled": 2 I / S of all images' pixels taken together, which
+      neither empty masks nor masks laid over everything make high; "n_positive", "n_negative", "iou": mean of
+      (I + 1) / (S - I + 1), "per_image": {"dice", "iou"}, a list each in the order given, for
+      `intervals.mean_intervals`}. A mean over no image is null.
 
     Raises:
       InputError: no images, shapes that disagree, probabilities outside [0, 1] or NaN, masks other than 0 and
@@ -39,11 +43,33 @@ def overlap_report(*, intersection: np.ndarray, said: np.ndarray, true: np.ndarr
         "dice_all": _mean(dice),
         "dice_positive": _mean(dice[positive]),
         "dice_negative": _mean(dice[~positive]),
+        "dice_pooled": float(2 * intersection.sum() / total.sum()) if total.sum() else None,
         "n_positive": int(positive.sum()),
         "n_negative": int((~positive).sum()),
         "iou": _mean(iou),
         "per_image": {"dice": dice.tolist(), "iou": iou.tolist()},
     }
+
+
+def pooled_dice_interval(
+    *,
+    intersection: np.ndarray,
+    said: np.ndarray,
+    true: np.ndarray,
+    patients: Sequence,
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> dict:
+    """Percentile interval of "dice_pooled" over patients, from areas as of `overlap_report`."""
+    total = np.asarray(said + true, np.float64)
+
+    def pooled(weights: np.ndarray) -> np.ndarray:
+        below = weights.T @ total
+        return np.divide(2 * (weights.T @ intersection), below, out=np.full(len(below), np.nan), where=below > 0)
+
+    replicates = bootstrap(pooled, n_images=len(total), patients=patients, resamples=resamples, seed=seed)
+    return percentile_interval(replicates, level=level, usable=len(np.unique(np.asarray(patients))) > 1)
 
 
 def dice_bce(logits: np.ndarray, *, masks: np.ndarray) -> float:

@@ -1,6 +1,7 @@
 """`medslip finetune` on a few phantoms: what it writes, how it goes on, what it refuses."""
 
 import json
+import re
 from pathlib import Path
 
 import jax
@@ -76,6 +77,13 @@ def test_a_classifier_from_pre_trained_weights(data, pretrained, tmp_path, capsy
     assert finetune.summary(result).startswith("best by validation: step")
     same = compare(tmp_path / "run" / "test", tmp_path / "run" / "test", resamples=10)
     assert same["macro"]["auroc"]["difference"] == 0.0
+    assert json.loads((tmp_path / "run" / "test" / "metrics.json").read_text()) == result
+    page = tmp_path / "page.html"
+    assert cli.main(["report", str(tmp_path / "run"), f"--results={tmp_path / 'run' / 'test'}", f"--out={page}"]) == 0
+    text = page.read_text()
+    assert "<h2>Classification</h2>" in text and 'class="warn"' not in text
+    # "nodule" is the model's first class, but not the vocabulary's: boxes and truth are those of its name.
+    assert re.search(r"<h3>nodule: (miss|true positive)", text) and "<rect x=" in text.split("<h2>Cases")[1]
 
 
 def test_the_trunk_starts_with_the_pre_trained_weights_and_the_rest_anew(data, pretrained):
@@ -91,13 +99,13 @@ def test_the_test_split_is_judged_once(data, tmp_path, monkeypatch):
     config = settings(data, targets=("nodule",))
     finetune.finetune(config, workdir=tmp_path)
     first = finetune.test_once(config, workdir=tmp_path, resamples=10)
-    monkeypatch.setattr(fine_tuning.Judge, "rows", lambda *_: pytest.fail("judged again"))
+    monkeypatch.setattr(fine_tuning.Judge, "rows", lambda *_, **__: pytest.fail("judged again"))
     assert finetune.test_once(config, workdir=tmp_path, resamples=10) == first
 
 
 def test_the_best_step_by_validation_is_kept_whatever_follows(data, tmp_path, monkeypatch):
     values = iter([0.7, 0.9, 0.8])
-    monkeypatch.setattr(fine_tuning.Judge, "metric", lambda *_: next(values))
+    monkeypatch.setattr(fine_tuning.Judge, "metric", lambda *_, **__: next(values))
     config = settings(data, targets=("nodule",), num_steps=3, eval_every=1, save_every=1, keep=5)
     finetune.finetune(config, workdir=tmp_path)
     best = fine_tuning_best(tmp_path)
@@ -142,16 +150,18 @@ def test_a_u_net_learns_masks_and_reports_every_dice(data, pretrained, tmp_path)
     result = finetune.test_once(config, workdir=tmp_path, resamples=20)
     row = result["segmentation"]["targets"]["effusion"]
     assert row["n_positive"] + row["n_negative"] == result["data"]["images"]
-    assert set(row["intervals"]["means"]) == {"dice_all", "iou", "dice_positive"}
-    assert "Dice, positives" in finetune.summary(result)
+    assert set(row["intervals"]["means"]) == {"dice_pooled", "dice_all", "iou", "dice_positive"}
+    assert "Dice, pooled" in finetune.summary(result)
     with np.load(tmp_path / "test" / "predictions.npz") as arrays:
         assert (arrays["intersection"] <= arrays["true"]).all()
+    with pytest.raises(InputError, match="results of a segmenter have areas of masks and no probabilities"):
+        compare(tmp_path / "test", tmp_path / "test")
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"eval__metric": "dice_all"}, "eval.metric='dice_all': one of auroc, average_precision"),
+        ({"eval__metric": "iou"}, "eval.metric='iou': one of auroc, average_precision"),
         ({"targets": ("no_such",)}, "no class or target 'no_such'"),
         ({"data__fraction": 0.0}, "data.fraction=0.0"),
         (

@@ -6,7 +6,7 @@ import pytest
 
 from medslip_jax.errors import InputError
 from medslip_jax.metrics.intervals import mean_intervals
-from medslip_jax.metrics.segmentation import dice_bce, overlap_report, segmentation_report
+from medslip_jax.metrics.segmentation import dice_bce, overlap_report, pooled_dice_interval, segmentation_report
 
 GOLDEN = np.load(Path(__file__).parents[2] / "golden" / "metrics.npz")
 
@@ -34,6 +34,8 @@ def test_four_images_by_hand():
         "dice_all": pytest.approx((2 / 3 + 0 + 1 + 0) / 4),
         "dice_positive": pytest.approx(1 / 3),
         "dice_negative": 0.5,
+        # One pixel in common; areas 2 + 1, 0 + 1, 0, 1.
+        "dice_pooled": pytest.approx(2 / 5),
         "n_positive": 2,
         "n_negative": 2,
         "iou": pytest.approx((2 / 3 + 1 / 2 + 1 + 1 / 2) / 4),
@@ -48,6 +50,7 @@ def test_no_image_has_anything_to_find():
     assert (report["n_positive"], report["n_negative"], report["iou"]) == (0, 2, 0.75)
     empty = segmentation_report(0 * PROBABILITIES, masks=0 * MASKS)
     assert empty["dice_all"] == empty["dice_negative"] == empty["iou"] == 1
+    assert empty["dice_pooled"] is None
 
 
 def test_areas_by_hand():
@@ -57,6 +60,23 @@ def test_areas_by_hand():
     assert report["per_image"] == {"dice": [0.5, 0, 0, 1], "iou": [6 / 16, 1 / 9, 1 / 5, 1]}
     assert (report["dice_all"], report["dice_positive"], report["n_positive"]) == (1.5 / 4, pytest.approx(0.5 / 3), 3)
     assert report["threshold"] == 0.25
+
+
+def test_masks_everywhere_and_nowhere_have_no_pooled_dice_to_speak_of():
+    masks = np.zeros((50, 10, 10), int)
+    masks[0, 0, 0] = 1
+    everywhere = segmentation_report(np.ones((50, 10, 10)), masks=masks)
+    assert everywhere["dice_pooled"] == pytest.approx(2 / 5001)
+    nowhere = segmentation_report(np.zeros((50, 10, 10)), masks=masks)
+    assert (nowhere["dice_pooled"], nowhere["dice_all"]) == (0, 0.98)
+
+
+def test_interval_of_the_pooled_dice_by_hand():
+    # Two patients of one image each: Dice 1 (areas 2 + 2) and 0 (4 + 0); both together 4 / 8.
+    areas = {"intersection": np.array([2, 0]), "said": np.array([2, 4]), "true": np.array([2, 0])}
+    found = pooled_dice_interval(**areas, patients=["a", "b"], resamples=500)
+    assert (found["low"], found["high"], found["n_undefined"]) == (0, 1, 0)
+    assert pooled_dice_interval(**areas, patients=["a", "a"])["low"] is None
 
 
 def test_per_image_values_give_an_interval_over_patients():
