@@ -144,7 +144,10 @@ def _grid(frame: _Frame, axes: Axes) -> list[str]:
     for x in x_ticks:
         place = frame.place(np.array([x, frame.low[1]]))[0]
         parts.append(f'<path class="grid" d="M{place:.1f} {_TOP}V{bottom}" />')
-        parts.append(f'<text x="{place:.1f}" y="{bottom + 12}" text-anchor="middle">{_number(x)}</text>')
+        # A long number at the right edge would be cut off.
+        text, at_edge = _number(x), place > right - 6
+        anchor = "end" if at_edge and len(text) > 2 else "middle"
+        parts.append(f'<text x="{place:.1f}" y="{bottom + 12}" text-anchor="{anchor}">{text}</text>')
     for y in y_ticks:
         place = frame.place(np.array([frame.low[0], y]))[1]
         parts.append(f'<path class="grid" d="M{_LEFT} {place:.1f}H{right}" />')

@@ -55,7 +55,7 @@ class Run:
                 command(workdir, data, *extra), stdout=file, stderr=file, env=environment(devices=devices), cwd=ROOT
             )
 
-    def wait(self, seconds: float = 240) -> int:
+    def wait(self, seconds: float = 900) -> int:
         return self.process.wait(timeout=seconds)
 
     def kill(self, signum: int = signal.SIGKILL) -> None:
@@ -65,7 +65,7 @@ class Run:
         """Of this process; a file may have that of earlier ones before it."""
         return self._log.read_bytes()[self._start :].decode(errors="replace")
 
-    def until(self, reached, *, seconds: float = 240) -> None:
+    def until(self, reached, *, seconds: float = 600) -> None:
         """Waits until `reached()`; fails if the process ends before."""
         end = time.monotonic() + seconds
         while not reached():
@@ -84,7 +84,7 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def pair(workdir: Path, data: Path, *extra: str, devices: int = 4, timeout: int = 240) -> list[Run]:
+def pair(workdir: Path, data: Path, *extra: str, devices: int = 4, timeout: int = 600) -> list[Run]:
     """Two processes of one run."""
     flags = (f"--coordinator=127.0.0.1:{free_port()}", "--processes=2", f"--connect_timeout={timeout}", *extra)
     return [Run(workdir, data, *flags, f"--process_id={i}", devices=devices, name=f"process{i}") for i in range(2)]
