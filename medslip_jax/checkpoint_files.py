@@ -29,7 +29,9 @@ _FREE = (
     "data.dir",
     "data.workers",
     "data.threads",
-    "mesh.",
+    "mesh.data",
+    "mesh.fsdp",
+    "watchdog_minutes",
     "eval.",
 )
 

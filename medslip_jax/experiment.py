@@ -47,7 +47,8 @@ def default_config() -> ConfigDict:
         parameters and optimiser state; 1 = data parallel.
       mesh.batch_norm_devices: batch statistics are over groups of so many devices; 0 = over all, the whole batch.
       log_every, eval_every, save_every: in steps; 0 = at the end only.
-      keep: newest checkpoints kept; keep_every_hours: besides, one for so many hours (0 = none).
+      keep: newest checkpoints kept. Besides, keep_every_hours: one for so many hours (0 = none); keep_best: the one
+        with the highest value of this metric, among those of a step that was validated ("" = none).
       watchdog_minutes: without a finished step, validation batch or save in so long, the process ends; 0 = never.
       eval.batch_size: of validation. eval.images: validation images at most, evenly spaced; 0 = all.
       eval.classes: pathologies of the validation AUROC; () = all that have labels.
@@ -69,7 +70,7 @@ def default_config() -> ConfigDict:
     config.books = ConfigDict({"path": "", "tables": "as_is", "sha256": ""})
     config.mesh = ConfigDict({"data": -1, "fsdp": 1, "batch_norm_devices": 0})
     config.log_every, config.eval_every, config.save_every, config.keep = 50, 1000, 1000, 2
-    config.keep_every_hours, config.watchdog_minutes = 0.0, 30.0
+    config.keep_every_hours, config.keep_best, config.watchdog_minutes = 0.0, "val_auroc", 30.0
     config.eval = ConfigDict({"batch_size": 64, "images": 0, "classes": (), "focal": ()})
     return config
 
@@ -95,7 +96,7 @@ def default_fine_tuning(kind: str) -> ConfigDict:
     config.books.sha256 = UNKNOWN_BOOKS
     config.optim.schedule, config.optim.learning_rate = "constant", 1e-5
     config.data.fraction, config.data.subset_seed = 1.0, 0
-    config.num_epochs, config.eval_every, config.save_every = 50, 0, 200
+    config.num_epochs, config.eval_every, config.save_every, config.keep_best = 50, 0, 200, ""
     metric = {"classifier": "auroc", "segmenter": "dice_pooled"}[kind]
     config.eval = ConfigDict({"batch_size": 64, "images": 0, "metric": metric})
     return config

@@ -31,7 +31,7 @@ from medslip_jax.torch_files import (
 # What a directory of `save_pretrained` or a converted checkpoint consists of.
 _OURS = (
     *(PRETRAINED_WEIGHTS, "config.json", "books.npz", "README.md", ".gitattributes"),
-    *("model", "config", "info", "_CHECKPOINT_METADATA", "commit_success.txt"),
+    *("model", "config", "info", "_CHECKPOINT_METADATA", "commit_success.txt", "digests.json"),
 )
 Form = Literal["weights", "orbax", "pretrained"]
 

@@ -52,8 +52,8 @@ def train(
     Args:
       trainer: the run's fixed parts.
       loader: training batches; its state is saved and restored.
-      config: written into every checkpoint; log_every, eval_every, save_every, keep, keep_every_hours and
-        watchdog_minutes are read here.
+      config: written into every checkpoint; log_every, eval_every, save_every, keep..., and watchdog_minutes are read
+        here.
       workdir: metrics and checkpoints go here; with several processes a directory that all of them see.
       mesh: where the steps run.
       initial: {"params", "batch_stats"} of a run that starts, in place of random ones.
@@ -124,7 +124,13 @@ class _Run:
         initial: Mapping | None,
     ):
         self._loader, self._config, self._mesh = loader, config, mesh
-        self._checkpoints = Checkpoints(workdir, keep=config.keep)
+        self._checkpoints = Checkpoints(
+            workdir,
+            keep=config.keep,
+            keep_every_hours=config.keep_every_hours,
+            best_metric=config.keep_best or None,
+        )
+        self._validated: tuple[int, Mapping[str, float]] = (-1, {})
         try:
             init = jit_init(trainer, mesh, image_size=config.data.image_size)
             restored = _restore(self._checkpoints, init, mesh, config, initial=initial)
@@ -153,7 +159,8 @@ class _Run:
 
     def validate(self, step: int, validate: Validate, pulse: Pulse) -> None:
         self._log.flush()
-        self._writers.write(step, validate(self.state, pulse))
+        self._validated = (step, validate(self.state, pulse))
+        self._writers.write(*self._validated)
 
     def save(self, step: int) -> None:
         """Unless it is there: a run that is stopped may have saved this step just now, or come from it."""
@@ -162,7 +169,8 @@ class _Run:
         # A state after a bad step must not replace a good checkpoint, so its metrics are read first.
         self._log.flush()
         kept = self._loader.get_state() | self._log.state() | {"unvalidated": self.unvalidated}
-        self._checkpoints.save(self.state, step=step, loader_state=kept, config=self._config)
+        metrics = self._validated[1] if self._validated[0] == step else None
+        self._checkpoints.save(self.state, step=step, loader_state=kept, config=self._config, metrics=metrics)
         self._log.saved = step
 
     def step(self, step: int) -> None:
