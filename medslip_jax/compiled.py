@@ -1,4 +1,4 @@
-"""What a compiled step says of itself, and what follows from that: does it fit, and how fast can it be at best."""
+"""What a compiled step says of itself, and what follows from that: does it fit, and how fast can it be."""
 
 import dataclasses
 import math
@@ -104,7 +104,9 @@ def parse_too_large(message: str) -> dict[str, float] | None:
 
 
 def roofline(cost: Mapping[str, float], *, chip: Chip, batch_size: int) -> dict[str, Any]:
-    """Images/s that no step can exceed: batch_size / max(FLOPs / peak, bytes / bandwidth), per chip and step.
+    """Images/s by counts and peaks: batch_size / max(FLOPs / peak, bytes / bandwidth), per chip and step.
+
+    Nearly a bound: XLA's bytes are those of all operands, also of arrays that stay in the chip's own memory.
 
     Args:
       cost: of `read_cost`.

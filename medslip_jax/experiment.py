@@ -5,10 +5,13 @@ differs. Sections `model`, `loss`, `optim` and `data.augment` are fields of the 
 whose docstrings explain them.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import runpy
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 from absl import flags
@@ -162,33 +165,71 @@ def names_of(file: str | Path) -> dict:
     """What a config file defines, {name: value}: for a file that builds on another one's `get_config`.
 
     Raises:
-      InputError: no such file, or it cannot be run.
+      InputError: no such file, or it cannot be run; the message names file and line.
     """
-    try:
+    if not Path(file).is_file():
+        raise InputError(f"--config {file}: no such file")
+    with _named(str(file)):
         return runpy.run_path(str(file))
-    except (OSError, SyntaxError, ImportError) as error:
-        raise InputError(f"--config {file}: cannot be read ({error})") from error
 
 
 def load_config(argv: list[str], *, documented: str = "medslip_jax/experiment.py") -> ConfigDict:
     """`["--config=FILE[:arg]", "--config.key=value", ...]` -> config; every failure is one `InputError` line, which
     names the file where the keys are `documented`."""
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=["medslip", *argv])
+    places = [i for i, word in enumerate(argv) if word == "--config" or word.startswith("--config=")]
+    if not places:
+        raise InputError("--config FILE is missing, for example --config configs/phantom.py")
+    if len(places) > 1:
+        raise InputError("--config is given twice; give one file")
+    _, joined, text = argv[places[0]].partition("=")
+    end = places[0] + 1 if joined else places[0] + 2
+    text = text if joined else "".join(argv[end - 1 : end])
+    return _overridden(_config_of(text), [*argv[: places[0]], *argv[end:]], documented=documented)
+
+
+def _config_of(text: str) -> ConfigDict:
+    """What `get_config` of "FILE[:arg]" gives."""
+    file, colon, arg = text.partition(":")
+    names = names_of(file)
+    if "get_config" not in names:
+        raise InputError(f"--config {file}: has no get_config(arg); configs/phantom.py is an example")
+    with _named(file):
+        config = names["get_config"](*([arg] if colon else []))
+    if not isinstance(config, ConfigDict):
+        kind = type(config).__name__
+        raise InputError(f"--config {file}: its get_config gives {kind}, not an ml_collections.ConfigDict")
+    return config
+
+
+@contextlib.contextmanager
+def _named(file: str) -> Iterator[None]:
+    """Whatever goes wrong in a config file, in one line with the file and, where it is known, the line."""
     try:
+        yield
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"--config {file}: cannot be read ({error.strerror})") from error
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+        line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"--config {file}: {f'line {line}: ' if line else ''}{said}") from error
+
+
+def _overridden(config: ConfigDict, argv: list[str], *, documented: str) -> ConfigDict:
+    values = flags.FlagValues()
+    try:
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=["medslip", *argv])
         extra = values(["medslip", *argv])[1:]
-        config = values.config
-        # A file that cannot be read comes back as an object that fails when it is used.
-        config = config if config is None else config.copy_and_resolve_references()
-    except KeyError as error:
-        raise InputError(f"the config has no key {error}; {documented} says what each is") from error
-    except (flags.Error, AttributeError, ImportError, OSError, SyntaxError, TypeError, ValueError) as error:
+    except (KeyError, AttributeError) as error:
+        key = str(error).strip("\"'")
+        raise InputError(f"the config has no key {key!r}; {documented} says what each is") from error
+    except (flags.Error, TypeError, ValueError) as error:
         raise InputError(" ".join(str(error).split())) from error
     if extra:
         raise InputError(f"not understood: {' '.join(extra)}; values are set with --config.key=value")
-    if config is None:
-        raise InputError("--config FILE is missing, for example --config configs/phantom.py")
-    return config
+    return values.config.copy_and_resolve_references()
 
 
 def to_json(config: ConfigDict) -> str:

@@ -40,6 +40,8 @@ def main(argv: list[str]) -> int:
     distributed.add_flags(parser)
     args, rest = parser.parse_known_args(argv)
     config, profile = experiment.load_config(rest), profiling.parse_steps(args.profile)
+    if "loss" not in config:
+        raise InputError("--config: not a pre-training config; `medslip finetune` and `evaluate` take the others")
     with distributed.processes(args):
         pretrain(config, workdir=args.workdir, stop_after=args.stop_after, profile=profile)
     return 0

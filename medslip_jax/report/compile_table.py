@@ -18,15 +18,18 @@ def compile_table(result: Mapping) -> str:
     lines = [_title(result), ""]
     lines += align([["one chip, one step", ""], *_rows(result)], left=(0, 1))
     lines += ["", *_verdict(result), *_roofline(result)]
-    notes = [textwrap.fill(f"note: {note}", WIDTH, subsequent_indent="  ") for note in result["notes"]]
+    # Names of files stay whole.
+    wrap = textwrap.TextWrapper(WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
+    notes = [wrap.fill(f"note: {note}") for note in result["notes"]]
     return "\n".join([*lines, *notes])
 
 
 def _title(result: Mapping) -> str:
     slice_, batch, versions = result["topology"], result["batch"], result["versions"]
+    hosts = "1 host" if slice_["hosts"] == 1 else f"{slice_['hosts']} hosts"
     return "\n".join(
         [
-            f"{slice_['name']}: {slice_['chips']} chips ({slice_['device_kind']}) on {slice_['hosts']} hosts of "
+            f"{slice_['name']}: {slice_['chips']} chips ({slice_['device_kind']}) on {hosts} of "
             f"{slice_['chips_per_host']}, mesh data {slice_['mesh']['data']} x fsdp {slice_['mesh']['fsdp']}",
             f"{result['config']}: train step of {batch['total']} images ({batch['per_chip']} a chip), "
             f"{result['image_size']} px, {result['model']}, {result['dtype']}",
@@ -95,7 +98,8 @@ def _roofline(result: Mapping) -> list[str]:
         f"  = {batch['per_chip']} x {result['topology']['chips']} / max({compute}, {memory})",
         f"  = {batch['total']} / max({1e3 * line['compute_seconds']:.1f} ms, {1e3 * line['memory_seconds']:.1f} ms)"
         f" = {line['images_per_second']:,.0f} images/s, bound by {_BOUNDS[line['bound_by']]}",
-        "  a bound and no forecast: peaks in bfloat16, collectives and input free of charge",
+        "  by counts and peaks, no forecast: collectives and input are free, float32 parts run at the bfloat16 peak, and",
+        "  the bytes may hold what never leaves the chip",
     ]
 
 

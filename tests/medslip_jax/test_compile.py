@@ -126,7 +126,7 @@ def test_the_tiny_step_compiles_for_four_chips(capsys, tmp_path):
     assert result["topology"]["device_kind"] == "TPU v5 lite"
     assert result["batch"] == {"total": 8, "per_chip": 2}
     assert result["roofline"]["images_per_second"] > 0
-    assert any(note.startswith("saved: ") for note in result["notes"])
+    assert any(note.startswith(f"saved in {tmp_path}: jit_train_step-") for note in result["notes"])
     assert len(list(tmp_path.glob("jit_train_step-*-cache"))) == 1
 
 

@@ -113,10 +113,33 @@ def test_misspelt_options_do_not_choose_another(key, value, build):
         build(config)
 
 
-def test_config_file_with_an_error_is_one_line(tmp_path):
-    (tmp_path / "broken.py").write_text("def get_config(:\n")
-    with pytest.raises(InputError, match="invalid syntax"):
-        experiment.load_config([f"--config={tmp_path / 'broken.py'}"])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def get_config(:\n", "line 1: SyntaxError: invalid syntax"),
+        ("import nowhere_at_all\n", "line 1: ModuleNotFoundError"),
+        ("x = 1\n", r"has no get_config\(arg\)"),
+        ("def get_config():\n    return 1 / 0\n", "line 2: ZeroDivisionError: division by zero"),
+        ("def get_config():\n    return {'seed': 1}\n", "its get_config gives dict, not"),
+        ("def get_config():\n    raise KeyError('mine')\n", "line 2: KeyError: 'mine'"),
+        ("\0", "ValueError|SyntaxError"),
+    ],
+)
+def test_config_file_with_an_error_is_one_line(tmp_path, text, message):
+    file = tmp_path / "broken.py"
+    file.write_text(text)
+    with pytest.raises(InputError, match=message) as error:
+        experiment.load_config([f"--config={file}"])
+    assert str(error.value).startswith(f"--config {file}: ") and "\n" not in str(error.value)
+
+
+def test_config_flag_is_given_once_in_either_form(tmp_path):
+    file = str(CONFIGS[0].parent / "phantom.py")
+    assert experiment.load_config(["--config", f"{file}:tiny", "--config.seed=3"]).seed == 3
+    with pytest.raises(InputError, match="--config is given twice"):
+        experiment.load_config(["--config", file, f"--config={file}"])
+    with pytest.raises(InputError, match="--config : no such file"):
+        experiment.load_config(["--config"])
 
 
 def test_excluded_classes_are_names_in_a_config():
