@@ -78,10 +78,10 @@ def _verdict(result: Mapping) -> list[str]:
         lines.append(f"{largest['compiled']} images a chip fit (compiled)")
     if largest["estimate"] and largest["estimate"] != largest["compiled"]:
         tried = ", ".join(f"{t['per_chip']}: {gib(t['needs'])} GiB" for t in largest["tries"] if t["needs"])
-        lines.append(
-            f"largest batch a chip that would fit: about {largest['estimate']}, an estimate from a line through what "
-            f"was compiled ({tried}); --verify compiles it"
-        )
+        lines += [
+            f"largest batch a chip that would fit: about {largest['estimate']}; --verify compiles it",
+            f"  an estimate from a line through what was compiled ({tried})",
+        ]
     if not largest["compiled"] and not largest["estimate"]:
         lines.append("no smaller batch was found that fits")
     return lines
@@ -98,7 +98,7 @@ def _roofline(result: Mapping) -> list[str]:
         f"  = {batch['per_chip']} x {result['topology']['chips']} / max({compute}, {memory})",
         f"  = {batch['total']} / max({1e3 * line['compute_seconds']:.1f} ms, {1e3 * line['memory_seconds']:.1f} ms)"
         f" = {line['images_per_second']:,.0f} images/s, bound by {_BOUNDS[line['bound_by']]}",
-        "  by counts and peaks, no forecast: collectives and input are free, float32 parts run at the bfloat16 peak, and",
+        "  by counts and peaks, no forecast: collectives and input are free, float32 runs at the bfloat16 peak, and",
         "  the bytes may hold what never leaves the chip",
     ]
 

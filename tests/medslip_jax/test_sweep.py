@@ -42,7 +42,7 @@ def test_every_variant_is_a_config_that_differs_as_said(tmp_path):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--config", "no_such.py"], "no_such.py: cannot be read"),
+        (["--config", "no_such.py"], "no_such.py: no such file"),
         (["--config", str(ABLATIONS.with_name("phantom.py"))], "has no VARIANTS"),
         (["--config", str(ABLATIONS), "--only", "bass"], "no variant 'bass'"),
     ],

@@ -90,7 +90,8 @@ def test_a_step_that_does_not_fit():
     text = compile_table(too_large(estimate=192, compiled=176))
     assert "does not fit: needs 20.50 of 15.75 GiB" in text
     assert "176 images a chip fit (compiled)" in text
-    assert "about 192, an estimate from a line through what was compiled (256: 20.50 GiB, 176: 14.20 GiB)" in text
+    assert "largest batch a chip that would fit: about 192; --verify compiles it" in text
+    assert "an estimate from a line through what was compiled (256: 20.50 GiB, 176: 14.20 GiB)" in text
     assert "time to lower, to compile 3 s, 100 s" in lines_of(too_large(estimate=192, compiled=176))
 
 
