@@ -26,6 +26,7 @@ from data_pipelines.augment import AugmentConfig
 from data_pipelines.datasets import open_split
 from data_pipelines.loader import Loader
 from medslip_jax import sharding
+from medslip_jax.distributed import CompiledTogether
 from medslip_jax.losses import LossConfig
 from medslip_jax.optim import OptimConfig
 from medslip_jax.testing import tiny_books, tiny_config
@@ -37,7 +38,7 @@ mesh = sharding.make_mesh()
 loader = Loader(open_split(data, "phantom", "train"), batch_size=16, image_size=32, seed=3, train=True,
                 augment=AugmentConfig(), host_index=jax.process_index(), host_count=jax.process_count())
 state = jit_init(trainer, mesh, image_size=32)()
-step = jit_train_step(trainer, mesh, state)
+step = CompiledTogether(jit_train_step(trainer, mesh, state), name="step")
 found = {"devices": mesh.size, "batches": [], "losses": []}
 for _ in range(10):
     batch = sharding.put_batch(mesh, next(loader))
