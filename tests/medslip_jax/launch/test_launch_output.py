@@ -52,4 +52,7 @@ def test_portions_do_not_matter(chunks):
 def test_a_reader_that_went_away_does_not_stop_the_process():
     target = io.StringIO()
     target.close()
-    relay(Chunks(b"one\n", b"two\n"), target, process=0, lock=threading.Lock())
+    source = Chunks(b"one\n", b"two\n")
+    relay(source, target, process=0, lock=threading.Lock())
+    # Read to its end: a pipe that nobody empties would stop the process.
+    assert source.read1(1) == b""
