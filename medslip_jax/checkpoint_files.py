@@ -111,7 +111,7 @@ def _check(directory: Path, *, item: str) -> None:
 
 
 def write_model(directory: Path, variables: Mapping, *, config: ConfigDict, info: Mapping) -> None:
-    """Writes a checkpoint without training state into an empty directory, which need not exist.
+    """Writes a checkpoint without training state into an empty directory, which need not exist; one process calls it.
 
     Args:
       directory: of the checkpoint; the caller gives it its final name once all is written.
@@ -130,7 +130,13 @@ def write_model(directory: Path, variables: Mapping, *, config: ConfigDict, info
     # A disk that fills up while Orbax writes makes its threads print pages.
     if shutil.disk_usage(directory.parent).free < sum(np.asarray(x).nbytes for x in jax.tree.leaves(variables)):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+    # The process that calls this writes; by default Orbax would wait for all others of the run.
+    number = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=number, active_processes={number}, barrier_sync_key_prefix="write_model"
+    )
+    handler = ocp.CompositeCheckpointHandler(composite_options=ocp.CompositeOptions(multiprocessing_options=alone))
+    with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
         try:
             checkpointer.save(directory, args=args, force=True)
         except ValueError as error:  # how tensorstore reports a full disk

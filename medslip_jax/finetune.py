@@ -142,10 +142,9 @@ def test_once(config: ConfigDict, *, workdir: str | Path, resamples: int = 1000)
     workdir = Path(workdir)
     best, out = Best(workdir, config=config, metric=config.eval.metric), workdir / "test"
     digest = tree_hash(best.directory / "model")
-    if (out / "metrics.json").is_file():
-        result = json.loads((out / "metrics.json").read_bytes())
-        if result["checkpoint"]["sha256"] == digest:
-            return result
+    if known := _known_result(out, digest=digest):
+        return known
+    distributed.barrier("look for results")  # before process 0 writes what another would find
     mesh = make_mesh(config)
     variables = read_variables(best.directory, sharding=sharding.replicated(mesh))
     tuner = fine_tuning.make_tuner(config, num_images=1)
@@ -155,11 +154,19 @@ def test_once(config: ConfigDict, *, workdir: str | Path, resamples: int = 1000)
     rows = {name: Judge(config, tuner=tuner, split=s, mesh=mesh).rows(variables) for name, s in wanted.items()}
     numbers = round_numbers(_numbers(config, rows, resamples=resamples))
     result = _header(config, best, digest=digest, split=splits["test"], rows=rows["test"]) | numbers
-    out.mkdir(parents=True, exist_ok=True)
-    # Last what a later call takes as a sign that all is there.
-    _write_predictions(out / "predictions.npz", rows["test"], names=fine_tuning.targets_of(config).names)
-    write_bytes(out / "metrics.json", json_bytes(result))
+    if jax.process_index() == 0:
+        out.mkdir(parents=True, exist_ok=True)
+        # Last what a later call takes as a sign that all is there.
+        _write_predictions(out / "predictions.npz", rows["test"], names=fine_tuning.targets_of(config).names)
+        write_bytes(out / "metrics.json", json_bytes(result))
     return result
+
+
+def _known_result(out: Path, *, digest: str) -> dict | None:
+    """The results in `out` if they are of the model with this digest."""
+    file = out / "metrics.json"
+    result = json.loads(file.read_bytes()) if file.is_file() else None
+    return result if result and result["checkpoint"]["sha256"] == digest else None
 
 
 def _numbers(config: ConfigDict, rows: Mapping[str, Mapping], *, resamples: int) -> dict:

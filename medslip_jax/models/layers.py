@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from medslip_jax.models.convolutions import convolution, pointwise
+
 
 def torch_uniform(fan_in: int):
     """U(+-1/sqrt(fan_in)): PyTorch's default for biases and, as Kaiming uniform with a = sqrt(5), for weights."""
@@ -45,7 +47,7 @@ class Linear(nn.Module):
         kernel = self.param("kernel", kernel_init, (fan_in, self.features))
         bias = self.param("bias", bias_init, (self.features,))
         x, kernel, bias = (jnp.asarray(v, self.dtype) for v in (x, kernel, bias))
-        return jnp.matmul(x, kernel, precision=precision(self.dtype)) + bias.reshape((1,) * (x.ndim - 1) + (-1,))
+        return pointwise(x, kernel, precision(self.dtype)) + bias.reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 class PointwiseConv(nn.Module):
@@ -63,7 +65,7 @@ class PointwiseConv(nn.Module):
         kernel = self.param("kernel", torch_uniform(x.shape[-1]), (x.shape[-1], self.features))
         x = x[:, :: self.stride, :: self.stride]
         x, kernel = jnp.asarray(x, self.dtype), jnp.asarray(kernel, self.dtype)
-        return jnp.matmul(x, kernel, precision=precision(self.dtype))
+        return pointwise(x, kernel, precision(self.dtype))
 
 
 class Conv(nn.Module):
@@ -79,15 +81,8 @@ class Conv(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
         fan_in = self.size**2 * x.shape[-1]
         kernel = self.param("kernel", torch_uniform(fan_in), (self.size, self.size, x.shape[-1], self.features))
-        pad = self.size // 2
-        y = jax.lax.conv_general_dilated(
-            jnp.asarray(x, self.dtype),
-            jnp.asarray(kernel, self.dtype),
-            window_strides=(self.stride, self.stride),
-            padding=((pad, pad), (pad, pad)),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            precision=precision(self.dtype),
-        )
+        x, kernel = jnp.asarray(x, self.dtype), jnp.asarray(kernel, self.dtype)
+        y = convolution(x, kernel, self.stride, precision(self.dtype))
         if self.bias == "none":
             return y
         bias = self.param("bias", torch_uniform(fan_in), (self.features,))

@@ -10,6 +10,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 from medslip_jax.models.layers import BatchNorm, Conv, PointwiseConv
+from medslip_jax.models.pooling import max_pool
 
 # Blocks in layer1 .. layer4.
 DEPTHS = {"resnet50": (3, 4, 6, 3), "resnet18": (2, 2, 2, 2)}
@@ -107,7 +108,7 @@ class ResNetTrunk(nn.Module):
         x = Conv(self.width, 7, 2, self.dtype, name="conv1")(image)
         x = nn.relu(BatchNorm(name="bn1")(x, train=train and not frozen))
         out = {"stem": x}
-        x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        x = max_pool(x)
         for stage in range(1, self.stages + 1):
             x = resnet_stage(
                 x,

@@ -137,3 +137,27 @@ def test_stop_loss_of_a_process_and_another_shape(phantom_data, tmp_path):
     found = losses(tmp_path)
     assert list(found) == list(range(1, kept + 6))
     np.testing.assert_allclose([found[s] for s in first], list(first.values()), rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["classification", "segmentation"])
+def test_fine_tuning_on_two_processes_is_that_of_one(kind, phantom_data, tmp_path):
+    """The best model is written by one of them, all judge it, and the test split is judged once."""
+    config = f"--config={ROOT / 'configs' / f'finetune_{kind}.py'}:data=phantom,tiny"
+    small = ("--config.data.image_size=32", "--config.model.trunk_width=4", "--config.eval_every=2", "--resamples=20")
+    results = {}
+    for name, launch in (("one", ()), ("two", ("launch", "local", "--processes=2", "--devices_per_process=1", "--"))):
+        verb = [*launch, "finetune", config, f"--workdir={tmp_path / name}", f"--config.data.dir={phantom_data}", *small]
+        ended = subprocess.run(
+            [sys.executable, "-m", "medslip_jax.cli", *verb],
+            env=os.environ | {"JAX_PLATFORMS": "cpu"},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert ended.returncode == 0, ended.stderr[-3000:]
+        results[name] = json.loads((tmp_path / name / "test" / "metrics.json").read_text())
+    one, two = results["one"], results["two"]
+    assert one["checkpoint"]["step"] == two["checkpoint"]["step"]
+    np.testing.assert_allclose(one["checkpoint"]["value"], two["checkpoint"]["value"], atol=1e-3)
+    assert one["data"] == two["data"] and two["data"]["images"] > 0

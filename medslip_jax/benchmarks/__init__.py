@@ -1,0 +1,1 @@
+"""What `medslip bench` measures: the train step and inference beside PyTorch, and how they grow."""
