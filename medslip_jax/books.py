@@ -10,12 +10,19 @@ The shipped tables are made, from the root of the repository, whenever a prompt 
 
 import argparse
 
+from medslip_jax.help_layout import help_layout
 from medslip_jax.text_books import centred, make_books, mean_cosine, save_books
 from medslip_jax.text_encoder import MAX_LENGTH, load_encoder
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="medslip books", description="Write the text tables of a BERT encoder.")
+    parser = argparse.ArgumentParser(
+        "medslip books",
+        **help_layout(
+            "medslip books --encoder emilyalsentzer/Bio_ClinicalBERT --out data/books_clinicalbert.npz",
+            description="Writes the text tables of a BERT encoder: one vector for each of the 75 + 51 prompts.",
+        ),
+    )
     parser.add_argument(
         "--encoder",
         required=True,

@@ -1,11 +1,9 @@
 """`medslip VERB ...`: finds the verb's module and calls its `main(argv)`."""
 
+import contextlib
 import importlib
 import sys
 
-from absl import logging
-
-from medslip_jax import compilation_cache
 from medslip_jax.errors import InputError, Preempted
 from medslip_jax.exit_codes import BAD_INPUT, DONE, INTERRUPTED, PREEMPTED
 
@@ -24,8 +22,10 @@ VERBS = {
     "convert": ("medslip_jax.convert", "weights between PyTorch files, safetensors and checkpoints"),
     "export": ("medslip_jax.export", "a model as StableHLO or ONNX, for serving"),
     "data": ("medslip_jax.data", "check, build and show data sets"),
+    "doctor": ("medslip_jax.doctor.main", "what is installed here, does it work, and what to do about it"),
     "bench": ("medslip_jax.bench", "speed of the loader and of RadGraph on this machine"),
     "books": ("medslip_jax.books", "write the text tables of a BERT encoder"),
+    "completion": ("medslip_jax.completion", "a script that completes medslip's words in bash, zsh or fish"),
 }
 
 
@@ -44,9 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     if argv[0] not in VERBS:
         print(f"medslip: unknown verb {argv[0]!r}; one of: {', '.join(VERBS)}", file=sys.stderr)
         return BAD_INPUT
-    compilation_cache.enable()
-    # Orbax and grain tell their life through absl; what a user has to know is printed or raised.
-    logging.set_verbosity(logging.ERROR)
+    _prepare()
     try:
         return importlib.import_module(VERBS[argv[0]][0]).main(argv[1:]) or DONE
     except InputError as error:
@@ -58,6 +56,19 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("medslip: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _prepare() -> None:
+    """What all verbs want, imported here so that `medslip --help` answers at once."""
+    from medslip_jax import compilation_cache
+
+    compilation_cache.enable()
+    # Without absl, `medslip doctor` still has to say that it is missing.
+    with contextlib.suppress(ModuleNotFoundError):
+        from absl import logging
+
+        # Orbax and grain tell their life through absl; what a user has to know is printed or raised.
+        logging.set_verbosity(logging.ERROR)
 
 
 if __name__ == "__main__":

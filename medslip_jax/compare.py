@@ -14,26 +14,34 @@ import numpy as np
 
 from medslip_jax.errors import InputError
 from medslip_jax.files import write_bytes
+from medslip_jax.help_layout import help_layout
 from medslip_jax.metrics.paired import paired_classification, paired_means
 from medslip_jax.report.comparison_table import comparison_table
 from medslip_jax.result_files import Judged, Results, read_results
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser("medslip compare", description=__doc__, allow_abbrev=False)
-    parser.add_argument("a", metavar="A", help="a result: directory of `medslip evaluate` or its metrics.json")
-    parser.add_argument("b", metavar="B", help="another one, on the same images")
-    parser.add_argument("--common", action="store_true", help="compare on the images that both have")
-    parser.add_argument("--resamples", type=int, default=1000, help="of the patient-level bootstrap (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", metavar="FILE.json", help="the numbers, for programs")
-    args = parser.parse_args(argv)
+    args = _parser().parse_args(argv)
     result = compare(args.a, args.b, resamples=args.resamples, seed=args.seed, common=args.common)
     print(comparison_table(result))
     if args.out:
         write_bytes(args.out, json.dumps(result, indent=1, allow_nan=False).encode())
         print(f"\nwritten: {args.out}")
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "medslip compare",
+        **help_layout("medslip compare runs/a/zero_shot runs/b/zero_shot --out b_against_a.json", description=__doc__),
+    )
+    parser.add_argument("a", metavar="A", help="a result: directory of `medslip evaluate` or its metrics.json")
+    parser.add_argument("b", metavar="B", help="another one, on the same images")
+    parser.add_argument("--common", action="store_true", help="compare on the images that both have")
+    parser.add_argument("--resamples", type=int, default=1000, help="of the patient-level bootstrap (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (%(default)s)")
+    parser.add_argument("--out", metavar="FILE.json", help="the numbers, for programs")
+    return parser
 
 
 def compare(a: str | Path, b: str | Path, *, resamples: int = 1000, seed: int = 0, common: bool = False) -> dict:

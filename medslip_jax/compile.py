@@ -26,6 +26,7 @@ from medslip_jax.compiled import Attempt, roofline
 from medslip_jax.errors import InputError
 from medslip_jax.files import write_bytes
 from medslip_jax.fitting import largest_batch
+from medslip_jax.help_layout import help_layout
 from medslip_jax.report.compile_table import compile_table
 from medslip_jax.step_shapes import Step, step_of
 from medslip_jax.version import __version__
@@ -195,7 +196,11 @@ def _config_name(argv: list[str]) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "medslip compile", description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+        "medslip compile",
+        **help_layout(
+            "medslip compile --config configs/pretrain_mimic.py:bf16 --topology v5e:4x4 --per_chip 256",
+            description=__doc__,
+        ),
     )
     parser.add_argument("--topology", required=True, help="a slice of up to 256 chips: v5e:4x4, v6e:8x8, v5p:2x2x4")
     parser.add_argument("--per_chip", type=int, help="images a chip; data.batch_size over the chips by default")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from medslip_jax import experiment
 from medslip_jax.errors import InputError
+from medslip_jax.help_layout import help_layout
 from medslip_jax.models.kinds import kind_of
 from medslip_jax.pretrained import Pretrained, load
 from medslip_jax.publish import form_of, save_orbax, save_pretrained, save_weights, targets
@@ -48,7 +49,13 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "medslip convert", description=__doc__, allow_abbrev=False, formatter_class=argparse.RawTextHelpFormatter
+        "medslip convert",
+        **help_layout(
+            "medslip convert --from MeDSLIP_resnet50.pth --to runs/released --books data/books_clinicalbert.npz",
+            "medslip convert --from runs/a --to model.pth",
+            "medslip convert --from runs/a --to hub_folder --format pretrained --license cc-by-4.0",
+            description=__doc__,
+        ),
     )
     add = parser.add_argument
     add("--from", dest="source", required=True, metavar="A", help="file, directory or hub id (owner/name[@rev][/FILE])")

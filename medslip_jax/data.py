@@ -17,8 +17,14 @@ from data_pipelines.datasets.folder_options import read_options
 from data_pipelines.datasets.official import check, table
 from data_pipelines.datasets.plan import POLICIES, SPLITS
 from medslip_jax.errors import InputError
+from medslip_jax.help_layout import help_layout
 
 _EXAMPLES = 2  # of each kind of drop
+_EXAMPLES_OF = {
+    "check": "medslip data check nih_cxr14 --root downloads/nih",
+    "build": "medslip data build phantom --out data --train 8000 --validation 1000 --test 1000",
+    "show": "medslip data show data/phantom --out phantom.html",
+}
 
 
 def main(argv: list[str]) -> int:
@@ -85,21 +91,23 @@ def note_summary(notes: Sequence[str], *, directory: str) -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="medslip data",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        "medslip data",
+        **help_layout(*_EXAMPLES_OF.values(), description=__doc__),
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="build | check | show")
-    _build_parser(actions.add_parser("build", help="make a data set", allow_abbrev=False))
-    checks = actions.add_parser("check", help="compare a download with the official tree", allow_abbrev=False)
+    _build_parser(_action(actions, "build", "make a data set"))
+    checks = _action(actions, "check", "compare a download with the official tree")
     checks.add_argument("name", choices=list(BUILDERS))
     checks.add_argument("--root", type=Path, required=True, help="directory of the download")
     checks.add_argument("--options", type=Path, metavar="FILE.json", help="options of the data set, such as its layout")
-    shows = actions.add_parser("show", help="write a page on a built data set", allow_abbrev=False)
+    shows = _action(actions, "show", "write a page on a built data set")
     shows.add_argument("directory", type=Path, help="OUT/NAME of a build, or a version below it")
     shows.add_argument("--out", type=Path, metavar="FILE.html", help="DIRECTORY/contents.html by default")
     return parser
+
+
+def _action(actions, name: str, text: str) -> argparse.ArgumentParser:
+    return actions.add_parser(name, help=text, **help_layout(_EXAMPLES_OF[name], description=f"{text}."))
 
 
 def _build_parser(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from medslip_jax import grounding, zero_shot
 from medslip_jax.errors import InputError
+from medslip_jax.help_layout import help_layout
 from medslip_jax.judging import open_model, open_task, score_splits, where_it_is
 from medslip_jax.protocol import FLAGS, default_protocol, load_protocol
 from medslip_jax.report.evaluation_summary import summary
@@ -20,7 +21,24 @@ from medslip_jax.results import FILES, header, prompts, write_results
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser("medslip evaluate", description=__doc__, allow_abbrev=False)
+    args, rest = _parser().parse_known_args(argv)
+    protocol = load_protocol(rest, flags={name: getattr(args, name) for name in FLAGS})
+    result = evaluate(args.checkpoint, protocol, out=args.out, books=args.books)
+    print(summary(result))
+    written = (Path(args.out) / name for name in FILES)
+    print("\nwritten: " + "\n         ".join(str(path) for path in written if path.exists()))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "medslip evaluate",
+        **help_layout(
+            "medslip evaluate --checkpoint runs/a --out runs/a/zero_shot",
+            "medslip evaluate --config configs/eval/rsna.py --checkpoint runs/a --out runs/a/rsna --data_dir data",
+            description=__doc__,
+        ),
+    )
     add = parser.add_argument
     add(
         "--checkpoint",
@@ -38,13 +56,7 @@ def main(argv: list[str]) -> int:
     add("--batch_size", type=int, help="the checkpoint's by default")
     add("--pictures", type=int, help="cases in heatmaps.png (12); 0 for none")
     add("--encoder", help="BERT of queries given as text; the text tables' by default")
-    args, rest = parser.parse_known_args(argv)
-    protocol = load_protocol(rest, flags={name: getattr(args, name) for name in FLAGS})
-    result = evaluate(args.checkpoint, protocol, out=args.out, books=args.books)
-    print(summary(result))
-    written = (Path(args.out) / name for name in FILES)
-    print("\nwritten: " + "\n         ".join(str(path) for path in written if path.exists()))
-    return 0
+    return parser
 
 
 def evaluate(

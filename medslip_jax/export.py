@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from medslip_jax.errors import InputError
+from medslip_jax.help_layout import help_layout
 from medslip_jax.models.kinds import kind_of
 from medslip_jax.pretrained import Pretrained, load
 from medslip_jax.serving import PLATFORMS, serving_function, write_stablehlo
@@ -61,7 +62,12 @@ def artifact_metadata(pretrained: Pretrained, *, image_size: int, dtype: str) ->
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "medslip export", description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+        "medslip export",
+        **help_layout(
+            "medslip export --from runs/a --to model.zip",
+            "medslip export --from runs/a --to model.onnx --image_size 224",
+            description=__doc__,
+        ),
     )
     add = parser.add_argument
     add("--from", dest="source", required=True, metavar="A", help="as of medslip convert: file, directory or hub id")

@@ -20,6 +20,7 @@ from medslip_jax.checkpoint import find_latest, read_variables
 from medslip_jax.errors import InputError
 from medslip_jax.files import on_this_machine, replacing_file, tree_hash, write_bytes
 from medslip_jax.fine_tuning import Judge, Split
+from medslip_jax.help_layout import help_layout
 from medslip_jax.pretrain import LOCAL_KEYS, loader_options, make_mesh
 from medslip_jax.report.tables import classification_table
 from medslip_jax.report.tuning_table import segmentation_table
@@ -30,16 +31,7 @@ from medslip_jax.version import __version__
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser("medslip finetune", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--workdir", required=True, help="metrics, checkpoints, best model and results go here")
-    parser.add_argument("--stop_after", type=int, help="end after this step, with a checkpoint (to try resuming)")
-    parser.add_argument(
-        "--test", choices=("at_end", "never"), default="at_end", help="touch the test split (%(default)s)"
-    )
-    parser.add_argument("--resamples", type=int, default=1000, help="of the patient-level bootstrap (%(default)s)")
-    parser.add_argument("--profile", metavar="A:B", help="trace the steps after A up to B into WORKDIR/profile")
-    distributed.add_flags(parser)
-    args, rest = parser.parse_known_args(argv)
+    args, rest = _parser().parse_known_args(argv)
     config, profile = experiment.load_config(rest), profiling.parse_steps(args.profile)
     if config.get("kind") not in fine_tuning.METRICS:
         raise InputError("--config: not a fine-tuning config; pre-training is `medslip pretrain`")
@@ -52,6 +44,27 @@ def main(argv: list[str]) -> int:
         if jax.process_index() == 0:
             _say_end(args.workdir, ended=ended, result=result)
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    start = "medslip finetune --config configs"
+    parser = argparse.ArgumentParser(
+        "medslip finetune",
+        **help_layout(
+            f"{start}/finetune_classification.py:data=phantom --workdir runs/f --config.init_from=runs/a",
+            f"{start}/finetune_segmentation.py:data=folder --workdir runs/s --config.init_from=runs/a",
+            description=__doc__,
+        ),
+    )
+    parser.add_argument("--workdir", required=True, help="metrics, checkpoints, best model and results go here")
+    parser.add_argument("--stop_after", type=int, help="end after this step, with a checkpoint (to try resuming)")
+    parser.add_argument(
+        "--test", choices=("at_end", "never"), default="at_end", help="touch the test split (%(default)s)"
+    )
+    parser.add_argument("--resamples", type=int, default=1000, help="of the patient-level bootstrap (%(default)s)")
+    parser.add_argument("--profile", metavar="A:B", help="trace the steps after A up to B into WORKDIR/profile")
+    distributed.add_flags(parser)
+    return parser
 
 
 def _say_end(workdir: str, *, ended: bool, result: Mapping | None) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from data_pipelines.image_policy import ImagePolicy
 from medslip_jax.errors import InputError
 from medslip_jax.files import replacing_directory, write_bytes
+from medslip_jax.help_layout import help_layout
 from medslip_jax.models.kinds import kind_of
 from medslip_jax.predicting import Prediction, find_images, predict
 from medslip_jax.pretrained import Pretrained, load
@@ -144,7 +145,8 @@ def _table(rows: Sequence[dict], form: str) -> bytes:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "medslip predict", description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+        "medslip predict",
+        **help_layout('medslip predict --checkpoint runs/a --images "scans/*.dcm" --out out', description=__doc__),
     )
     add = parser.add_argument
     add("--checkpoint", required=True, metavar="A", help="as of medslip convert --from: run, file, directory or hub id")

@@ -15,6 +15,7 @@ from medslip_jax import distributed, experiment, profiling, sharding
 from medslip_jax.checkpoint import find_latest
 from medslip_jax.errors import InputError
 from medslip_jax.files import on_this_machine
+from medslip_jax.help_layout import help_layout
 from medslip_jax.metrics.classification import classification_report
 from medslip_jax.models.kinds import fields_of
 from medslip_jax.pretrained import load
@@ -33,18 +34,29 @@ LOCAL_KEYS = ("data.dir", "data.workers", "data.threads", "books.path")
 
 def main(argv: list[str]) -> int:
     """Parses the flags and trains; a second call with the same `--workdir` goes on where the first one stopped."""
-    parser = argparse.ArgumentParser("medslip pretrain", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--workdir", required=True, help="metrics, checkpoints and the config are written here")
-    parser.add_argument("--stop_after", type=int, help="end after this step, with a checkpoint (to try resuming)")
-    parser.add_argument("--profile", metavar="A:B", help="trace the steps after A up to B into WORKDIR/profile")
-    distributed.add_flags(parser)
-    args, rest = parser.parse_known_args(argv)
+    args, rest = _parser().parse_known_args(argv)
     config, profile = experiment.load_config(rest), profiling.parse_steps(args.profile)
     if "loss" not in config:
         raise InputError("--config: not a pre-training config; `medslip finetune` and `evaluate` take the others")
     with distributed.processes(args):
         pretrain(config, workdir=args.workdir, stop_after=args.stop_after, profile=profile)
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "medslip pretrain",
+        **help_layout(
+            "medslip pretrain --config configs/phantom.py --workdir runs/a",
+            "medslip pretrain --config configs/pretrain_mimic.py:bf16 --workdir runs/b --config.data.batch_size=256",
+            description=__doc__,
+        ),
+    )
+    parser.add_argument("--workdir", required=True, help="metrics, checkpoints and the config are written here")
+    parser.add_argument("--stop_after", type=int, help="end after this step, with a checkpoint (to try resuming)")
+    parser.add_argument("--profile", metavar="A:B", help="trace the steps after A up to B into WORKDIR/profile")
+    distributed.add_flags(parser)
+    return parser
 
 
 def pretrain(

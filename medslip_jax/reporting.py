@@ -14,6 +14,7 @@ from data_pipelines.datasets import open_split
 from medslip_jax.checkpoint import find_checkpoint, find_latest, read_config
 from medslip_jax.errors import InputError
 from medslip_jax.files import write_bytes
+from medslip_jax.help_layout import help_layout
 from medslip_jax.report.run_cases import choose
 from medslip_jax.report.run_gallery import Case, case_of
 from medslip_jax.report.run_page import RunContents, page
@@ -24,20 +25,7 @@ _MAX_CASES = 200
 
 def main(argv: list[str]) -> int:
     """Runs the verb: 0; `InputError` for results that are missing or cannot be used."""
-    parser = argparse.ArgumentParser(
-        "medslip report",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("run", metavar="RUN_DIR", help="a --workdir of pretrain or finetune")
-    parser.add_argument(
-        "--results", help="--out of evaluate, or RUN_DIR/test of finetune; RUN_DIR/zero_shot by default"
-    )
-    parser.add_argument("--out", metavar="FILE.html", help="RESULTS/report.html by default")
-    parser.add_argument("--data_dir", help="where the judged data set was built; the checkpoint's by default")
-    parser.add_argument("--cases", type=int, default=12, help="images in the gallery (%(default)s); 0 for none")
-    args = parser.parse_args(argv)
+    args = _parser().parse_args(argv)
     if not 0 <= args.cases <= _MAX_CASES:
         raise InputError(f"--cases {args.cases}: give a number from 0 to {_MAX_CASES}")
     results = Path(args.results or Path(args.run) / "zero_shot")
@@ -49,6 +37,25 @@ def main(argv: list[str]) -> int:
         print(f"note: {line}")
     print(f"written: {out} ({len(data) / 1e6:.1f} MB)")
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "medslip report",
+        **help_layout(
+            "medslip report runs/a",
+            "medslip report runs/f --results runs/f/test --out f.html --cases 24",
+            description=__doc__,
+        ),
+    )
+    parser.add_argument("run", metavar="RUN_DIR", help="a --workdir of pretrain or finetune")
+    parser.add_argument(
+        "--results", help="--out of evaluate, or RUN_DIR/test of finetune; RUN_DIR/zero_shot by default"
+    )
+    parser.add_argument("--out", metavar="FILE.html", help="RESULTS/report.html by default")
+    parser.add_argument("--data_dir", help="where the judged data set was built; the checkpoint's by default")
+    parser.add_argument("--cases", type=int, default=12, help="images in the gallery (%(default)s); 0 for none")
+    return parser
 
 
 def read_run(run: str | Path, *, results: Path, data_dir: str | None = None, cases: int = 12) -> RunContents:

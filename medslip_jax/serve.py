@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from medslip_jax.errors import InputError
+from medslip_jax.help_layout import help_layout
 from medslip_jax.pretrained import load
 from medslip_jax.serve_model import Reader
 from medslip_jax.text_encoder import MAX_LENGTH, load_encoder
@@ -111,7 +112,7 @@ def _interruptible() -> Iterator[None]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "medslip serve", description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+        "medslip serve", **help_layout("medslip serve --checkpoint runs/a --port 7860", description=__doc__)
     )
     add = parser.add_argument
     add("--checkpoint", required=True, metavar="A", help="as of medslip convert --from: run, file, directory or hub id")

@@ -20,6 +20,7 @@ from medslip_jax.compare import compare
 from medslip_jax.errors import InputError
 from medslip_jax.exit_codes import INTERRUPTED, PREEMPTED
 from medslip_jax.files import tree_hash, write_bytes
+from medslip_jax.help_layout import help_layout
 from medslip_jax.report.sweep_table import sweep_row, sweep_table
 
 RESULTS = "zero_shot"
@@ -40,12 +41,7 @@ class Variant:
 
 def main(argv: list[str]) -> int:
     """Runs the verb: 0, or 1 if a variant failed; the others are still run."""
-    parser = argparse.ArgumentParser("medslip sweep", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--config", required=True, metavar="FILE[:arg]", help="such as configs/ablations.py")
-    parser.add_argument("--workdir", required=True, help="one directory a variant, the table and its numbers")
-    parser.add_argument("--only", metavar="A,B,...", help="variants to run now; the table shows all that are there")
-    parser.add_argument("--resamples", type=int, default=1000, help="of the patient-level bootstrap (%(default)s)")
-    args, overrides = parser.parse_known_args(argv)
+    args, overrides = _parser().parse_known_args(argv)
     found = variants(args.config, workdir=Path(args.workdir))
     wanted = args.only.split(",") if args.only else [v.name for v in found]
     unknown = sorted(set(wanted) - {v.name for v in found})
@@ -57,6 +53,21 @@ def main(argv: list[str]) -> int:
     if failed:
         print(f"failed: {', '.join(failed)}; the reason stands above, at the variant's own lines")
     return int(bool(failed))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "medslip sweep",
+        **help_layout(
+            "medslip sweep --config configs/ablations.py --workdir runs/ablations --config.data.dir=data",
+            description=__doc__,
+        ),
+    )
+    parser.add_argument("--config", required=True, metavar="FILE[:arg]", help="such as configs/ablations.py")
+    parser.add_argument("--workdir", required=True, help="one directory a variant, the table and its numbers")
+    parser.add_argument("--only", metavar="A,B,...", help="variants to run now; the table shows all that are there")
+    parser.add_argument("--resamples", type=int, default=1000, help="of the patient-level bootstrap (%(default)s)")
+    return parser
 
 
 def variants(config: str, *, workdir: Path) -> list[Variant]:

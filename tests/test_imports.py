@@ -35,6 +35,7 @@ ROOMS = {
     "model_card": 2,
     "writers": 2,
     "exit_codes": 0,
+    "help_layout": 0,
     "compile": 8,
     "step_shapes": 8,
     "aot": 8,
@@ -96,7 +97,10 @@ ROOMS = {
     "fine_tuning": 8,
     "finetune": 9,
     "sweep": 9,
+    "doctor": 9,
     "cli": 10,
+    "completion": 10,
+    "completion_scripts": 0,
     "__init__": 11,
 }
 

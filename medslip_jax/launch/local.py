@@ -17,6 +17,7 @@ from medslip_jax.launch.outcomes import worth_another_run
 from medslip_jax.launch.processes import run_together
 
 HELP = "several processes on this machine"
+EXAMPLE = "medslip launch local --processes 2 -- pretrain --config configs/phantom.py --workdir runs/a"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

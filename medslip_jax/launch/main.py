@@ -11,6 +11,7 @@ added here. `--dry_run` prints and does nothing.
 
 import argparse
 
+from medslip_jax.help_layout import help_layout
 from medslip_jax.launch import gke, local, slurm, tpu
 from medslip_jax.launch.arguments import check_command, split
 
@@ -29,15 +30,12 @@ def main(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "medslip launch",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        **help_layout(*(module.EXAMPLE for module in TARGETS.values()), description=__doc__),
     )
     targets = parser.add_subparsers(dest="target", required=True, metavar=" | ".join(TARGETS))
     for name, module in TARGETS.items():
-        target = targets.add_parser(
-            name, description=module.__doc__.partition("\n\n")[0], help=module.HELP, allow_abbrev=False
-        )
+        about = module.__doc__.partition("\n\n")[0]
+        target = targets.add_parser(name, help=module.HELP, **help_layout(module.EXAMPLE, description=about))
         module.add_flags(target)
         target.add_argument("--dry_run", action="store_true", help="print what would be done, and do nothing")
     return parser

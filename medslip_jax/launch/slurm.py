@@ -15,6 +15,10 @@ from medslip_jax.launch import commands
 from medslip_jax.launch.arguments import check_at_least, check_name
 
 HELP = "an sbatch script for GPUs under Slurm"
+EXAMPLE = (
+    "medslip launch slurm --nodes 2 --gpus_per_node 4 --time 24:00:00 "
+    "-- pretrain --config configs/pretrain_mimic.py:bf16 --workdir runs/a"
+)
 _OUT_OF_MEMORY = 253  # srun's; it would come again
 # Seconds after the end of the first task, also of one that is done; the training's own watchdog is faster for one
 # that hangs.

@@ -21,6 +21,11 @@ from medslip_jax.launch.outcomes import worth_another_run
 from medslip_jax.launch.topology import runtime_of
 
 HELP = "a Cloud TPU pod through gcloud"
+EXAMPLE = (
+    "medslip launch tpu --name chest --zone us-west4-a --type v5litepod-16 --spot "
+    "--install dist/medslip_jax-*.whl "
+    "-- pretrain --config configs/pretrain_mimic.py:bf16 --workdir /mnt/films/runs/a"
+)
 WORKER = Path(__file__).with_name("medslip_worker.sh")
 
 

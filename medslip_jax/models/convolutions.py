@@ -72,9 +72,7 @@ def _convolution_forward(x, kernel, stride, precision):
 
 
 def _convolution_backward(stride, precision, kept, dy):
-    plain_convolution = functools.partial(
-        _convolve, stride=stride, pad=kept[1].shape[0] // 2, precision=precision
-    )
+    plain_convolution = functools.partial(_convolve, stride=stride, pad=kept[1].shape[0] // 2, precision=precision)
 
     def plain(x, kernel, dy):
         return jax.vjp(plain_convolution, x, kernel)[1](dy)

@@ -6,6 +6,7 @@ from jaxtyping import Array, Float
 
 from medslip_jax.models.config import MeDSLIPConfig
 from medslip_jax.models.disentangle import project_patches, split_streams
+from medslip_jax.models.dropout import Dropout
 from medslip_jax.models.layers import Linear
 from medslip_jax.models.pretrainable import Pretrainable
 from medslip_jax.models.query_decoder import LayerNorm, QueryDecoder
@@ -78,7 +79,7 @@ class MeDSLIP(Pretrainable, nn.Module):
     def _heads(self, name: str, features: Float[Array, "b q d"], *, train: bool) -> dict[str, Array]:
         """One dropout feeds both heads (SPEC 3.7); float32, as they are small and feed the losses."""
         c = self.config
-        dropped = nn.Dropout(c.dropout)(features, deterministic=not train)
+        dropped = Dropout(c.dropout)(features, train=train)
         return {
             "logits": Linear(2, c.linear_init, name=f"classifier_{name}")(dropped),
             "projection": Linear(c.text_dim, c.linear_init, name=f"projection_{name}")(dropped),

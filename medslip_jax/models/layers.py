@@ -46,8 +46,25 @@ class Linear(nn.Module):
         kernel_init = torch_uniform(fan_in) if self.kernel_init == "torch" else linear_kernel_init(self.kernel_init)
         kernel = self.param("kernel", kernel_init, (fan_in, self.features))
         bias = self.param("bias", bias_init, (self.features,))
-        x, kernel, bias = (jnp.asarray(v, self.dtype) for v in (x, kernel, bias))
-        return pointwise(x, kernel, precision(self.dtype)) + bias.reshape((1,) * (x.ndim - 1) + (-1,))
+        return affine(x, kernel, bias, dtype=self.dtype)
+
+
+def affine(x: Float[Array, "*b c"], kernel: Float[Array, "c d"], bias: Float[Array, " d"], *, dtype: str) -> Array:
+    """x W + b, computed in `dtype`."""
+    x, kernel, bias = (jnp.asarray(v, dtype) for v in (x, kernel, bias))
+    return pointwise(x, kernel, precision(dtype)) + bias.reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+class Projection(nn.Module):
+    """The kernel and bias (zero at first) of a linear layer that is computed together with others."""
+
+    features: int
+    kernel_init: str = "released"
+
+    @nn.compact
+    def __call__(self, fan_in: int) -> tuple[Float[Array, "c d"], Float[Array, " d"]]:
+        kernel = self.param("kernel", linear_kernel_init(self.kernel_init), (fan_in, self.features))
+        return kernel, self.param("bias", nn.initializers.zeros, (self.features,))
 
 
 class PointwiseConv(nn.Module):

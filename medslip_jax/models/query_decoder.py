@@ -10,7 +10,8 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from medslip_jax.models.config import MeDSLIPConfig
-from medslip_jax.models.layers import Linear, precision
+from medslip_jax.models.dropout import Dropout
+from medslip_jax.models.layers import Linear, Projection, affine, precision
 
 
 class LayerNorm(nn.Module):
@@ -28,19 +29,29 @@ class Attention(nn.Module):
     config: MeDSLIPConfig
 
     @nn.compact
-    def __call__(self, query: Float[Array, "b q d"], memory: Float[Array, "b n d"], *, train: bool) -> dict[str, Array]:
+    def __call__(
+        self, query: Float[Array, "b q d"], memory: Float[Array, "b n d"] | None = None, *, train: bool
+    ) -> dict[str, Array]:
+        """Reads `memory`, or without one the queries themselves."""
         c = self.config
         head_dim = c.embed_dim // c.decoder_heads
 
-        def project(name: str, x: Array) -> Float[Array, "b s h k"]:
-            x = Linear(c.embed_dim, c.linear_init, "zeros", c.dtype, name=name)(x)
-            return x.reshape(*x.shape[:-1], c.decoder_heads, head_dim)
+        def project(names: tuple[str, ...], x: Array) -> list[Float[Array, "b s h k"]]:
+            # What reads the same input is one product: the input is read once.
+            parts = [Projection(c.embed_dim, c.linear_init, name=name)(x.shape[-1]) for name in names]
+            kernel, bias = (jnp.concatenate(arrays, -1) for arrays in zip(*parts, strict=True))
+            y = affine(x, kernel, bias, dtype=c.dtype)
+            y = y.reshape(*y.shape[:-1], len(names), c.decoder_heads, head_dim)
+            return [y[..., i, :, :] for i in range(len(names))]
 
-        q = project("query", query) * head_dim**-0.5
-        k, v = project("key", memory), project("value", memory)
+        if memory is None:
+            q, k, v = project(("query", "key", "value"), query)
+        else:
+            (q,), (k, v) = project(("query",), query), project(("key", "value"), memory)
+        q = q * head_dim**-0.5
         scores = jnp.einsum("bqhk,bnhk->bhqn", q, k, preferred_element_type=jnp.float32, precision=precision(c.dtype))
         weights = jax.nn.softmax(scores, axis=-1)
-        dropped = nn.Dropout(c.dropout)(weights, deterministic=not train)
+        dropped = Dropout(c.dropout)(weights, train=train)
         mixed = jnp.einsum("bhqn,bnhk->bqhk", jnp.asarray(dropped, v.dtype), v, precision=precision(c.dtype))
         mixed = mixed.reshape(*mixed.shape[:2], c.embed_dim)
         return {
@@ -59,10 +70,10 @@ class DecoderLayer(nn.Module):
         c = self.config
 
         def drop(y: Array) -> Array:
-            return nn.Dropout(c.dropout)(y, deterministic=not train)
+            return Dropout(c.dropout)(y, train=train)
 
         y = LayerNorm(name="norm1")(x)
-        x = x + drop(Attention(c, name="self_attention")(y, y, train=train)["output"])
+        x = x + drop(Attention(c, name="self_attention")(y, train=train)["output"])
         y = LayerNorm(name="norm2")(x)
         cross = Attention(c, name="cross_attention")(y, patches, train=train)
         x = x + drop(cross["output"])

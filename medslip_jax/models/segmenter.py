@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from medslip_jax.errors import InputError
 from medslip_jax.models.config import SegmenterConfig
+from medslip_jax.models.dropout import Dropout
 from medslip_jax.models.layers import BatchNorm, Conv, Linear, TransposedConv
 from medslip_jax.models.pretrainable import Pretrainable
 from medslip_jax.models.resnet import ResNetTrunk
@@ -74,5 +75,5 @@ class Segmenter(Pretrainable, nn.Module):
             x = ConvBlock(features, c.dtype, name=f"bridge_{i}")(x, train=train)
         for i, skip in enumerate((stages["layer2"], stages["layer1"], stages["stem"], image)):
             x = UpBlock(features // 2 ** (i + 1), c.dtype, name=f"up_{i}")(x, skip, train=train)
-        x = nn.Dropout(c.dropout)(jnp.asarray(x, jnp.float32), deterministic=not train)
+        x = Dropout(c.dropout)(jnp.asarray(x, jnp.float32), train=train)
         return Linear(c.num_classes, "torch", name="head")(x)

@@ -1,0 +1,1 @@
+"""`medslip doctor`: what is here, does it work, and what to do about it; without network."""

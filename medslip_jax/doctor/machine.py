@@ -1,0 +1,80 @@
+"""Python, cores, memory, free disk and the compilation cache of this machine."""
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from medslip_jax import compilation_cache
+from medslip_jax.doctor.findings import Section
+
+_GIB = 2**30
+# Below it, a run of any size would end in the middle.
+_LEAST_GIB = 1.0
+_CGROUP = Path("/sys/fs/cgroup/memory.max")
+
+
+def machine(*, data_dir: Path) -> Section:
+    """What the host gives to a run."""
+    section = Section("machine")
+    section.facts["Python"] = f"{platform.python_version()} ({sys.executable})"
+    section.facts["system"] = platform.platform()
+    section.facts["cores"] = {"usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0}
+    section.facts["cores"] |= {"there": os.cpu_count() or 0}
+    memory = host_memory()
+    section.facts["memory"] = memory or "unknown on this system"
+    if memory and memory["GiB free"] < _LEAST_GIB:
+        what = f"only {memory['GiB free']} GiB of memory are free"
+        section.complain(what, next_step="end other programs, or take a larger machine")
+    disks = {"disk here": Path.cwd(), "disk of the data": data_dir, "temporary files": Path(tempfile.gettempdir())}
+    for name, path in disks.items():
+        _disk(section, name, path)
+    return section
+
+
+def host_memory(meminfo: Path = Path("/proc/meminfo"), limit: Path = _CGROUP) -> dict[str, float]:
+    """{"GiB", "GiB free"} of Linux, at most what the container may use; {} elsewhere."""
+    try:
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
+        total, free = (int(lines[key].split()[0]) / 2**20 for key in ("MemTotal", "MemAvailable"))
+    except (OSError, KeyError, ValueError):
+        return {}
+    try:
+        most = int(limit.read_text()) / _GIB
+    except (OSError, ValueError):  # "max": no limit
+        most = total
+    return {"GiB": round(min(total, most), 1), "GiB free": round(min(free, most), 1)}
+
+
+def _disk(section: Section, name: str, path: Path) -> None:
+    there = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
+    free = shutil.disk_usage(there).free / _GIB
+    section.facts[name] = f"{free:.1f} GiB free ({there})"
+    if free < _LEAST_GIB:
+        section.complain(f"{there}: only {free:.2f} GiB are free", next_step="remove what is not needed there")
+
+
+def cache() -> Section:
+    """The persistent compilation cache: where, how full, and can it be written?"""
+    section = Section("compilation cache")
+    where = os.environ.get(compilation_cache.VARIABLE, str(compilation_cache.directory()))
+    if not where:
+        section.facts["path"] = f"switched off ({compilation_cache.VARIABLE} is empty)"
+        return section
+    section.facts["path"] = where
+    if "://" in where:
+        section.facts["content"] = "in a bucket: not looked at"
+        return section
+    try:
+        Path(where).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=where):
+            pass
+        sizes = [file.stat().st_size for file in Path(where).rglob("*") if file.is_file()]
+    except OSError as error:
+        step = f"set {compilation_cache.VARIABLE} to a folder that can be written, or to nothing to do without"
+        section.complain(f"compilation cache {where}: cannot be written ({error.strerror})", next_step=step)
+        return section
+    section.facts["content"] = {"files": len(sizes), "MiB": round(sum(sizes) / 2**20, 1)}
+    return section

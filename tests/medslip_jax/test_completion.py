@@ -1,0 +1,81 @@
+"""The bash script in a real bash; the other two by their grammar where the shell is there."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from medslip_jax import cli, completion
+from medslip_jax.completion_scripts import SCRIPTS
+
+
+@pytest.fixture(scope="module")
+def words():
+    return completion.all_words()
+
+
+@pytest.fixture(scope="module")
+def complete(words, tmp_path_factory):
+    """Typed words -> what bash offers for the last one, run in a folder with one config file."""
+    folder = tmp_path_factory.mktemp("shell")
+    (folder / "script").write_text(SCRIPTS["bash"](words))
+    (folder / "my_config.py").touch()
+    line = 'source script; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _medslip; printf "%s\\n" "${COMPREPLY[@]}"'
+
+    def offered(*typed: str) -> list[str]:
+        command = ["bash", "-c", line, "bash", "medslip", *typed]
+        run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+        assert not run.stderr
+        return run.stdout.split()
+
+    return offered
+
+
+def test_verbs(complete):
+    assert complete("") == list(cli.VERBS)
+    assert complete("com") == ["compare", "compile", "completion"]
+    assert complete("xyz") == []
+
+
+def test_what_follows_a_verb(complete):
+    assert complete("data", "")[:3] == ["build", "check", "show"]
+    assert complete("launch", "s") == ["slurm"]
+    assert complete("data", "build", "nih") == ["nih_cxr14"]
+    assert complete("completion", "") == ["bash", "zsh", "fish", "-h", "--help"]
+
+
+def test_flags_and_their_values(complete):
+    assert complete("pretrain", "--wo") == ["--workdir"]
+    assert complete("data", "build", "phantom", "--tr") == ["--train"]
+    assert complete("launch", "tpu", "--zo") == ["--zone"]
+    assert complete("launch", "local", "--zo") == []
+    assert complete("predict", "--format", "") == ["csv", "json"]
+    assert complete("finetune", "--test", "n") == ["never"]
+
+
+@pytest.mark.parametrize("verb", ["pretrain", "finetune", "evaluate", "sweep", "compile"])
+def test_config_completes_files(complete, verb):
+    assert "--config" in complete(verb, "--conf")
+    assert complete(verb, "--config", "my") == ["my_config.py"]
+    assert complete(verb, "--config", "")[0] in ("my_config.py", "script")
+
+
+def test_a_flag_that_takes_nothing_offers_what_comes_next(complete):
+    assert "--data_dir" in complete("doctor", "--json", "--")
+    assert complete("doctor", "--json", "my") == ["my_config.py"]
+
+
+def test_every_verb_has_words(words):
+    assert [w.path[0] for w in words if len(w.path) == 1] == list(cli.VERBS)
+    assert all(flag.text for w in words for flag in w.flags if flag.name == "--config")
+
+
+@pytest.mark.parametrize("shell", SCRIPTS)
+def test_the_command_prints_a_script_that_the_shell_reads(shell, capsys, tmp_path):
+    assert cli.main(["completion", shell]) == 0
+    text = capsys.readouterr().out
+    assert "medslip" in text and "--workdir" in text.replace("-l workdir", "--workdir")
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not on this machine: its script was made, but not read by it")
+    (tmp_path / "script").write_text(text)
+    subprocess.run([shell, "-n", tmp_path / "script"], check=True)
