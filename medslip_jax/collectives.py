@@ -27,7 +27,7 @@ KINDS = (
 
 _BITS = {"pred": 8, "bf16": 16, "c64": 64, "c128": 128, "token": 0, "opaque": 0}
 _ARRAY = re.compile(r"\b([a-z][a-z0-9]*)\[([0-9,<=]*)\]")
-_NAME = re.compile(r"%([\w.\-]+)")
+NAME = re.compile(r"%([\w.\-]+)")
 _LINE = re.compile(r"^\s*(?:ROOT )?%([\w.\-]+) = (.+)$")
 
 
@@ -56,7 +56,7 @@ def count_collectives(hlo: str) -> dict[str, dict[str, int]]:
             found.append((kind, instruction))
     totals = {kind: {"count": 0, "bytes": 0} for kind in KINDS}
     for kind, instruction in found:
-        names = _NAME.findall(instruction.operands)
+        names = NAME.findall(instruction.operands)
         missing = [name for name in names if name not in sizes]
         if missing:
             raise ValueError(f"operand %{missing[0]} of %{instruction.name} is defined nowhere")

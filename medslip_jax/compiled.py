@@ -8,6 +8,7 @@ from typing import Any
 
 from medslip_jax.chips import Chip
 from medslip_jax.collectives import count_collectives
+from medslip_jax.hbm_traffic import hbm_bytes
 
 GIB = 2**30
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}
@@ -50,12 +51,13 @@ class Attempt:
 
 
 def read_program(compiled) -> dict[str, dict]:
-    """{"cost", "memory", "collectives"} of a `jax.stages.Compiled`; a part that cannot be had is {"unavailable": why}.
+    """{"cost", "traffic", "memory", "collectives"} of a `jax.stages.Compiled`; without one, {"unavailable": why}.
 
     Each is asked for on its own, as XLA fails on one of them for some programs that it has compiled.
     """
     return {
         "cost": _if_possible(lambda: read_cost(compiled.cost_analysis())),
+        "traffic": _if_possible(lambda: {"hbm": hbm_bytes(compiled.as_text())}),
         "memory": _if_possible(lambda: read_memory(compiled.memory_analysis())),
         "collectives": _if_possible(lambda: count_collectives(compiled.as_text())),
     }

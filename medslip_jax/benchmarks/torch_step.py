@@ -1,8 +1,8 @@
 """The released training step in PyTorch, to measure against: written from SPEC 3 to 5, not from the released code.
 
 The released losses are computed for one image and one class after another in Python. `losses="looped"` does the same
-work in that order, `losses="whole"` the same numbers as products over the batch, as somebody would who tunes the PyTorch
-code: the harder of the two to beat. There is no dropout, which spares PyTorch a little work.
+work in that order, `losses="whole"` the same numbers as products over the batch, as somebody would who tunes the
+PyTorch code: the harder of the two to beat. There is no dropout, which spares PyTorch a little work.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
 """Dropout whose mask is a hash of each element's position.
 
-JAX's generator spends about a hundred operations on a number, on a TPU as much time as the decoders' products, and twice,
-as the backward pass draws again rather than keep the mask. A mask needs no such quality. Like JAX's, the hash of a
-position is the same however the array is split over devices.
+JAX's generator spends about a hundred operations on a number, and twice where the backward pass draws again rather than
+keep the mask. A mask needs no such quality. Like JAX's numbers, the hash of a position is the same however the array is
+split over devices.
 """
 
 import math
@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, UInt32
 
 
 class Dropout(nn.Module):
-    """Inverted dropout (Srivastava et al., 2014): zero at `rate`, else divided by 1 - rate. Draws from rng "dropout"."""
+    """Inverted dropout (Srivastava et al., 2014): zero at `rate`, else x / (1 - rate); draws from rng "dropout"."""
 
     rate: float
 

@@ -41,7 +41,7 @@ def _title(result: Mapping) -> str:
 def _rows(result: Mapping) -> list[list[str]]:
     program = result["program"] or {}
     rows = []
-    for part, show in (("cost", _cost), ("memory", _memory), ("collectives", _collectives)):
+    for part, show in _PARTS:
         values = program.get(part)
         if values is not None:
             unavailable = values.get("unavailable")
@@ -50,8 +50,14 @@ def _rows(result: Mapping) -> list[list[str]]:
     return [*rows, ["time to lower, to compile", f"{lower:.0f} s, {compiling:.0f} s"]]
 
 
-def _cost(cost: Mapping, _) -> list[list[str]]:
-    return [["FLOPs", f"{cost['flops']:.4g}"], ["bytes accessed", f"{cost['bytes']:.4g}"]]
+def _cost(cost: Mapping, result: Mapping) -> list[list[str]]:
+    each = cost["bytes"] / result["batch"]["per_chip"] / 1e9
+    return [["FLOPs", f"{cost['flops']:.4g}"], ["bytes accessed", f"{cost['bytes']:.4g}, {each:.3f} GB an image"]]
+
+
+def _traffic(traffic: Mapping, result: Mapping) -> list[list[str]]:
+    each = traffic["hbm"] / result["batch"]["per_chip"] / 1e9
+    return [["of them from and to HBM", f"{traffic['hbm']:.4g}, {each:.3f} GB an image"]]
 
 
 def _memory(memory: Mapping, result: Mapping) -> list[list[str]]:
@@ -65,6 +71,9 @@ def _memory(memory: Mapping, result: Mapping) -> list[list[str]]:
 def _collectives(kinds: Mapping, _) -> list[list[str]]:
     rows = [[kind, f"{total['count']} with {total['bytes'] / 1e6:,.2f} MB"] for kind, total in kinds.items()]
     return rows or [["collectives", "none"]]
+
+
+_PARTS = (("cost", _cost), ("traffic", _traffic), ("memory", _memory), ("collectives", _collectives))
 
 
 def _verdict(result: Mapping) -> list[str]:

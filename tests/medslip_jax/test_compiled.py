@@ -13,7 +13,7 @@ STATS = SimpleNamespace(
     generated_code_size_in_bytes=5,
     peak_memory_in_bytes=1110,
 )
-HLO = "  %x = f32[2]{0} parameter(0)\n  ROOT %r = f32[2]{0} all-reduce(%x), channel_id=1\n"
+HLO = "ENTRY %main {\n  %x = f32[2]{0} parameter(0)\n  ROOT %r = f32[2]{0} all-reduce(%x), channel_id=1\n}\n"
 
 
 class Program:
@@ -41,6 +41,7 @@ def test_a_program_is_read_in_parts():
     program = read_program(Program())
     assert program["cost"] == {"flops": 3.0, "bytes": 7.0}
     assert program["memory"]["total"] == 100 + 70 - 60 + 1000 + 5
+    assert program["traffic"] == {"hbm": 2 * 8}
     assert program["collectives"] == {"all-reduce": {"count": 1, "bytes": 8}}
 
 
@@ -48,7 +49,8 @@ def test_a_program_is_read_in_parts():
 def test_a_part_that_fails_leaves_the_others(fails, part):
     program = read_program(Program(fails))
     assert program[part] == {"unavailable": f"INTERNAL: RET_CHECK {fails} failed"}
-    assert sum("unavailable" in values for values in program.values()) == 1
+    # Two parts are read from the text.
+    assert sum("unavailable" in values for values in program.values()) == (2 if fails == "text" else 1)
 
 
 def test_results_in_the_place_of_arguments_count_once():

@@ -146,7 +146,14 @@ def test_fine_tuning_on_two_processes_is_that_of_one(kind, phantom_data, tmp_pat
     small = ("--config.data.image_size=32", "--config.model.trunk_width=4", "--config.eval_every=2", "--resamples=20")
     results = {}
     for name, launch in (("one", ()), ("two", ("launch", "local", "--processes=2", "--devices_per_process=1", "--"))):
-        verb = [*launch, "finetune", config, f"--workdir={tmp_path / name}", f"--config.data.dir={phantom_data}", *small]
+        verb = [
+            *launch,
+            "finetune",
+            config,
+            f"--workdir={tmp_path / name}",
+            f"--config.data.dir={phantom_data}",
+            *small,
+        ]
         ended = subprocess.run(
             [sys.executable, "-m", "medslip_jax.cli", *verb],
             env=os.environ | {"JAX_PLATFORMS": "cpu"},
@@ -154,6 +161,7 @@ def test_fine_tuning_on_two_processes_is_that_of_one(kind, phantom_data, tmp_pat
             capture_output=True,
             text=True,
             timeout=600,
+            check=False,
         )
         assert ended.returncode == 0, ended.stderr[-3000:]
         results[name] = json.loads((tmp_path / name / "test" / "metrics.json").read_text())

@@ -24,6 +24,7 @@ RESULT = {
     "error": "",
     "program": {
         "cost": {"flops": 197e11, "bytes": 819e8},
+        "traffic": {"hbm": 256 * 160_000_000},
         "memory": {
             "arguments": 1 * GIB,
             "results": 0.5 * GIB,
@@ -52,7 +53,8 @@ def test_a_step_that_fits():
     assert lines[0] == "v5e:4x4: 16 chips (TPU v5 lite) on 4 hosts of 4, mesh data 16 x fsdp 1"
     for line in (
         "FLOPs 1.97e+13",
-        "bytes accessed 8.19e+10",
+        "bytes accessed 8.19e+10, 0.320 GB an image",
+        "of them from and to HBM 4.096e+10, 0.160 GB an image",
         "HBM peak 12.60 of 15.75 GiB (80 %)",
         "all-reduce 3 with 1.23 MB",
         "time to lower, to compile 3 s, 100 s",

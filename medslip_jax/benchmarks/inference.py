@@ -1,0 +1,76 @@
+"""Zero-shot inference of the paper's model on a batch, beside PyTorch where it is installed."""
+
+import functools
+import importlib.util
+
+import jax
+import numpy as np
+
+from medslip_jax import sharding
+from medslip_jax.benchmarks.timing import in_turns, machine
+from medslip_jax.losses import LossConfig
+from medslip_jax.models import MeDSLIPConfig
+from medslip_jax.optim import OptimConfig
+from medslip_jax.testing import synthetic_batch, tiny_books
+from medslip_jax.train_step import Trainer, eval_step, jit_init
+
+
+def bench_inference(*, batch: int = 32, image_size: int = 224, precision: str = "fp32", rounds: int = 5) -> dict:
+    """Images a second from uint8 images in memory to probabilities and attention maps.
+
+    Args:
+      batch: images at once.
+      image_size: side in pixels.
+      precision: "fp32" or "bf16", of both.
+      rounds: batches of each variant that count.
+
+    Returns:
+      "images_per_second" (of the median), "pytorch": {"images_per_second", ...} and "times_as_fast".
+    """
+    books, images = tiny_books(768), synthetic_batch(batch, image_size=image_size)["image"]
+    variants = {"jax": _jax(books, images, dtype={"fp32": "float32", "bf16": "bfloat16"}[precision])}
+    if importlib.util.find_spec("torch") is not None:
+        variants["pytorch"] = _torch(books, images, precision=precision)
+    found = in_turns(variants, rounds=rounds, warm_up=2)
+    rates = {name: batch / times["seconds_median"] for name, times in found.items()}
+    result = {"images_per_second": rates["jax"], **found["jax"]}
+    if "pytorch" in found:
+        result["pytorch"] = {"images_per_second": rates["pytorch"], **found["pytorch"]}
+        result["times_as_fast"] = rates["jax"] / rates["pytorch"]
+    return result | {"batch": batch, "image_size": image_size, "precision": precision, **machine()}
+
+
+def _jax(books, images: np.ndarray, *, dtype: str):
+    trainer = Trainer(
+        model=MeDSLIPConfig(dtype=dtype),
+        loss=LossConfig(),
+        optim=OptimConfig(),
+        books=books,
+        num_steps=1,
+        steps_per_epoch=1,
+    )
+    mesh = sharding.make_mesh()
+    state = jit_init(trainer, mesh, image_size=images.shape[1])()
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    step = jax.jit(functools.partial(eval_step, trainer))
+
+    def run() -> None:
+        jax.block_until_ready(step(variables, sharding.put_batch(mesh, {"image": images})))
+
+    return run
+
+
+def _torch(books, images: np.ndarray, *, precision: str):
+    import torch
+
+    from medslip_jax.torch_model import MeDSLIP, preprocess, probabilities
+
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    model = MeDSLIP(text_dim=books.pathology.shape[1]).eval().to(dtype)
+    tables = [torch.as_tensor(book, dtype=dtype) for book in (books.pathology, books.anatomy)]
+
+    def run() -> None:
+        with torch.inference_mode():
+            probabilities(model(preprocess(images).to(dtype), *tables))
+
+    return run

@@ -1,0 +1,71 @@
+"""Variants timed in turns, and what a time is worth nothing without: machine, threads, versions."""
+
+import importlib.metadata
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+_PACKAGES = ("jax", "jaxlib", "flax", "torch")
+
+
+def in_turns(variants: Mapping[str, Callable[[], object]], *, rounds: int, warm_up: int = 1) -> dict[str, dict]:
+    """Seconds of each variant, all of them once a round, so that a slow minute of the machine meets all.
+
+    Args:
+      variants: functions that return when their work is done.
+      rounds: that count.
+      warm_up: rounds before them.
+
+    Returns:
+      {variant: {"seconds_median", "seconds_lowest", "seconds_highest", "seconds": all}}.
+    """
+    seconds = {name: [] for name in variants}
+    for turn in range(warm_up + rounds):
+        for name, work in variants.items():
+            start = time.perf_counter()
+            work()
+            if turn >= warm_up:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: summary(values) for name, values in seconds.items()}
+
+
+def summary(seconds: list[float]) -> dict:
+    """Median, lowest, highest and all.
+
+    >>> summary([3.0, 1.0, 2.0])["seconds_median"]
+    2.0
+    """
+    return {
+        "seconds_median": statistics.median(seconds),
+        "seconds_lowest": min(seconds),
+        "seconds_highest": max(seconds),
+        "seconds": [round(s, 4) for s in seconds],
+    }
+
+
+def machine() -> dict:
+    """Processor, cores that this process may use, load and versions."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "load": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        **{name: _version(name) for name in _PACKAGES},
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
