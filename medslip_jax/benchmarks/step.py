@@ -7,6 +7,7 @@ import numpy as np
 
 from medslip_jax import sharding
 from medslip_jax.benchmarks.timing import in_turns, machine
+from medslip_jax.compiled import read_memory
 from medslip_jax.losses import LossConfig
 from medslip_jax.models import MeDSLIPConfig
 from medslip_jax.optim import OptimConfig
@@ -32,7 +33,7 @@ def bench_step(*, batch: int = 16, image_size: int = 224, precision: str = "fp32
     """
     books = tiny_books(768)
     images = synthetic_batch(batch, image_size=image_size)
-    variants = {"jax": jax_step(books, images, dtype=DTYPES[precision])}
+    variants = {"jax": jax_step(books, images, dtype=DTYPES[precision])["run"]}
     if importlib.util.find_spec("torch") is not None:
         variants |= torch_steps(books, images)
     found = in_turns(variants, rounds=rounds, warm_up=2)
@@ -49,8 +50,8 @@ def bench_step(*, batch: int = 16, image_size: int = 224, precision: str = "fp32
     }
 
 
-def jax_step(books: TextBooks, images: dict[str, np.ndarray], *, dtype: str):
-    """A function that runs one step of a training run and waits for it."""
+def jax_step(books: TextBooks, images: dict[str, np.ndarray], *, dtype: str) -> dict:
+    """{"run": runs one step of a training run and waits for it, "peak": bytes that its program needs}."""
     trainer = Trainer(
         model=MeDSLIPConfig(dtype=dtype),
         loss=LossConfig(),
@@ -68,7 +69,7 @@ def jax_step(books: TextBooks, images: dict[str, np.ndarray], *, dtype: str):
         held["state"], metrics = step(held["state"], batch)
         jax.block_until_ready((held["state"], metrics))
 
-    return run
+    return {"run": run, "peak": read_memory(step.memory_analysis())["total"]}
 
 
 def torch_steps(books: TextBooks, images: dict[str, np.ndarray]) -> dict:

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from medslip_jax import cli
-from medslip_jax.bench import _lines
+from medslip_jax.bench import lines
 
 
 def test_loader_on_built_data(phantom_data, capsys):
@@ -26,7 +26,7 @@ def test_radgraph(monkeypatch, capsys):
 
 
 def test_plain_lines():
-    assert _lines({"rate": 1234.56, "part": {"name": "x"}}) == ["rate: 1,234.6", "part", "  name: x"]
+    assert lines({"rate": 1234.56, "part": {"name": "x"}}) == ["rate: 1,234.6", "part", "  name: x"]
 
 
 def test_data_that_is_not_built(tmp_path, capsys):
@@ -38,3 +38,25 @@ def test_unknown_benchmark(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["bench", "luck"])
     assert stop.value.code == 2
+
+
+def test_step_on_a_small_image(capsys):
+    """The paper's model itself, at a size that takes seconds."""
+    assert cli.main(["bench", "step", "--batch=2", "--image_size=32", "--rounds=1", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert 0 < result["step_seconds_lowest"] <= result["step_seconds_median"] <= result["step_seconds_highest"]
+    assert result["batch"] == 2 and result["precision"] == "fp32" and result["cores"] >= 1
+    for name, times in result["pytorch"].items():
+        assert result["times_as_fast"][name] == times["seconds_median"] / result["step_seconds_median"]
+
+
+def test_eval_on_a_small_image(capsys):
+    assert cli.main(["bench", "eval", "--batch=2", "--image_size=32", "--rounds=1", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result["images_per_second"] == 2 / result["seconds_median"] > 0
+
+
+@pytest.mark.parametrize("flag", ["--batch=0", "--rounds=0", "--image_size=100"])
+def test_numbers_that_cannot_be(flag, capsys):
+    assert cli.main(["bench", "step", flag]) == 2
+    assert flag.split("=")[0] in capsys.readouterr().err
