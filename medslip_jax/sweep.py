@@ -98,13 +98,23 @@ def run(variant: Variant, *, overrides: Sequence[str], resamples: int) -> bool:
     judge = ["evaluate", "--checkpoint", str(variant.directory), "--out", str(variant.directory / RESULTS)]
     for command in (train, [*judge, "--resamples", str(resamples), "--pictures", "0"]):
         print(f"{variant.name}: medslip {' '.join(command)}", flush=True)
-        code = subprocess.run([*_COMMAND, *command], check=False).returncode
-        if code in (INTERRUPTED, PREEMPTED, -signal.SIGINT):
+        code = _ended(command)
+        if code in (INTERRUPTED, PREEMPTED, -signal.SIGINT, -signal.SIGTERM):
             # Asked to stop, and so is the sweep; the same command goes on.
             raise KeyboardInterrupt
         if code:
             return False
     return True
+
+
+def _ended(command: Sequence[str]) -> int:
+    """Exit code of a medslip command, to which SIGTERM is passed on: it saves, and the sweep ends with it."""
+    process = subprocess.Popen([*_COMMAND, *command])
+    former = signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM))
+    try:
+        return process.wait()
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def _finished(directory: Path, wanted) -> bool:

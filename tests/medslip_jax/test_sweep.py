@@ -1,7 +1,9 @@
 """`medslip sweep`: what it runs, keeps and says. Training and judging are stood in for by files of their form."""
 
 import json
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,11 +58,11 @@ def test_bad_input_is_one_line_and_code_2(argv, message, tmp_path, capsys):
 def test_a_variant_that_fails_is_named_and_the_others_run(tmp_path, monkeypatch, capsys):
     asked = []
 
-    def run(command, check):
-        asked.append(command[3:])
-        return subprocess.CompletedProcess(command, 2 if "variant=seed_1" in " ".join(command) else 0)
+    def ended(command):
+        asked.append(command)
+        return 2 if "variant=seed_1" in " ".join(command) else 0
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(sweep, "_ended", ended)
     argv = ["sweep", "--config", str(ABLATIONS), "--workdir", str(tmp_path), "--only", "base,seed_1,seed_2"]
     assert cli.main([*argv, "--config.data.dir=d"]) == 1
     verbs = [(command[0], command[-1]) for command in asked]
@@ -71,8 +73,22 @@ def test_a_variant_that_fails_is_named_and_the_others_run(tmp_path, monkeypatch,
 
 
 def test_an_interrupt_of_a_part_ends_the_sweep(tmp_path, monkeypatch):
-    monkeypatch.setattr(subprocess, "run", lambda command, check: subprocess.CompletedProcess(command, 130))
+    monkeypatch.setattr(sweep, "_ended", lambda command: 130)
     assert cli.main(["sweep", "--config", str(ABLATIONS), "--workdir", str(tmp_path)]) == 130
+
+
+def test_sigterm_goes_on_to_the_part_that_runs(tmp_path):
+    """Two real processes: the sweep, and a part that says which signal ended it."""
+    part = (
+        "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(75)); print('up', flush=True); time.sleep(60)"
+    )
+    program = (
+        f"from medslip_jax import sweep; sweep._COMMAND = ({sys.executable!r}, '-c'); print(sweep._ended([{part!r}]))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "up\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=30)[0] == "75\n"
 
 
 def test_the_table_sets_each_variant_beside_the_first(tmp_path, monkeypatch):
