@@ -49,7 +49,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["medslip_jax", "medslip_jax.*", "data_pipelines", "data_pipelines.*"]),
-    package_data={"medslip_jax": ["assets/*.json", "assets/*.npz", "launch/*.sh"]},
+    package_data={
+        "medslip_jax": ["assets/*.json", "assets/*.npz", "launch/*.sh", "py.typed"],
+        "data_pipelines": ["py.typed"],
+    },
     install_requires=REQUIRES,
     extras_require={
         "tpu": ["jax[tpu]"],
@@ -63,11 +66,13 @@ setup(
         "demo": ["gradio>=6.31"],
         "dev": [
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "hypothesis>=6.100",
             "ruff>=0.14",
             "nbclient>=0.10",
             "nbformat>=5.10",
             "ipykernel>=6.29",
+            "setuptools>=70.1",  # the first that builds wheels by itself, for tests/test_package.py
         ],
     },
     entry_points={"console_scripts": ["medslip = medslip_jax.cli:main"]},

@@ -144,6 +144,11 @@ def flip(sample: dict, *, mode: str = "swap_sides") -> dict:
 
     A finding of `left_pleural` at box (.1, .2, .3, .4) is one of `right_pleural` at (.7, .2, .9, .4)
     afterwards.
+
+    >>> sample = {"image": np.array([[1, 2, 3]], np.uint8), "boxes": np.array([[0.1, 0.2, 0.3, 0.4]], np.float32)}
+    >>> flipped = flip(sample)
+    >>> flipped["image"].tolist(), flipped["boxes"].round(1).tolist() == np.float32([[0.7, 0.2, 0.9, 0.4]]).tolist()
+    ([[3, 2, 1]], True)
     """
     affine = np.array([[-1.0, 0, 1], [0, 1, 0]])
     mirrored = _moved(sample, _mirror(sample["image"]), affine, mask=_mirror)
@@ -194,6 +199,11 @@ def apply_operation(sample: dict, name: str, *, magnitude: float, sign: int = 1)
 
 def move_boxes(boxes: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Bounding boxes after an affine map of fractions, cut to the image.
+
+    Half a width to the right, and what leaves the image is cut off:
+
+    >>> move_boxes(np.array([[0.25, 0.0, 0.75, 1.0]]), np.array([[1, 0, 0.5], [0, 1, 0]])).tolist()
+    [[0.75, 0.0, 1.0, 1.0]]
 
     Args:
       boxes: float (n, 4), x0, y0, x1, y1.

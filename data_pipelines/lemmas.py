@@ -103,8 +103,10 @@ def _lemma(word: str) -> str:
 
 
 def without_plural(word: str) -> str:
-    """Singular of a lower-case word by its ending alone ("bases" -> "base", "bodies" -> "body", "process"
-    kept).
+    """Singular of a lower-case word by its ending alone.
+
+    >>> [without_plural(word) for word in ("bases", "bodies", "process")]
+    ['base', 'body', 'process']
     """
     if len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
         return word

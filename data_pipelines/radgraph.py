@@ -76,6 +76,12 @@ def label_matrices(radgraph: Mapping[str, dict]) -> tuple[np.ndarray, np.ndarray
     Keys that start with "_" are notes and skipped. A study without any entity is left out; one with
     entities but no observation is kept, all -1.
 
+    >>> from data_pipelines.reports import extract
+    >>> study_ids, matrices = label_matrices({"p1/s50.txt": extract("Left effusion. No pneumothorax.")})
+    >>> effusion, pneumothorax = map(vocabulary.pathology_index, ("effusion", "pneumothorax"))
+    >>> study_ids.tolist(), matrices[0][:, [effusion, pneumothorax]].max(axis=0).tolist()
+    (['50'], [1, 0])
+
     Args:
       radgraph: study key -> {"text", "entities"}; see the head of this file.
 
@@ -136,7 +142,11 @@ def triplets_matrix(triplets: Iterable[tuple[str, str, bool]]) -> np.ndarray:
 
 
 def study_id(key: str) -> str:
-    """ "p10/p10000000/s50000000.txt" -> "50000000"; a key of another form is its own id."""
+    """The number of a MIMIC-CXR study; a key of another form is its own id.
+
+    >>> study_id("p10/p10000000/s50000000.txt"), study_id("CXR1")
+    ('50000000', 'CXR1')
+    """
     match = _STUDY_KEY.fullmatch(key)
     return match[1] if match else key
 

@@ -35,7 +35,7 @@ def half(report_id: str) -> str:
     """The half that a report belongs to, by a hash of its id alone.
 
     >>> half("CXR1"), half("CXR6")
-    ('held_out', 'tuning')
+    ('tuning', 'held_out')
     """
     return HALVES[hashlib.sha256(report_id.encode()).digest()[0] % 2]
 

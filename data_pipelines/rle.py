@@ -46,7 +46,11 @@ def decode_rle(text: str, *, shape: tuple[int, int], name: str) -> np.ndarray:
 
 
 def encode_rle(mask: np.ndarray) -> str:
-    """uint8 or bool (H, W) -> run lengths; the inverse of `decode_rle`."""
+    """uint8 or bool (H, W) -> run lengths; the inverse of `decode_rle`.
+
+    >>> encode_rle(np.array([[0, 0], [1, 1], [1, 0]], bool)), encode_rle(np.zeros((2, 2), bool))
+    ('1 2 1 1', '-1')
+    """
     flat = np.concatenate([[0], (mask.T.reshape(-1) > 0).astype(np.int8), [0]])
     edges = np.flatnonzero(np.diff(flat))
     starts, ends = edges[::2], edges[1::2]

@@ -1,6 +1,10 @@
 """MeDSLIP on JAX: medical vision-language pre-training for TPU and GPU.
 
 Public names are loaded on first use, so that data workers, which need only the vocabulary, do not import JAX.
+
+>>> import medslip_jax
+>>> medslip_jax.MeDSLIPConfig(backbone="resnet18").embed_dim
+256
 """
 
 import importlib

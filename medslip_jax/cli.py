@@ -4,7 +4,6 @@ import contextlib
 import importlib
 import sys
 
-from medslip_jax import huge_pages
 from medslip_jax.errors import InputError, Preempted
 from medslip_jax.exit_codes import BAD_INPUT, DONE, INTERRUPTED, PREEMPTED
 
@@ -28,8 +27,6 @@ VERBS = {
     "books": ("medslip_jax.books", "write the text tables of a BERT encoder"),
     "completion": ("medslip_jax.completion", "a script that completes medslip's words in bash, zsh or fish"),
 }
-# They hold arrays of gigabytes.
-_COMPUTING = ("pretrain", "finetune", "evaluate", "predict", "bench")
 
 
 def usage() -> str:
@@ -40,15 +37,13 @@ def usage() -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one verb; returns the exit code (`exit_codes`)."""
-    called, argv = argv is None, sys.argv[1:] if argv is None else argv
+    argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
         return DONE if argv else BAD_INPUT
     if argv[0] not in VERBS:
         print(f"medslip: unknown verb {argv[0]!r}; one of: {', '.join(VERBS)}", file=sys.stderr)
         return BAD_INPUT
-    if called and argv[0] in _COMPUTING and "--help" not in argv:
-        huge_pages.restart(argv)
     _prepare()
     try:
         return importlib.import_module(VERBS[argv[0]][0]).main(argv[1:]) or DONE

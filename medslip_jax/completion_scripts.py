@@ -58,15 +58,15 @@ _medslip() {{
     _describe 'verb' verbs
     return
   fi
-  local path="$words[2]"
+  local place="$words[2]"
   case "$words[2] $words[3]" in
-    {paths}) ((CURRENT > 3)) && path="$words[2] $words[3]" ;;
+    {paths}) ((CURRENT > 3)) && place="$words[2] $words[3]" ;;
   esac
   local -a choices flags
-  case "$path" in
+  case "$place" in
 {table}
   esac
-  case "$path $words[CURRENT-1]" in
+  case "$place $words[CURRENT-1]" in
 {values}
   esac
   if [[ $words[CURRENT] == -* ]]; then

@@ -168,7 +168,8 @@ def names_of(file: str | Path) -> dict:
       InputError: no such file, or it cannot be run; the message names file and line.
     """
     if not Path(file).is_file():
-        raise InputError(f"--config {file}: no such file")
+        ours = "; configs/ is in the repository and not in the installed package: copy the file from there"
+        raise InputError(f"--config {file}: no such file{ours if str(file).startswith('configs/') else ''}")
     with _named(str(file)):
         return runpy.run_path(str(file))
 

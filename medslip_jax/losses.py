@@ -56,7 +56,12 @@ def existence_labels(matrix: Int8[Array, "b a p"], *, axis: int) -> Int8[Array, 
 
 
 def mean_where(values: Array, keep: Array, *, count: Array | None = None) -> Float[Array, ""]:
-    """Mean of the kept values; 0, with a zero gradient, if none is kept. `count` divides in place of their number."""
+    """Mean of the kept values; 0, with a zero gradient, if none is kept. `count` divides in place of their number.
+
+    >>> values, keep = jnp.array([1.0, 2.0, 6.0]), jnp.array([True, False, True])
+    >>> float(mean_where(values, keep)), float(mean_where(values, keep, count=4)), float(mean_where(values, values < 0))
+    (3.5, 1.75, 0.0)
+    """
     keep = jnp.asarray(keep, values.dtype)
     return (values * keep).sum() / jnp.maximum(keep.sum() if count is None else count, 1)
 
@@ -64,7 +69,13 @@ def mean_where(values: Array, keep: Array, *, count: Array | None = None) -> Flo
 def existence(
     logits: Float[Array, "b q 2"], labels: Int8[Array, "b q"], *, count: Array | None = None
 ) -> Float[Array, ""]:
-    """Cross-entropy over the mentioned classes (label >= 0); index 1 of the logits means present."""
+    """Cross-entropy over the mentioned classes (label >= 0); index 1 of the logits means present.
+
+    Equal logits are a coin's: log 2, whatever is said of a class that the report does not mention.
+
+    >>> round(float(existence(jnp.zeros((1, 3, 2)).at[0, 2].set(9.0), jnp.array([[1, 0, -1]]))), 4)
+    0.6931
+    """
     log_p = jax.nn.log_softmax(logits)
     chosen = jnp.where(labels == 1, log_p[..., 1], log_p[..., 0])
     return -mean_where(chosen, labels >= 0, count=count)
@@ -124,7 +135,14 @@ def icl(
     config: LossConfig = LossConfig(),
     count: Array | None = None,
 ) -> Float[Array, ""]:
-    """Intra-image loss: S = z_A . z_P against M, binary cross-entropy over the entries with M >= 0."""
+    """Intra-image loss: S = z_A . z_P against M, binary cross-entropy over the entries with M >= 0.
+
+    One anatomy along x, pathologies along x (present: cheap) and against it (present: dear):
+
+    >>> features = jnp.array([[[1.0, 0.0]]]), jnp.array([[[5.0, 0.0], [-5.0, 0.0]]])
+    >>> [round(float(icl(*features, jnp.array([[row]]))), 3) for row in ([1, -1], [-1, 1], [1, 0])]
+    [0.007, 5.007, 0.007]
+    """
     score = pair_logits(anatomy, pathology, config=config)
     target = jnp.asarray(matrix == 1, score.dtype)
     return mean_where(jax.nn.softplus(score) - target * score, matrix >= 0, count=count)

@@ -39,7 +39,11 @@ def anatomy_index(name: str) -> int:
 
 
 def pathology_index(name: str) -> int:
-    """Position of a pathology in the checkpoint order, 0 .. 74; `InputError` if there is none of that name."""
+    """Position of a pathology in the checkpoint order, 0 .. 74; `InputError` if there is none of that name.
+
+    >>> PATHOLOGIES[pathology_index("effusion")]
+    'effusion'
+    """
     return _index(_PATHOLOGY_INDEX, name, "pathology")
 
 

@@ -40,7 +40,6 @@ ROOMS = {
     "help_layout": 0,
     "benchmarks": 8,
     "hbm_traffic": 1,
-    "huge_pages": 0,
     "compile": 8,
     "step_shapes": 8,
     "aot": 8,

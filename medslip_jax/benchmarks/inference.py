@@ -1,5 +1,6 @@
 """Zero-shot inference of the paper's model on a batch, beside PyTorch where it is installed."""
 
+import contextlib
 import functools
 import importlib.util
 
@@ -7,6 +8,7 @@ import jax
 import numpy as np
 
 from medslip_jax import sharding
+from medslip_jax.benchmarks.other_process import OtherProcess
 from medslip_jax.benchmarks.timing import in_turns, machine
 from medslip_jax.losses import LossConfig
 from medslip_jax.models import MeDSLIPConfig
@@ -29,9 +31,10 @@ def bench_inference(*, batch: int = 32, image_size: int = 224, precision: str = 
     """
     books, images = tiny_books(768), synthetic_batch(batch, image_size=image_size)["image"]
     variants = {"jax": _jax(books, images, dtype={"fp32": "float32", "bf16": "bfloat16"}[precision])}
-    if importlib.util.find_spec("torch") is not None:
-        variants["pytorch"] = _torch(books, images, precision=precision)
-    found = in_turns(variants, rounds=rounds, warm_up=2)
+    with contextlib.ExitStack() as stack:
+        if importlib.util.find_spec("torch") is not None:
+            variants["pytorch"] = stack.enter_context(OtherProcess(torch_inference, books, images, precision=precision))
+        found = in_turns(variants, rounds=rounds, warm_up=2)
     rates = {name: batch / times["seconds_median"] for name, times in found.items()}
     result = {"images_per_second": rates["jax"], **found["jax"]}
     if "pytorch" in found:
@@ -60,7 +63,7 @@ def _jax(books, images: np.ndarray, *, dtype: str):
     return run
 
 
-def _torch(books, images: np.ndarray, *, precision: str):
+def torch_inference(books, images: np.ndarray, *, precision: str):
     import torch
 
     from medslip_jax.torch_model import MeDSLIP, preprocess, probabilities

@@ -1,11 +1,14 @@
 """The train step of the paper's model: forward, all losses, backward, AdamW; beside PyTorch where it is installed."""
 
+import contextlib
 import importlib.util
+from collections.abc import Callable
 
 import jax
 import numpy as np
 
 from medslip_jax import sharding
+from medslip_jax.benchmarks.other_process import OtherProcess
 from medslip_jax.benchmarks.timing import in_turns, machine
 from medslip_jax.compiled import read_memory
 from medslip_jax.losses import LossConfig
@@ -34,9 +37,11 @@ def bench_step(*, batch: int = 16, image_size: int = 224, precision: str = "fp32
     books = tiny_books(768)
     images = synthetic_batch(batch, image_size=image_size)
     variants = {"jax": jax_step(books, images, dtype=DTYPES[precision])["run"]}
-    if importlib.util.find_spec("torch") is not None:
-        variants |= torch_steps(books, images)
-    found = in_turns(variants, rounds=rounds, warm_up=2)
+    with contextlib.ExitStack() as stack:
+        if importlib.util.find_spec("torch") is not None:
+            for losses in ("looped", "whole"):
+                variants[losses] = stack.enter_context(OtherProcess(torch_step, books, images, losses=losses))
+        found = in_turns(variants, rounds=rounds, warm_up=2)
     ours = found.pop("jax")
     return {
         **{f"step_{key}": value for key, value in ours.items()},
@@ -72,9 +77,8 @@ def jax_step(books: TextBooks, images: dict[str, np.ndarray], *, dtype: str) -> 
     return {"run": run, "peak": read_memory(step.memory_analysis())["total"]}
 
 
-def torch_steps(books: TextBooks, images: dict[str, np.ndarray]) -> dict:
+def torch_step(books: TextBooks, images: dict[str, np.ndarray], *, losses: str) -> Callable[[], object]:
     from medslip_jax.benchmarks.torch_step import TorchStep
 
-    tables = {"pathology": books.pathology, "anatomy": books.anatomy}
-    steps = {losses: TorchStep(tables, losses=losses) for losses in ("looped", "whole")}
-    return {losses: lambda step=step: step(images) for losses, step in steps.items()}
+    step = TorchStep({"pathology": books.pathology, "anatomy": books.anatomy}, losses=losses)
+    return lambda: step(images)

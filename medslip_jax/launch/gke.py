@@ -15,7 +15,7 @@ from medslip_jax.launch.topology import Slice, slice_of
 HELP = "a JobSet manifest for TPUs on Google Kubernetes Engine"
 EXAMPLE = (
     "medslip launch gke --name chest --accelerator tpu-v5-lite-podslice --topology 4x4 --image REGISTRY/medslip "
-    "--bucket films -- pretrain --config configs/pretrain_mimic.py:bf16 --workdir /gcs/films/runs/a"
+    "--bucket films -- pretrain --config configs/pretrain_mimic.py --workdir /gcs/films/runs/a"
 )
 _SPOT = "cloud.google.com/gke-spot"
 # Of libtpu between hosts, and of JAX's coordinator.

@@ -22,9 +22,9 @@ from medslip_jax.launch.topology import runtime_of
 
 HELP = "a Cloud TPU pod through gcloud"
 EXAMPLE = (
-    "medslip launch tpu --name chest --zone us-west4-a --type v5litepod-16 --spot "
+    "medslip launch tpu --name chest --zone us-west4-a --type v5litepod-16 "
     "--install dist/medslip_jax-*.whl "
-    "-- pretrain --config configs/pretrain_mimic.py:bf16 --workdir /mnt/films/runs/a"
+    "-- pretrain --config configs/pretrain_mimic.py --workdir /mnt/films/runs/a"
 )
 WORKER = Path(__file__).with_name("medslip_worker.sh")
 

@@ -79,6 +79,10 @@ def best_thresholds(scores: np.ndarray, *, labels: np.ndarray, names: Sequence[s
     """The max-F1 threshold of each class (see `classification_report`): float64 C, NaN if undefined.
 
     Run it on the validation split and pass the result as `thresholds={"validation": ...}` for the test split.
+
+    >>> scores, labels = np.array([[0.2, 0.9], [0.7, 0.1]]), np.array([[0, 1], [1, -1]])
+    >>> best_thresholds(scores, labels=labels, names=["effusion", "edema"]).tolist()
+    [0.7, nan]
     """
     scores, labels = check_scores(scores, labels=labels, names=names)
     best = np.full(len(names), np.nan)
@@ -92,6 +96,9 @@ def best_thresholds(scores: np.ndarray, *, labels: np.ndarray, names: Sequence[s
 
 def max_f1(truth: np.ndarray, *, score: np.ndarray) -> dict[str, float]:
     """{"max_f1", "threshold"} of one class: the best F1 of `score >= threshold` over the distinct scores.
+
+    >>> max_f1(np.array([0, 1, 0, 1]), score=np.array([0.1, 0.4, 0.6, 0.8]))
+    {'max_f1': 0.8, 'threshold': 0.4}
 
     Args:
       truth: int N in {0, 1} with at least one 1.

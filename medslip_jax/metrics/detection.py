@@ -52,7 +52,11 @@ def component_boxes(masks: np.ndarray) -> list[np.ndarray]:
 
 
 def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """IoU of every box of `first` (K x 4) with every box of `second` (L x 4), float64 K x L; any one unit of length."""
+    """IoU of every box of `first` (K x 4) with every box of `second` (L x 4), float64 K x L; any one unit of length.
+
+    >>> box_iou(np.array([[0, 0, 2, 2]]), np.array([[0, 0, 1, 2], [1, 1, 3, 3], [2, 0, 3, 2]])).round(3).tolist()
+    [[0.5, 0.143, 0.0]]
+    """
     a, b = np.asarray(first, np.float64)[:, None], np.asarray(second, np.float64)[None]
     sides = (np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])).clip(min=0)
     common = sides.prod(axis=-1)

@@ -127,6 +127,10 @@ def pointing_hits(maps: np.ndarray, *, targets: np.ndarray) -> np.ndarray:
 
     A constant map therefore hits any target, which is why `grounding_report` counts the ties.
 
+    >>> maps = np.array([[[0.1, 0.7, 0.2]], [[0.5, 0.3, 0.2]], [[0.3, 0.3, 0.3]]])
+    >>> pointing_hits(maps, targets=np.array([[[False, True, False]]] * 3)).tolist()
+    [True, False, True]
+
     Args:
       maps: float B x h x w.
       targets: bool B x h x w, on the same grid.

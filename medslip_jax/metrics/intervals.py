@@ -119,7 +119,11 @@ def bootstrap(
 
 
 def percentile_interval(replicates: np.ndarray, *, level: float, usable: bool = True) -> dict:
-    """{"low", "high", "n_undefined"} of replicates (float R, NaN = undefined); null if not `usable`."""
+    """{"low", "high", "n_undefined"} of replicates (float R, NaN = undefined); null if not `usable`.
+
+    >>> percentile_interval(np.array([*range(101), np.nan]), level=0.5)
+    {'low': 25.0, 'high': 75.0, 'n_undefined': 1}
+    """
     if not 0 < level < 1:
         raise InputError(f"level is {level}; give a fraction between 0 and 1, such as 0.95")
     defined = replicates[~np.isnan(replicates)]
@@ -136,6 +140,12 @@ def weighted_auroc(score: np.ndarray, *, truth: np.ndarray, weights: np.ndarray)
 
     Equal scores count one half (Hanley and McNeil, Radiology 143, 1982); the same as scikit-learn's
     `roc_auc_score(sample_weight=...)` for each column.
+
+    Of the pairs (0.9, 0.8) and (0.3, 0.8), one is in the right order; counting the first positive three times:
+
+    >>> weights = np.array([[1, 3], [1, 1], [1, 1]])
+    >>> weighted_auroc(np.array([0.9, 0.8, 0.3]), truth=np.array([1, 0, 1]), weights=weights).tolist()
+    [0.5, 0.75]
 
     Args:
       score: float N.

@@ -9,7 +9,11 @@ from medslip_jax.errors import InputError
 
 
 def pad_boxes(boxes: Sequence[np.ndarray]) -> np.ndarray:
-    """B arrays of k_i x 4 (k_i may be 0) as one float64 B x max(k) x 4, NaN where there is no box."""
+    """B arrays of k_i x 4 (k_i may be 0) as one float64 B x max(k) x 4, NaN where there is no box.
+
+    >>> pad_boxes([np.array([[0.0, 0.0, 0.5, 1.0]]), np.zeros((0, 4))])[1].tolist()
+    [[nan, nan, nan, nan]]
+    """
     arrays = [np.asarray(one, np.float64).reshape(-1, 4) for one in boxes]
     padded = np.full((len(arrays), max(map(len, arrays), default=0), 4), np.nan)
     for row, one in zip(padded, arrays, strict=True):
@@ -23,8 +27,10 @@ def box_masks(boxes: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
     A pixel belongs to a box if its centre lies in it, left and top edge included. A box that holds no centre
     on one axis takes, on that axis, the pixel its own centre falls into, so that no finding vanishes.
 
-    Example: size (2, 4) has column centres .125, .375, .625, .875; the box (.3, 0, .7, .5) gives
-      [[0 1 1 0], [0 0 0 0]].
+    Size (2, 4) has column centres .125, .375, .625, .875:
+
+    >>> box_masks(np.array([[[0.3, 0.0, 0.7, 0.5]]]), size=(2, 4)).astype(int).tolist()
+    [[[0, 1, 1, 0], [0, 0, 0, 0]]]
 
     Args:
       boxes: float B x K x 4, (x0, y0, x1, y1) as fractions of width and height; NaN rows are no box
@@ -76,6 +82,9 @@ def mask_targets(masks: Sequence[np.ndarray], *, size: tuple[int, int]) -> np.nd
 
 def cell_targets(targets: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
     """Masks on a coarser grid: a cell is true if the centre of any true pixel lies in it.
+
+    >>> cell_targets(np.array([[[1, 0, 0, 0], [0, 0, 0, 0]]], bool), size=(1, 2)).tolist()
+    [[[True, False]]]
 
     Args:
       targets: bool B x H x W.

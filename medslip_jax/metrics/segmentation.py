@@ -14,6 +14,10 @@ def segmentation_report(probabilities: np.ndarray, *, masks: np.ndarray, thresho
     With I and S the intersection and the sum of both areas in pixels, an image's Dice is 2 I / S if its true
     mask has a pixel, else 1 for an empty prediction and 0 otherwise.
 
+    >>> said, true = np.array([[[0.9, 0.8, 0.1, 0.2]]]), np.array([[[1, 0, 0, 0]]])
+    >>> round(segmentation_report(said, masks=true)["dice_all"], 3)
+    0.667
+
     Args:
       probabilities: float B x ... (B x H x W or B x 1 x H x W), in [0, 1].
       masks: the same shape, 0 or 1 (bool, int or float).

@@ -18,9 +18,11 @@ def words():
 def complete(words, tmp_path_factory):
     """Typed words -> what bash offers for the last one, run in a folder with one config file."""
     folder = tmp_path_factory.mktemp("shell")
-    (folder / "script").write_text(SCRIPTS["bash"](words))
+    (folder / "medslip.bash").write_text(SCRIPTS["bash"](words))
     (folder / "my_config.py").touch()
-    line = 'source script; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _medslip; printf "%s\\n" "${COMPREPLY[@]}"'
+    line = (
+        'source ./medslip.bash; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _medslip; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
 
     def offered(*typed: str) -> list[str]:
         command = ["bash", "-c", line, "bash", "medslip", *typed]
@@ -57,7 +59,7 @@ def test_flags_and_their_values(complete):
 def test_config_completes_files(complete, verb):
     assert "--config" in complete(verb, "--conf")
     assert complete(verb, "--config", "my") == ["my_config.py"]
-    assert complete(verb, "--config", "")[0] in ("my_config.py", "script")
+    assert complete(verb, "--config", "")[0] in ("my_config.py", "medslip.bash")
 
 
 def test_a_flag_that_takes_nothing_offers_what_comes_next(complete):
@@ -79,3 +81,20 @@ def test_the_command_prints_a_script_that_the_shell_reads(shell, capsys, tmp_pat
         pytest.skip(f"{shell} is not on this machine: its script was made, but not read by it")
     (tmp_path / "script").write_text(text)
     subprocess.run([shell, "-n", tmp_path / "script"], check=True)
+
+
+def test_fish(words, tmp_path):
+    if shutil.which("fish") is None:
+        pytest.skip("fish is not on this machine")
+    (tmp_path / "medslip.fish").write_text(SCRIPTS["fish"](words))
+
+    def offered(line: str) -> list[str]:
+        code = f"source medslip.fish; complete -C {line!r}"
+        run = subprocess.run(["fish", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+        return [answer.partition("\t")[0] for answer in run.stdout.splitlines()]
+
+    assert {"pretrain", "data"} <= set(offered("medslip "))
+    assert offered("medslip data b") == ["build"]
+    assert "--train" in offered("medslip data build phantom --t")
+    assert offered("medslip predict --format ") == ["csv", "json"]
+    assert offered("medslip pretrain --config med") == ["medslip.fish"]
