@@ -19,8 +19,8 @@ from medslip_jax.experiment import default_config, parse_arg, shrink_to_phantom
 def get_config(arg: str | None = None) -> ConfigDict:
     """Arguments: bf16 computes in bfloat16; batch_size is over all devices; runlocal shrinks all to a smoke test.
 
-    pod is bf16 with batch statistics over each chip's own images, as the released DDP training has them: 3 collectives a
-    step in place of 82 (docs/compiled_programs.md). For 256 images a chip.
+    pod is bf16 with batch statistics over each chip's own images, as the released DDP training has them: 3 collectives
+    a step in place of 82 (docs/compiled_programs.md). For 256 images a chip.
     """
     arg = parse_arg(arg, bf16=False, pod=False, batch_size=64, runlocal=False)
     config = default_config()
