@@ -13,7 +13,7 @@ NOTEBOOKS = sorted(COLAB.glob("*.ipynb"))
 # notebook -> pictures, and what its text has to say.
 EXPECTED = {
     "convert_pytorch_checkpoint": (1, ["written:", "of the largest entry", "426 of 426 tensors are equal bit by bit"]),
-    "finetune_segmentation": (3, ["the U-Net starts from", "lungs: Dice", "effusion: Dice"]),
+    "finetune_segmentation": (3, ["the U-Net starts from", "lungs: Dice", "heart: Dice"]),
     "pretrain_phantom": (3, ["macro mean of", "pointing game", "'test': 16"]),
     "zero_shot_demo": (4, ["macro mean of", "no image given: a phantom stands in"]),
 }
