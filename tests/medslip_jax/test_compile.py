@@ -119,6 +119,7 @@ def test_the_tiny_step_compiles_for_four_chips(capsys, tmp_path):
     program = result["program"]
     assert program["cost"]["flops"] > 1e6
     assert program["cost"]["bytes"] > 1e6
+    assert 0 < program["traffic"]["hbm"] <= program["cost"]["bytes"]
     assert 0 < program["memory"]["total"] < result["memory_limit"]
     assert program["collectives"]["all-reduce"]["count"] > 0
     # Every gradient crosses the chips at least once.
