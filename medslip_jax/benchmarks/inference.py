@@ -9,12 +9,10 @@ import numpy as np
 
 from medslip_jax import sharding
 from medslip_jax.benchmarks.other_process import OtherProcess
+from medslip_jax.benchmarks.step import DTYPES, paper_trainer
 from medslip_jax.benchmarks.timing import in_turns, machine
-from medslip_jax.losses import LossConfig
-from medslip_jax.models import MeDSLIPConfig
-from medslip_jax.optim import OptimConfig
 from medslip_jax.testing import synthetic_batch, tiny_books
-from medslip_jax.train_step import Trainer, eval_step, jit_init
+from medslip_jax.train_step import eval_step, jit_init
 
 
 def bench_inference(*, batch: int = 32, image_size: int = 224, precision: str = "fp32", rounds: int = 5) -> dict:
@@ -30,7 +28,7 @@ def bench_inference(*, batch: int = 32, image_size: int = 224, precision: str = 
       "images_per_second" (of the median), "pytorch": {"images_per_second", ...} and "times_as_fast".
     """
     books, images = tiny_books(768), synthetic_batch(batch, image_size=image_size)["image"]
-    variants = {"jax": _jax(books, images, dtype={"fp32": "float32", "bf16": "bfloat16"}[precision])}
+    variants = {"jax": _jax(books, images, dtype=DTYPES[precision])}
     with contextlib.ExitStack() as stack:
         if importlib.util.find_spec("torch") is not None:
             variants["pytorch"] = stack.enter_context(OtherProcess(torch_inference, books, images, precision=precision))
@@ -44,14 +42,7 @@ def bench_inference(*, batch: int = 32, image_size: int = 224, precision: str = 
 
 
 def _jax(books, images: np.ndarray, *, dtype: str):
-    trainer = Trainer(
-        model=MeDSLIPConfig(dtype=dtype),
-        loss=LossConfig(),
-        optim=OptimConfig(),
-        books=books,
-        num_steps=1,
-        steps_per_epoch=1,
-    )
+    trainer = paper_trainer(books, dtype=dtype)
     mesh = sharding.make_mesh()
     state = jit_init(trainer, mesh, image_size=images.shape[1])()
     variables = {"params": state.params, "batch_stats": state.batch_stats}

@@ -55,16 +55,17 @@ def bench_step(*, batch: int = 16, image_size: int = 224, precision: str = "fp32
     }
 
 
+def paper_trainer(books: TextBooks, *, dtype: str) -> Trainer:
+    """The paper's model with the released losses and optimiser."""
+    model = MeDSLIPConfig(dtype=dtype)
+    return Trainer(
+        model=model, loss=LossConfig(), optim=OptimConfig(), books=books, num_steps=1000, steps_per_epoch=100
+    )
+
+
 def jax_step(books: TextBooks, images: dict[str, np.ndarray], *, dtype: str) -> dict:
     """{"run": runs one step of a training run and waits for it, "peak": bytes that its program needs}."""
-    trainer = Trainer(
-        model=MeDSLIPConfig(dtype=dtype),
-        loss=LossConfig(),
-        optim=OptimConfig(),
-        books=books,
-        num_steps=1000,
-        steps_per_epoch=100,
-    )
+    trainer = paper_trainer(books, dtype=dtype)
     mesh = sharding.make_mesh()
     held = {"state": jit_init(trainer, mesh, image_size=images["image"].shape[1])()}
     batch = sharding.put_batch(mesh, images)
