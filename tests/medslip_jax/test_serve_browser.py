@@ -30,6 +30,8 @@ pytestmark = [
     ),
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium"),
 ]
+# Gradio puts the page's parts up one after the other.
+WHOLE_PAGE = "['#drop input[type=file]', '#finding textarea', '#read'].every(s => document.querySelector(s))"
 VALUES = (
     "Object.fromEntries([...document.querySelectorAll('.ms-table tr')].map(r => [r.dataset.name, +r.dataset.value]))"
 )
@@ -91,7 +93,7 @@ def test_from_upload_to_heat_map(saved, tmp_path):
     try:
         with Browser(tmp_path / "profile") as browser:
             browser.open(address)
-            browser.wait("document.querySelector('#drop input[type=file]')")
+            browser.wait(WHOLE_PAGE)
             assert "Not for clinical use" in browser.run("document.body.innerText")
             browser.run("document.querySelector('#read').click()")
             assert "No X-ray yet" in browser.wait("document.querySelector('.ms-error').innerText")
@@ -121,7 +123,7 @@ def test_from_upload_to_heat_map(saved, tmp_path):
             browser.give_file("#drop input[type=file]", endless)
             browser.wait("document.body.innerText.match(/Error|exceed/)")
             browser.open(address)
-            browser.wait("document.querySelector('#drop input[type=file]')")
+            browser.wait(WHOLE_PAGE)
             browser.give_file("#drop input[type=file]", good)
             browser.wait("document.querySelector('img.ms-xray').naturalWidth == 128")
             assert _files_with_content(tmp_path / "tmp") == []
