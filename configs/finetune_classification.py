@@ -18,7 +18,7 @@ TARGETS = {
     ),
     "rsna": ("pneumonia",),
     "siim_acr": ("pneumothorax",),
-    "covidx": ("COVID-19",),
+    "covidx": ("covid19",),
     "folder": ("pneumonia",),
     "phantom": ("nodule", "mass", "opacity", "consolidation", "pneumonia", "pneumothorax", "effusion", "fracture"),
 }  # fmt: skip

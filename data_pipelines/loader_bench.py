@@ -45,7 +45,7 @@ def bench_loader(
     """
     with contextlib.ExitStack() as stack:
         source = source or stack.enter_context(_phantoms())
-        options = {"batch_size": 64, "image_size": image_size, "train": True, "augment": augment.AugmentConfig()}
+        options = _options(image_size)
         rates = [_core_rate(source, options, batches) for _ in range(repeats)]
         return {
             "images_per_second_per_core": statistics.median(rates),
@@ -56,6 +56,23 @@ def bench_loader(
             "opencv": cv2.__version__,
             "cores": os.cpu_count(),
         }
+
+
+def bench_workers(counts: Sequence[int], *, image_size: int = 224, batches: int = 16) -> dict[int, float]:
+    """Images a second by the clock, on phantoms, with so many worker processes of one thread each.
+
+    Args:
+      counts: of workers, one measurement each.
+      image_size: side of what comes out.
+      batches: of 64 images, a measurement.
+    """
+    with _phantoms() as source:
+        options = _options(image_size)
+        return {n: _worker_rate(source, options, batches, n)["images_per_second"] for n in counts}
+
+
+def _options(image_size: int) -> dict:
+    return {"batch_size": 64, "image_size": image_size, "train": True, "augment": augment.AugmentConfig()}
 
 
 def _core_rate(source: Sequence[dict], options: dict, batches: int) -> float:

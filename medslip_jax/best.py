@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from medslip_jax.checkpoint import read_info, write_model
 from medslip_jax.distributed import barrier
+from medslip_jax.errors import InputError
 from medslip_jax.files import replacing_directory
 from medslip_jax.sharding import to_host
 
@@ -23,11 +24,16 @@ class Best:
       workdir: the run's directory.
       config: of the run, written beside the model.
       metric: name of the value.
+
+    Raises:
+      InputError: what lies there was chosen by another metric.
     """
 
     def __init__(self, workdir: str | Path, *, config: ConfigDict, metric: str):
         self.directory = Path(workdir).absolute() / "best"
         self._config, self._metric = config, metric
+        if (before := self.known.get("metric", metric)) != metric:
+            raise InputError(f"{self.directory}: chosen by {before}, not {metric}; take another --workdir")
 
     @property
     def known(self) -> dict:

@@ -122,7 +122,7 @@ def _build_parser(parser: argparse.ArgumentParser) -> None:
     add("--policy", choices=POLICIES, help="unreadable images: skip and list, or fail (folder: fail, others: skip)")
     add("--partial", action="store_true", help="accept a download whose counts are not the official ones")
     add("--beam_runner", help="encode on Apache Beam, such as DirectRunner (extra [beam])")
-    add("--beam_option", action="append", default=[], metavar="--KEY=VALUE", help="for the runner; repeat")
+    add("--beam_option", action="append", default=[], metavar="OPTION", help="for the runner: =--KEY=VALUE; repeat")
     for split in SPLITS:
         add(f"--{split}", type=int, help=f"phantom: how many {split} examples")
 

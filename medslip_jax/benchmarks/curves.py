@@ -1,48 +1,71 @@
-"""How the cost of the paper's model grows: a step against batch and image size, and the loader against its workers.
+"""How costs grow: a step of the paper's model with batch, image size and devices, the loader with its workers.
 
-Times of this machine's CPU. Fake devices share the same cores, so what more chips cost is read from compiled programs
-(`medslip compile`), not from a clock.
+Times of this machine's CPU. Fake devices share its cores, so their curve shows what partitioning a step costs; what
+more chips cost is read from compiled programs (`medslip compile`), not from a clock.
 """
+
+import contextlib
+from collections.abc import Callable
 
 import jax
 import numpy as np
 
+from data_pipelines.loader_bench import bench_workers
+from medslip_jax.benchmarks.other_process import OtherProcess
 from medslip_jax.benchmarks.step import jax_step
 from medslip_jax.benchmarks.timing import in_turns, machine
 from medslip_jax.testing import synthetic_batch, tiny_books
 
 BATCHES, SIZES = (2, 4, 8, 16), (112, 160, 224, 320, 448)
+DEVICES, IMAGES_A_DEVICE = (1, 2, 4, 8), 2
+WORKERS = (1, 2, 3, 4)
 
 
 def bench_curves(*, rounds: int = 3) -> dict:
-    """Medians of `rounds`, all points of a curve in turns.
+    """Medians of `rounds`, all points of a curve in turns; each curve with the line through it (`line`).
 
     Returns:
-      "batch": seconds a step at 224 px by batch, and their line; "image_size": seconds a step of 4 images by side, and
-      the line through them against pixels; "memory_gb": XLA's peak of the step's program by batch, and its line.
+      "batch": seconds of a step at 224 px by batch; "image_size": of 4 images by side, the line against pixels;
+      "memory_gb": XLA's peak of the step's program by batch; "devices": seconds of a step on so many fake devices with
+      2 images each; "workers": the loader's images a second by worker processes.
     """
-    books = tiny_books(768)
-    batch = {n: _step(books, batch=n, side=224) for n in BATCHES}
-    sizes = {side: _step(books, batch=4, side=side) for side in SIZES}
-    by_batch = _medians({n: made["run"] for n, made in batch.items()}, rounds=rounds)
-    by_size = _medians({side: made["run"] for side, made in sizes.items()}, rounds=rounds)
-    memory = {n: made["peak"] / 1e9 for n, made in batch.items()}
+    batches, sizes, memory = _batches_and_sizes(rounds)
+    devices = _devices(rounds)
+    rates = bench_workers(WORKERS)
     return {
-        "batch": {"seconds": by_batch, **line(list(by_batch), list(by_batch.values()))},
-        "image_size": {"seconds": by_size, **line([side**2 for side in by_size], list(by_size.values()))},
+        "batch": {"seconds": batches, **line(list(batches), list(batches.values()))},
+        "image_size": {"seconds": sizes, **line([side**2 for side in sizes], list(sizes.values()))},
         "memory_gb": {"peak": memory, **line(list(memory), list(memory.values()))},
+        "devices": {"seconds": devices, **line(list(devices), list(devices.values()))},
+        "workers": {"images_per_second": rates, **line(list(rates), list(rates.values()))},
         **machine(),
     }
 
 
-def _step(books, *, batch: int, side: int) -> dict:
-    return jax_step(books, synthetic_batch(batch, image_size=side), dtype="float32")
+def _batches_and_sizes(rounds: int) -> tuple[dict[int, float], dict[int, float], dict[int, float]]:
+    books = tiny_books(768)
+    batch = {n: jax_step(books, synthetic_batch(n, image_size=224), dtype="float32") for n in BATCHES}
+    sizes = {side: jax_step(books, synthetic_batch(4, image_size=side), dtype="float32") for side in SIZES}
+    return (
+        _medians({n: made["run"] for n, made in batch.items()}, rounds),
+        _medians({side: made["run"] for side, made in sizes.items()}, rounds),
+        {n: made["peak"] / 1e9 for n, made in batch.items()},
+    )
 
 
-def _medians(runs: dict, *, rounds: int) -> dict[int, float]:
-    found = in_turns(runs, rounds=rounds)
-    jax.clear_caches()
-    return {key: value["seconds_median"] for key, value in found.items()}
+def _devices(rounds: int) -> dict[int, float]:
+    with contextlib.ExitStack() as stack:
+        return _medians({n: stack.enter_context(OtherProcess(_step_on_devices, n)) for n in DEVICES}, rounds)
+
+
+def _step_on_devices(count: int) -> Callable[[], None]:
+    jax.config.update("jax_num_cpu_devices", count)
+    images = synthetic_batch(count * IMAGES_A_DEVICE, image_size=224)
+    return jax_step(tiny_books(768), images, dtype="float32")["run"]
+
+
+def _medians(runs: dict, rounds: int) -> dict[int, float]:
+    return {key: times["seconds_median"] for key, times in in_turns(runs, rounds=rounds).items()}
 
 
 def line(x: list[float], y: list[float]) -> dict[str, float]:

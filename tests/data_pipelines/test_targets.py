@@ -48,9 +48,9 @@ def test_a_label_is_present_if_one_member_is_absent_if_one_is_and_unknown_otherw
 
 
 def test_a_target_of_the_data_set_is_read_from_its_targets():
-    assert Targets("labels", ("COVID-19",)).labels(record(targets={"COVID-19": 1})).tolist() == [1]
-    with pytest.raises(InputError, match=r"image-0: no class or target 'COVID'; the data set has COVID-19"):
-        Targets("labels", ("COVID",)).labels(record(targets={"COVID-19": 1}))
+    assert Targets("labels", ("covid19",)).labels(record(targets={"covid19": 1})).tolist() == [1]
+    with pytest.raises(InputError, match=r"image-0: no class or target 'covid'; the data set has covid19"):
+        Targets("labels", ("covid",)).labels(record(targets={"covid19": 1}))
 
 
 def test_masks_are_the_union_of_the_members_and_no_finding_of_that_place():

@@ -112,6 +112,9 @@ def test_the_best_step_by_validation_is_kept_whatever_follows(data, tmp_path, mo
     assert best["step"] == 2 and best["value"] == 0.9
     kept, second = variables(tmp_path / "best"), variables(tmp_path / "checkpoints" / "2")
     assert all(np.array_equal(kept[path], second[path]) for path in second)
+    config.eval.metric = "average_precision"
+    with pytest.raises(InputError, match=r"best: chosen by auroc, not average_precision; take another --workdir"):
+        finetune.finetune(config, workdir=tmp_path)
 
 
 def fine_tuning_best(workdir: Path) -> dict:

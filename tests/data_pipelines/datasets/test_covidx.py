@@ -16,7 +16,9 @@ from data_pipelines.datasets.official import Expected, OfficialOptions
 from data_pipelines.loader import Loader
 from medslip_jax import cli
 from medslip_jax.errors import InputError
+from medslip_jax.experiment import load_config
 
+CONFIG = Path(__file__).parents[3] / "configs" / "finetune_classification.py"
 LISTS = {
     "train": [
         "3 SARS-10.1148rg.242035193-g04mr34g0-Fig8a-day0.jpeg negative cohen",
@@ -168,3 +170,7 @@ def test_command_line(tmp_path, capsys, monkeypatch):
     here = [Expected(e.pattern, len(list(root.glob(e.pattern)))) for e in CovidX.EXPECTED]
     monkeypatch.setattr(CovidX, "EXPECTED", tuple(here))
     assert cli.main(["data", "check", "covidx", "--root", str(root)]) == 0
+
+
+def test_fine_tuning_asks_for_the_target_that_a_build_stores():
+    assert load_config([f"--config={CONFIG}:data=covidx"]).targets == (TARGET,)
