@@ -1,9 +1,12 @@
+import contextlib
 import json
 
 import pytest
 
+from data_pipelines.loader_bench import bench_workers
 from medslip_jax import cli
 from medslip_jax.bench import lines
+from medslip_jax.benchmarks import curves
 
 
 def test_loader_on_built_data(phantom_data, capsys):
@@ -15,6 +18,23 @@ def test_loader_on_built_data(phantom_data, capsys):
     assert set(result["stages_us"]) == {"read record", "decode JPEG", "random resized crop", "flip and RandAugment"}
     assert result["workers"]["count"] == 1
     assert 10 < result["workers"]["memory_mb"] < 4000
+
+
+def test_loader_by_workers():
+    rates = bench_workers((1, 2), image_size=32, batches=1)
+    assert list(rates) == [1, 2] and all(rate > 0 for rate in rates.values())
+
+
+def test_curves_have_points_and_a_line(monkeypatch, capsys):
+    """With steps that take no time: what they cost is for the benchmark itself."""
+    monkeypatch.setattr(curves, "jax_step", lambda _, batch, **__: {"run": int, "peak": 1e9 * len(batch["image"])})
+    monkeypatch.setattr(curves, "OtherProcess", lambda *_: contextlib.nullcontext(int))
+    monkeypatch.setattr(curves, "bench_workers", lambda counts: {n: 10.0 * n for n in counts})
+    assert cli.main(["bench", "curves", "--rounds=1", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result["memory_gb"]["peak"] == {"2": 2, "4": 4, "8": 8, "16": 16}
+    assert result["memory_gb"]["slope"] == pytest.approx(1) and result["workers"]["slope"] == pytest.approx(10)
+    assert list(result["devices"]["seconds"]) == ["1", "2", "4", "8"] and len(result["image_size"]["seconds"]) == 5
 
 
 def test_radgraph(monkeypatch, capsys):
