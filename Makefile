@@ -31,7 +31,7 @@ demo: $(BIN)/.installed
 	@echo "heat maps: $(RUN)/zero_shot/heatmaps.png"
 
 test: $(BIN)/.installed-dev
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 lint: $(BIN)/.installed-dev
 	$(BIN)/ruff check .

@@ -20,7 +20,7 @@ def tiny_config(**changes) -> MeDSLIPConfig:
         "trunk_width": 8,
         "embed_dim": 16,
         "text_dim": 12,
-        "decoder_layers": 2,
+        "decoder_layers": 1,
         "decoder_heads": 2,
         "decoder_ffn_dim": 32,
     }

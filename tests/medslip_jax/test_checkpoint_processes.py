@@ -77,7 +77,7 @@ def two_processes(workdir: Path, *steps: int) -> tuple[list[dict], list[list[str
         port = free.getsockname()[1]
     environment = os.environ | {
         "PYTHONPATH": str(HERE),
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "JAX_NUM_CPU_DEVICES": "2",
         "JAX_PLATFORMS": "cpu",
     }
     processes = [

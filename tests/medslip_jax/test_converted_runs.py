@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from pretrained_models import assert_same, make_pretrained
-from quick_compile import quick_compile
 from tiny_weights import CONFIGS, files_below, state_of
 
 from medslip_jax import cli, experiment
@@ -22,12 +21,6 @@ from medslip_jax.publish import save_orbax
 from medslip_jax.testing import synthetic_batch
 from medslip_jax.torch_checkpoint import from_torch
 from medslip_jax.train_step import TrainState, eval_step, eval_variables
-
-
-@pytest.fixture(autouse=True)
-def _quick():
-    with quick_compile():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +102,7 @@ def test_orbax_round_trip(name, tmp_path):
 @pytest.fixture(scope="module")
 def evaluated(runs, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("evaluated")
-    with quick_compile():
-        assert cli.main(evaluate_argv(runs["ema"]["workdir"], out)) == 0
+    assert cli.main(evaluate_argv(runs["ema"]["workdir"], out)) == 0
     return out
 
 

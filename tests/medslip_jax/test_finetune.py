@@ -7,7 +7,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from quick_compile import quick_compile
 
 from data_pipelines.datasets.build import build
 from data_pipelines.datasets.phantom import PhantomOptions
@@ -24,12 +23,6 @@ from medslip_jax.torch_checkpoint import flatten
 pytestmark = pytest.mark.slow
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick():
-    with quick_compile():
-        yield
 
 
 @pytest.fixture(scope="module")

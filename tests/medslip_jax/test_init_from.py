@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick_compile import quick_compile
 
 from medslip_jax import experiment, pretrain
 from medslip_jax.checkpoint import find_latest, read_config
@@ -27,12 +26,6 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 LAST = 30
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick():
-    with quick_compile():
-        yield
 
 
 def make_config(data: Path, **changes):
@@ -255,11 +248,10 @@ print(json.dumps(seen | {"devices": len(jax.devices()), "step": int(after.step)}
 
 def test_eight_devices_with_split_parameters(source, phantom_data, tmp_path):
     config = make_config(phantom_data, init_from=str(source["folder"] / "run"), mesh__fsdp=2)
-    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
     run = subprocess.run(
         [sys.executable, "-c", EIGHT_DEVICES, str(tmp_path / "run")],
         input=experiment.to_json(config),
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "8"},
         capture_output=True,
         text=True,
         timeout=400,

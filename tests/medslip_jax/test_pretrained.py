@@ -8,7 +8,6 @@ import jax
 import numpy as np
 import pytest
 from pretrained_models import assert_same, make_pretrained
-from quick_compile import quick_compile
 from tiny_weights import CONFIGS, files_below, state_of
 
 from data_pipelines.images import read_grey
@@ -24,12 +23,6 @@ from medslip_jax.train_step import normalise
 
 CLASSES = {"medslip": MeDSLIP, "classifier": Classifier, "segmenter": Segmenter}
 FILES = {"model.safetensors", "config.json", "README.md"}
-
-
-@pytest.fixture(autouse=True)
-def _quick():
-    with quick_compile():
-        yield
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -64,7 +64,7 @@ for fsdp in map(int, sys.argv[1:]):
 def ten_steps(*, devices: int, fsdp: tuple[int, ...]) -> list[dict]:
     env = os.environ | {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "JAX_NUM_CPU_DEVICES": str(devices),
     }
     run = subprocess.run(
         [sys.executable, "-c", TEN_STEPS, *map(str, fsdp)],

@@ -109,7 +109,7 @@ def test_no_model_of_ours(names, message):
         (tiny_config(), tiny_config(trunk_width=16), "trunk_width 8, expected 16"),
         (tiny_config(), tiny_config(embed_dim=32), "embed_dim 16, expected 32"),
         (tiny_config(), tiny_config(text_dim=768), "text_dim 12, expected 768"),
-        (tiny_config(), tiny_config(decoder_layers=4), "decoder_layers 2, expected 4"),
+        (tiny_config(), tiny_config(decoder_layers=4), "decoder_layers 1, expected 4"),
         (tiny_config(), tiny_config(streams="pathology"), "streams dual, expected pathology"),
         (CONFIGS["segmenter"], CONFIGS["classifier"], "kind segmenter, expected classifier$"),
         (CONFIGS["classifier"], CONFIGS["disentangled"], "disentangle none, expected pathology"),

@@ -96,7 +96,7 @@ def test_outputs_of_every_option(changes, streams):
             "features": (2, queries, 16),
             "logits": (2, queries, 2),
             "projection": (2, queries, 12),
-            "attention": (2, 2, queries, 6),
+            "attention": (2, 1, queries, 6),
         }
 
 

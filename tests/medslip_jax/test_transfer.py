@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from quick_compile import quick_compile
 from tiny_weights import state_of
 
 from medslip_jax.errors import InputError
@@ -33,12 +32,6 @@ UNET = SegmenterConfig(**SMALL)
 
 def disentangled(**changes) -> ClassifierConfig:
     return ClassifierConfig(**SMALL, disentangle="pathology", embed_dim=16, **changes)
-
-
-@pytest.fixture(autouse=True)
-def _quick():
-    with quick_compile():
-        yield
 
 
 @functools.cache
