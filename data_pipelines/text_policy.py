@@ -14,8 +14,11 @@ Lateral = Literal["drop", "keep"]
 
 # The sections that describe the image, by the header that begins them; another header ends them.
 _HEADER = re.compile(r"^[ \t]*([A-Z][A-Za-z /&()-]{1,40}):", re.MULTILINE)
-_NAMES = {"findings": ("finding", "findings"), "impression": ("impression", "impressions", "conclusion")}
-_LABEL = {"present": "OBS-DP", "absent": "OBS-DA"}
+_NAMES = {"findings": {"finding", "findings"}, "impression": {"impression", "impressions", "conclusion"}}
+# "FINDINGS AND IMPRESSION", "FINDINGS/IMPRESSION"
+_BETWEEN_NAMES = re.compile(r"\s*(?:/|&|\band\b)\s*")
+# What RadGraph's OBS-U becomes.
+COUNTED_AS = {"present": "OBS-DP", "absent": "OBS-DA"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +45,8 @@ class TextPolicy:
 def select_section(report: str, section: Section) -> str:
     """The text of one section of a report with headers, without its header; "" if it has none. "both" is all of it.
 
+    What stands under "FINDINGS AND IMPRESSION" is of either section.
+
     >>> select_section("FINDINGS: Clear lungs.\\nIMPRESSION: Normal.", "impression")
     'Normal.'
     """
@@ -52,17 +57,17 @@ def select_section(report: str, section: Section) -> str:
     parts = [
         report[match.end() : end].strip()
         for match, end in zip(headers, ends, strict=True)
-        if match[1].strip().lower() in _NAMES[section]
+        if not _NAMES[section].isdisjoint(_BETWEEN_NAMES.split(match[1].strip().lower()))
     ]
     return "\n".join(parts)
 
 
 def with_uncertain(entry: dict, uncertain: Uncertain) -> dict:
-    """A RadGraph entry whose uncertain observations count as `uncertain` says; the given one is not changed."""
+    """An entry of `reports.extract` whose uncertain observations count as `uncertain` says; it is not changed itself."""
     if uncertain == "ignore":
         return entry
     entry = copy.deepcopy(entry)
     for entity in entry["entities"].values():
         if entity["label"] == "OBS-U":
-            entity["label"] = _LABEL[uncertain]
+            entity["label"] = COUNTED_AS[uncertain]
     return entry

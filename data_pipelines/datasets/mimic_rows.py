@@ -17,7 +17,7 @@ from data_pipelines.datasets.plan import Drop, Job
 from data_pipelines.datasets.xray import compressed
 from data_pipelines.radgraph import Entity, fill_study
 from data_pipelines.radgraph_stream import iter_entities
-from data_pipelines.text_policy import Uncertain
+from data_pipelines.text_policy import COUNTED_AS, Uncertain
 from medslip_jax.errors import InputError
 
 SPLIT_NAMES = {"train": "train", "validate": "validation", "test": "test"}
@@ -25,7 +25,6 @@ FRONTAL = ("PA", "AP")
 # The matrix of a study of which nothing is known.
 UNKNOWN = compressed(np.full(records.MATRIX_SHAPE, -1, np.int8))
 _LATERAL = ("LATERAL", "LL", "XTABLE LATERAL")
-_COUNTED_AS = {"present": "OBS-DP", "absent": "OBS-DA"}
 _IDS = (re.compile(r"[0-9A-Za-z]+(?:-[0-9A-Za-z]+)*"), re.compile(r"[0-9]+"), re.compile(r"[0-9]{2,}"))
 
 
@@ -105,7 +104,7 @@ def counted(entities: Mapping[str, Entity], uncertain: Uncertain) -> Mapping[str
     """Entities whose uncertain observations count as `TextPolicy.uncertain` says."""
     if uncertain == "ignore":
         return entities
-    label = _COUNTED_AS[uncertain]
+    label = COUNTED_AS[uncertain]
     return {key: e._replace(label=label) if e.label == "OBS-U" else e for key, e in entities.items()}
 
 

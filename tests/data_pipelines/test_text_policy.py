@@ -29,6 +29,12 @@ def test_section_that_is_not_there_is_empty():
     assert select_section("", "impression") == ""
 
 
+@pytest.mark.parametrize("header", ["FINDINGS AND IMPRESSION", "Findings/Impression", "FINDINGS & IMPRESSION"])
+@pytest.mark.parametrize("section", ["findings", "impression"])
+def test_a_section_under_one_header_with_the_other(header, section):
+    assert select_section(f"HISTORY: Cough.\n{header}: Clear.\nRECOMMENDATION: None.", section) == "Clear."
+
+
 @pytest.mark.parametrize(("uncertain", "want"), [("ignore", -1), ("present", 1), ("absent", 0)])
 def test_uncertain_findings(uncertain, want):
     matrix = report_matrix(REPORT, text=TextPolicy(uncertain=uncertain))
