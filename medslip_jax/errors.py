@@ -51,10 +51,10 @@ def from_section(dataclass: type, section: Mapping, *, name: str):
     Args:
       dataclass: an options class.
       section: {field: value}, such as a section of a config or a JSON object.
-      name: of the section, for the message.
+      name: of the section, for the message, such as "config.model".
     """
     known = {field.name for field in dataclasses.fields(dataclass)}
     unknown = sorted(set(section) - known)
     if unknown:
-        raise InputError(f"config.{name}: unknown keys {', '.join(unknown)}; it has: {', '.join(sorted(known))}")
+        raise InputError(f"{name}: unknown keys {', '.join(unknown)}; it has: {', '.join(sorted(known))}")
     return dataclass(**{key: section[key] for key in section})

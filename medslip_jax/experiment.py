@@ -247,22 +247,22 @@ def _tupled(value):
 
 
 def model_config(config: ConfigDict) -> MeDSLIPConfig:
-    return from_section(MeDSLIPConfig, config.model, name="model")
+    return from_section(MeDSLIPConfig, config.model, name="config.model")
 
 
 def loss_config(config: ConfigDict) -> LossConfig:
     """`exclude_classes` are names in a config and indices in the dataclass."""
     section = dict(config.loss)
     names = section.pop("exclude_classes")
-    return from_section(LossConfig, section | {"exclude_classes": tuple(map(pathology_index, names))}, name="loss")
+    return from_section(LossConfig, section | {"exclude_classes": tuple(map(pathology_index, names))}, name="config.loss")
 
 
 def optim_config(config: ConfigDict) -> OptimConfig:
-    return from_section(OptimConfig, config.optim, name="optim")
+    return from_section(OptimConfig, config.optim, name="config.optim")
 
 
 def augment_config(config: ConfigDict) -> AugmentConfig:
-    return from_section(AugmentConfig, config.data.augment, name="data.augment")
+    return from_section(AugmentConfig, config.data.augment, name="config.data.augment")
 
 
 def books(config: ConfigDict) -> TextBooks:

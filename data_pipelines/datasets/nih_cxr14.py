@@ -46,7 +46,7 @@ class NihOptions(official.OfficialOptions):
         super().__post_init__()
         if type(self.validation_share) not in (int, float) or not 0 <= self.validation_share < 1:
             raise InputError(f"validation_share={self.validation_share!r}: expected a share from 0 to below 1")
-        if not isinstance(self.views, list) or not set(self.views) <= set(VIEWS):
+        if not isinstance(self.views, list) or not all(view in VIEWS for view in self.views):
             raise InputError(f"views={self.views!r}: expected a list of {', '.join(VIEWS)}")
 
 

@@ -29,7 +29,8 @@ class Expected:
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What was found of an `Expected`: `state` is "ok", "missing" or "differs"."""
+    """What was found of an `Expected`: `state` is "ok", "differs" (another count than the official one) or, with nothing
+    found, "missing", or "absent" where it is not required."""
 
     expected: Expected
     found: int
@@ -64,6 +65,11 @@ class OfficialOptions:
             raise InputError(f"size={self.size!r}: expected a whole number of pixels, at least 32")
         if self.image_format not in ("jpeg", "png"):
             raise InputError(f"image_format={self.image_format!r}: expected 'jpeg' or 'png'")
+        if type(self.partial) is not bool:
+            raise InputError(f"partial={self.partial!r}: expected true or false")
+        for name, policy in (("image", ImagePolicy), ("text", TextPolicy)):
+            if not isinstance(getattr(self, name), policy):
+                raise InputError(f"{name}={getattr(self, name)!r}: expected an object of {_fields(policy)}")
 
     @property
     def storing(self) -> Storing:
@@ -78,6 +84,10 @@ class OfficialOptions:
             for key, value in values.items()
         }
         return from_section(cls, built, name="options")
+
+
+def _fields(policy: type) -> str:
+    return ", ".join(field.name for field in dataclasses.fields(policy))
 
 
 def check(root: str | Path, expected: Iterable[Expected]) -> list[Finding]:

@@ -37,7 +37,7 @@ def config_from_fields(kind: str, fields: Mapping) -> ModelConfig:
     """The config of a kind from {field: value}; `InputError` for an unknown kind, field or value."""
     if kind not in KINDS:
         raise InputError(f"kind {kind!r} is unknown; one of {', '.join(KINDS)}")
-    return from_section(KINDS[kind][0], fields, name="model")
+    return from_section(KINDS[kind][0], fields, name="config.model")
 
 
 def initial_variables(config: ModelConfig, *, seed: int = 0) -> dict[str, dict]:

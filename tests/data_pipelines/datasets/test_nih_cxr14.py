@@ -234,6 +234,22 @@ def test_options_are_checked():
         NihOptions(validation_share=1)
     with pytest.raises(InputError, match=r"views=\['LL'\]: expected a list of AP, PA"):
         NihOptions(views=["LL"])
+    with pytest.raises(InputError, match=r"views=\[\['AP'\]\]: expected a list of AP, PA"):
+        NihOptions(views=[["AP"]])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"partial": "no"}, "partial='no': expected true or false"),
+        ({"image": "inverted"}, "image='inverted': expected an object of voi, polarity, "),
+        ({"text": None}, "text=None: expected an object of section, empty_text, "),
+        ({"image": {"gamma": 2}}, "image: unknown keys gamma; it has: "),
+    ],
+)
+def test_options_of_a_wrong_kind_are_named(values, message):
+    with pytest.raises(InputError, match=f"^{message}"):
+        NihOptions.from_json(values)
 
 
 def test_command_line(tmp_path, capsys):
