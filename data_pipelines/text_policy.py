@@ -63,7 +63,7 @@ def select_section(report: str, section: Section) -> str:
 
 
 def with_uncertain(entry: dict, uncertain: Uncertain) -> dict:
-    """An entry of `reports.extract` whose uncertain observations count as `uncertain` says; it is not changed itself."""
+    """What `reports.extract` gives, its uncertain observations counted as `uncertain` says; `entry` is not changed."""
     if uncertain == "ignore":
         return entry
     entry = copy.deepcopy(entry)

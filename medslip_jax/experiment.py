@@ -254,7 +254,9 @@ def loss_config(config: ConfigDict) -> LossConfig:
     """`exclude_classes` are names in a config and indices in the dataclass."""
     section = dict(config.loss)
     names = section.pop("exclude_classes")
-    return from_section(LossConfig, section | {"exclude_classes": tuple(map(pathology_index, names))}, name="config.loss")
+    return from_section(
+        LossConfig, section | {"exclude_classes": tuple(map(pathology_index, names))}, name="config.loss"
+    )
 
 
 def optim_config(config: ConfigDict) -> OptimConfig:

@@ -29,8 +29,8 @@ class Expected:
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What was found of an `Expected`: `state` is "ok", "differs" (another count than the official one) or, with nothing
-    found, "missing", or "absent" where it is not required."""
+    """What was found of an `Expected`: `state` is "ok", "differs" from the official count or, where nothing was found,
+    "missing", or "absent" if it is not required."""
 
     expected: Expected
     found: int
