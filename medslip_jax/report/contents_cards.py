@@ -68,13 +68,17 @@ def _picture(record: Mapping, marks: Sequence[_Mark]) -> str:
     source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
     # Anatomies first, so that they hide no finding.
     shapes = "".join(map(_dotted, _regions(record))) + "".join(shape(mark.first, mark.colour) for mark in marks)
-    drawn = f'<svg viewBox="0 0 {_SIDE} {_SIDE}" preserveAspectRatio="none">{shapes}</svg>' if shapes else ""
     alt = escape(f"X-ray {record['image_id']}")
-    return f'<figure><img src="{source}" width="{width}" height="{height}" alt="{alt}">{drawn}</figure>'
+    return f'<figure><img src="{source}" width="{width}" height="{height}" alt="{alt}">{drawing(shapes)}</figure>'
+
+
+def drawing(shapes: str) -> str:
+    """Shapes of 1000 x 1000 units as an SVG that is stretched over the image of its figure; nothing without any."""
+    return f'<svg viewBox="0 0 {_SIDE} {_SIDE}" preserveAspectRatio="none">{shapes}</svg>' if shapes else ""
 
 
 def shape(annotation: Mapping, colour: str) -> str:
-    """The box of an annotation and its mask, on an SVG of 1000 x 1000 that is stretched over the image."""
+    """The box of an annotation and its mask, for `drawing`."""
     x0, y0, x1, y1 = (round(float(side) * _SIDE) for side in annotation["box"])
     outline = f'fill="none" stroke="{colour}" vector-effect="non-scaling-stroke"'
     box = f'<rect x="{x0}" y="{y0}" width="{x1 - x0}" height="{y1 - y0}" stroke-width="2" {outline} />'

@@ -25,7 +25,7 @@ HEAT = ListedColormap(
     np.column_stack([colormaps["autumn_r"](np.linspace(0, 1, 256))[:, :3], np.linspace(0, _OPACITY, 256)]),
     name="heat",
 )
-_TRUTH = "#00e5ff"
+TRUTH = "#00e5ff"
 _PANEL_INCHES = 2.6
 
 
@@ -106,7 +106,7 @@ def save_overlay(image: np.ndarray, attention: np.ndarray, boxes: np.ndarray | N
     picture = blend(image, attention)
     height, width = image.shape
     thickness = max(1, round(max(image.shape) / 256))
-    colour = tuple(int(_TRUTH[i : i + 2], 16) for i in (1, 3, 5))
+    colour = tuple(int(TRUTH[i : i + 2], 16) for i in (1, 3, 5))
     for x0, y0, x1, y1 in boxes:
         first = (round(x0 * width), round(y0 * height))
         last = (round(x1 * width) - 1, round(y1 * height) - 1)
@@ -138,7 +138,7 @@ def _draw_case(row: OverlayRow, *, plain: Axes, overlaid: Axes):
         for x0, y0, x1, y1 in np.asarray(row.boxes, np.float64):
             corner = (x0 * width - 0.5, y0 * height - 0.5)
             size = ((x1 - x0) * width, (y1 - y0) * height)
-            axis.add_patch(Rectangle(corner, *size, fill=False, edgecolor=_TRUTH, linewidth=1.2))
+            axis.add_patch(Rectangle(corner, *size, fill=False, edgecolor=TRUTH, linewidth=1.2))
     relative = _relative(row.attention, size=row.image.shape)
     heat = overlaid.imshow(relative, cmap=HEAT, vmin=0, vmax=1, interpolation="nearest")
     said = "" if row.probability is None else f"p(present) = {row.probability:.2f}"

@@ -49,15 +49,21 @@ def _macro(found: Mapping) -> str:
 
 
 def _pooled(tables: Sequence[Sequence[Mapping]]) -> list[dict]:
-    """Bins of several classes as those of one, by their edges."""
-    sums: dict[tuple, np.ndarray] = {}
-    for one in (row for rows in tables for row in rows if row.get("n")):
-        part = np.array([one["n"], one["n"] * one["mean_score"], one["n"] * one["fraction_positive"]])
-        key = (one.get("low"), one.get("high"))
-        sums[key] = sums.get(key, np.zeros(3)) + part
+    """Bins of several classes as those of one, by their edges; empty ones stay."""
+    sums: dict[tuple[float, float], np.ndarray] = {}
+    for one in (row for rows in tables for row in rows):
+        shares = [one["mean_score"], one["fraction_positive"]] if one["n"] else [0.0, 0.0]
+        key = (one["low"], one["high"])
+        sums[key] = sums.get(key, np.zeros(3)) + one["n"] * np.array([1.0, *shares])
     return [
-        {"low": low, "high": high, "n": int(n), "mean_score": score / n, "fraction_positive": positive / n}
-        for (low, high), (n, score, positive) in sorted(sums.items(), key=lambda item: str(item[0]))
+        {
+            "low": low,
+            "high": high,
+            "n": int(n),
+            "mean_score": score / n if n else None,
+            "fraction_positive": positive / n if n else None,
+        }
+        for (low, high), (n, score, positive) in sorted(sums.items())
     ]
 
 
@@ -66,11 +72,12 @@ def _picture(bins: Sequence[Mapping], name: str) -> str:
     if not filled:
         return missing("No image with a known label.")
     counts = np.array([row["n"] for row in filled], np.float64)
-    middles = np.array([(row["low"] + row["high"]) / 2 for row in filled])
+    # Empty ones too, as bars are as wide as the bins lie apart.
+    bars = np.array([[(row["low"] + row["high"]) / 2, row["n"] / counts.sum()] for row in bins])
     small, large = _RADII
     points = np.array([[row["mean_score"], row["fraction_positive"]] for row in filled])
     lines = [
-        Line("share of the images", np.column_stack([middles, counts / counts.sum()]), colour=FAINT, mark="bars"),
+        Line("share of the images", bars, colour=FAINT, mark="bars"),
         Line("calibrated", np.array([[0, 0], [1, 1]]), colour="#9ab", width=1, dashes="3 3"),
         Line(
             name,

@@ -41,7 +41,7 @@ class Axes:
     y_label: str = ""
     x_range: tuple[float, float] | None = None
     y_range: tuple[float, float] | None = None
-    y_scale: Literal["linear", "log", "auto"] = "linear"
+    y_scale: Literal["linear", "auto"] = "linear"
     size: tuple[int, int] = (340, 210)
 
 
@@ -124,7 +124,7 @@ def _frame(points: np.ndarray, axes: Axes) -> _Frame:
         if given:
             low[i], high[i] = given
     wide = low[1] > 0 and high[1] > _RATIO_OF_LOG * low[1]
-    log = axes.y_scale == "log" or (axes.y_scale == "auto" and wide)
+    log = axes.y_scale == "auto" and wide
     if not axes.y_range:
         room = 0.05 * (high[1] - low[1])
         low[1], high[1] = (low[1] / 1.2, high[1] * 1.2) if log else (low[1] - room, high[1] + room)

@@ -8,14 +8,13 @@ import numpy as np
 
 from data_pipelines import images
 from medslip_jax.metrics.regions import upsample_strided
-from medslip_jax.report.contents_cards import shape
-from medslip_jax.report.overlays import blend
+from medslip_jax.report.contents_cards import drawing, shape
+from medslip_jax.report.overlays import TRUTH, blend
 from medslip_jax.report.run_cases import RULE, Choice
 from medslip_jax.report.run_html import said
 from medslip_jax.report.sheet import jpeg_source, small
 from medslip_jax.vocabulary import PATHOLOGIES
 
-_TRUTH = "#00e5ff"
 _QUALITY = 80
 _EXCERPT = 110  # letters of a report that stand on its card
 
@@ -99,8 +98,7 @@ def _report(text: str) -> str:
 
 def _shot(picture: np.ndarray, boxes: Sequence[Mapping], caption: str, *, about: str) -> str:
     height, width = picture.shape[:2]
-    drawn = "".join(shape(annotation, _TRUTH) for annotation in boxes)
-    over = f'<svg viewBox="0 0 1000 1000" preserveAspectRatio="none">{drawn}</svg>' if drawn else ""
+    over = drawing("".join(shape(annotation, TRUTH) for annotation in boxes))
     alt = escape(f"{caption} of {about}")
     source = jpeg_source(picture, quality=_QUALITY)
     return (

@@ -129,9 +129,12 @@ def _flat(row: Mapping) -> dict:
 
 
 def _rows(rows: Sequence[Mapping]) -> str:
-    """A table with the union of the rows' keys as columns, without those that are empty throughout."""
+    """A table with the union of the rows' keys as columns, without those that are empty throughout.
+
+    A count of 0 is empty; a hit rate or an IoU of 0.0 is a result.
+    """
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    keys = [key for key in keys if key == "" or any(row.get(key) not in (None, "", 0) for row in rows)]
+    keys = [key for key in keys if key == "" or any(isinstance(v := row.get(key), float) or v for row in rows)]
     head = [_SHORT.get(key, str(key).replace("_", " ")) for key in keys]
     return table(head, [[_cell(row.get(key, "")) for key in keys] for row in rows])
 

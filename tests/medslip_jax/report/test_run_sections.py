@@ -1,5 +1,7 @@
 """Sections of the page on a run: numbers by hand, parts that are missing, and text that must not become HTML."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -116,6 +118,24 @@ def test_calibration_by_hand_and_missing():
     assert "evaluate again" in calibration(None) and "evaluate again" in calibration({"classes": {}})
 
 
+def test_bars_of_calibration_are_as_wide_as_a_bin():
+    def bins(filled: tuple[int, ...]) -> list[dict]:
+        return [
+            {"low": k / 10, "high": (k + 1) / 10, "n": 4 if k in filled else 0}
+            | dict.fromkeys(("mean_score", "fraction_positive"), (k + 0.5) / 10 if k in filled else None)
+            for k in range(10)
+        ]
+
+    classes = {name: {"ece": 0.1, "bins": bins(filled)} for name, filled in (("a", (0, 9)), ("b", (9,)))}
+    text = calibration({"bins": 10, "binning": "equal-width", "macro": {"ece": 0.1}, "classes": classes})
+    widths = {
+        float(width) for width in re.findall(r'<rect x="[^"]*" y="[^"]*" width="([^"]*)" height="[^"]*" fill="#', text)
+    }
+    # A tenth of the plot of 340 - 46 pixels, less one; of the single classes and of both pooled.
+    assert widths == {28.4}
+    assert text.count("<circle") == 5
+
+
 def test_pairs_only_where_enough_reports_mention_them():
     predictions = {
         "pair_predicted": np.array([[0.2, np.nan], [0.9, 0.5]]),
@@ -152,6 +172,13 @@ def test_grounding_shows_what_it_does_not_know():
     assert "<summary>masks</summary>" in text and "<summary>deeper</summary>" in text
     assert text.count("0.750") == 2  # in both sections
     assert anything([1, "a"]) == "<p>[1, &quot;a&quot;]</p>"
+
+
+def test_a_hit_rate_of_zero_is_shown_and_a_count_of_zero_is_not():
+    row = {"protocol": "per-image", "pointing_cell": 0.0, "chance_cell": 0.1, "n_without_target": 0}
+    text = grounding({"classes": {"mass": {"n_images": 3, "protocols": [row]}}, "pooled": {}})
+    assert text.count("<th>pointing, cell</th>") == 2 and text.count('<td class="n">0.000</td>') == 2
+    assert "n without target" not in text
 
 
 def test_the_rule_by_hand():
