@@ -38,7 +38,8 @@ def sweep_table(rows: Mapping[str, Mapping], *, missing: Sequence[str] = ()) -> 
     for name, row in rows.items():
         changes = ", ".join(f"{key}={value}" for key, value in row["changes"].items()) or "-"
         difference = row["difference"]
-        p = f"{difference['p']:.3f}" if difference else "-"
+        # Too few patients give a difference without a p-value.
+        p = f"{difference['p']:.3f}" if difference and difference["p"] is not None else "-"
         cells = [_cell(row["auroc"]), _cell(difference, sign="+"), p, _cell(row["pointing"]), _cell(row["anatomy"])]
         lines.append([name, *cells, changes])
     notes = [
