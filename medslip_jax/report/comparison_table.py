@@ -3,7 +3,8 @@
 import textwrap
 from collections.abc import Mapping
 
-from medslip_jax.report.tables import WIDTH, align
+from medslip_jax.report.tables import WIDTH
+from medslip_jax.report.text_cells import align
 
 
 def comparison_table(result: Mapping) -> str:

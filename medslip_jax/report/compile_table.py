@@ -4,7 +4,8 @@ import textwrap
 from collections.abc import Mapping
 
 from medslip_jax.compiled import GIB
-from medslip_jax.report.tables import WIDTH, align
+from medslip_jax.report.tables import WIDTH
+from medslip_jax.report.text_cells import align
 
 _BOUNDS = {"compute": "computing", "memory": "memory bandwidth"}
 
