@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from medslip_jax.errors import InputError
-from medslip_jax.exit_codes import DONE, PREEMPTED, STUCK
+from medslip_jax.exit_codes import DONE, INTERRUPTED, PREEMPTED, STUCK
 from medslip_jax.launch import commands
 from medslip_jax.launch.arguments import check_at_least, check_name
 
@@ -36,8 +36,10 @@ code=0
 srun {srun_flags} \\
   {command} || code=$?
 echo "training ended with $code, restart ${{SLURM_RESTART_COUNT:-0}} of {retries}"
-# {preempted}: saved on SIGTERM, {stuck}: hung; above 128: killed by a signal, as when another task was lost.
-if [[ $code -eq {preempted} || $code -eq {stuck} || ($code -gt 128 && $code -ne {out_of_memory}) ]] &&
+# {preempted}: saved on SIGTERM, {stuck}: hung; above 128: killed by a signal, as when another task was lost, but not by
+# the SIGINT of who wants it to stop ({interrupted}).
+if [[ $code -eq {preempted} || $code -eq {stuck} ||
+  ($code -gt 128 && $code -ne {interrupted} && $code -ne {out_of_memory}) ]] &&
   [[ ${{SLURM_RESTART_COUNT:-0}} -lt {retries} ]]; then
   scontrol requeue "$SLURM_JOB_ID"
 fi
@@ -98,6 +100,7 @@ def script(flags: argparse.Namespace, command: Sequence[str]) -> str:
         retries=flags.retries,
         preempted=PREEMPTED,
         stuck=STUCK,
+        interrupted=INTERRUPTED,
         out_of_memory=_OUT_OF_MEMORY,
     )
 

@@ -94,6 +94,8 @@ def test_the_step(cluster, tmp_path):
         (0, None, False),
         (1, None, False),
         (2, None, False),
+        # Ctrl-C, or scancel --signal=INT.
+        (130, None, False),
         # srun's code for a task that ran out of memory.
         (253, None, False),
     ],
