@@ -118,7 +118,7 @@ def without_plural(word: str) -> str:
 
 
 def _without_verb_ending(word: str) -> str:
-    """Undo -ing, -ed and -es where a known word is left; the word itself otherwise."""
+    """Undo -ing and -ed where a known word is left; the word itself otherwise."""
     for ending in ("ing", "ed"):
         if word.endswith(ending):
             stem = word.removesuffix(ending)

@@ -7,7 +7,7 @@ import numpy as np
 
 from data_pipelines.phantom_anatomy import SIGN
 from data_pipelines.phantom_canvas import CIRCLE, bent, ribbon, rounded
-from data_pipelines.phantom_findings import Mark, Scene
+from data_pipelines.phantom_findings import Mark, Scene, visible
 
 _WIRE = 3.8  # mm; nearly twice the true width, so that 128 pixels show it
 _SVC = (-22.0, -62.0)
@@ -21,7 +21,7 @@ def _line(scene: Scene, points: list, *, width: float, amount: int) -> np.ndarra
     """Draws a radio-opaque line and returns its mask."""
     alpha = scene.body.frame.fill(ribbon(bent(points, times=3), width))
     scene.layers.add(alpha, amount)
-    return alpha >= max(1, min(100, int(alpha.max())))
+    return visible(alpha)
 
 
 def _generator(scene: Scene) -> tuple[float, float]:

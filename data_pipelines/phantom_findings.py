@@ -99,7 +99,7 @@ class Scene:
         return cv2.min(alpha, cv2.min(self.layers.lungs[side], self.layers.air))
 
 
-def _visible(alpha: np.ndarray, least: int = 100) -> np.ndarray:
+def visible(alpha: np.ndarray, least: int = 100) -> np.ndarray:
     """Where a layer is seen: coverage of at least `least` / 255, or its densest pixels if all are below."""
     return alpha >= max(1, min(least, int(alpha.max())))
 
@@ -121,7 +121,7 @@ def _consolidation(scene: Scene, anatomy: str) -> list[Mark]:
     tips = [root + np.array([reach, radius * t]) for t in (-0.5, -0.1, 0.35)]
     branches = frame.fill(*[ribbon(np.array([root, tip]), 5, end_width=2.5) for tip in tips])
     scene.layers.add(cv2.min(branches, alpha), -54)
-    return [Mark("consolidation", anatomy, _visible(alpha))]
+    return [Mark("consolidation", anatomy, visible(alpha))]
 
 
 def _opacity(scene: Scene, anatomy: str) -> list[Mark]:
@@ -131,7 +131,7 @@ def _opacity(scene: Scene, anatomy: str) -> list[Mark]:
     shape = blob(dice, scene.room(anatomy, radius), radius)
     alpha = scene.in_air(frame.soften(frame.fill(shape), 8), side)
     scene.layers.add(alpha, dice.integer(60, 78))
-    return [Mark("opacity", anatomy, _visible(alpha, 90))]
+    return [Mark("opacity", anatomy, visible(alpha, 90))]
 
 
 def _pneumonia(scene: Scene, anatomy: str) -> list[Mark]:
@@ -145,7 +145,7 @@ def _pneumonia(scene: Scene, anatomy: str) -> list[Mark]:
         patches.append(blob(dice, centre, dice.uniform(7, 12), roughness=0.35))
     alpha = scene.in_air(frame.soften(frame.fill(*patches), 2.5), side)
     scene.layers.add(alpha, dice.integer(70, 88))
-    return [Mark("pneumonia", anatomy, _visible(alpha))]
+    return [Mark("pneumonia", anatomy, visible(alpha))]
 
 
 def _lump(scene: Scene, anatomy: str, pathology: str, radius: float, amount: int) -> list[Mark]:
@@ -153,7 +153,7 @@ def _lump(scene: Scene, anatomy: str, pathology: str, radius: float, amount: int
     shape = blob(dice, scene.room(anatomy, radius), radius, roughness=0.12)
     alpha = cv2.min(frame.soften(frame.fill(shape), 1), scene.layers.lungs[side])
     scene.layers.add(alpha, amount)
-    return [Mark(pathology, anatomy, _visible(alpha))]
+    return [Mark(pathology, anatomy, visible(alpha))]
 
 
 def _nodule(scene: Scene, anatomy: str) -> list[Mark]:
@@ -182,7 +182,7 @@ def _atelectasis(scene: Scene, anatomy: str) -> list[Mark]:
     drawn = frame.soften(frame.fill(*bands), 1)
     alpha = np.maximum.reduce([scene.in_air(drawn, side) for side in sides])
     scene.layers.add(alpha, dice.integer(66, 84))
-    return [Mark("atelectasis", anatomy, _visible(alpha))]
+    return [Mark("atelectasis", anatomy, visible(alpha))]
 
 
 def _edema(scene: Scene, anatomy: str) -> list[Mark]:
@@ -210,7 +210,7 @@ def _edema(scene: Scene, anatomy: str) -> list[Mark]:
     alpha = cv2.min(alpha, scene.layers.air)
     scene.layers.add(alpha, amount)
     scene.layers.add(scene.layers.vessels, 10)
-    return [Mark("edema", anatomy, _visible(alpha, 90))]
+    return [Mark("edema", anatomy, visible(alpha, 90))]
 
 
 def _effusion(scene: Scene, anatomy: str) -> list[Mark]:
@@ -231,7 +231,7 @@ def _effusion(scene: Scene, anatomy: str) -> list[Mark]:
     alpha = scene.in_air(frame.soften(frame.fill(shape * (SIGN[side], 1.0)), 3), side)
     scene.layers.vessels = cv2.subtract(scene.layers.vessels, alpha)
     scene.layers.add(alpha, dice.integer(70, 94))
-    return [Mark("effusion", anatomy, _visible(alpha))]
+    return [Mark("effusion", anatomy, visible(alpha))]
 
 
 def _pneumothorax(scene: Scene, anatomy: str) -> list[Mark]:
@@ -248,24 +248,24 @@ def _pneumothorax(scene: Scene, anatomy: str) -> list[Mark]:
     shrunk = outline * np.stack([1 - (1 - inward) * np.minimum(1.0, 3 * fade), np.ones(len(outline))], 1)
     shrunk[:, 1] += drop * fade
     gap = scene.in_air(cv2.subtract(scene.layers.lungs[side], frame.fill(shrunk)), side)
-    pleura = cv2.subtract(frame.fill(shrunk), frame.fill(shrunk * (1.0, 1.0) + (-SIGN[side] * 3.0, 3.0)))
+    pleura = cv2.subtract(frame.fill(shrunk), frame.fill(shrunk + np.array([-SIGN[side] * 3.0, 3.0])))
     band = frame.fill(np.array([(-200, -200), (200, -200), (200, floor - 8), (-200, floor - 8)]))
     lateral = frame.fill(np.array([(30, -200), (200, -200), (200, 200), (30, 200)]) * (SIGN[side], 1.0))
     scene.layers.vessels = cv2.subtract(scene.layers.vessels, gap)
     scene.layers.add(gap, -dice.integer(16, 26))
     scene.layers.add(cv2.min(cv2.min(pleura, band), cv2.min(lateral, scene.layers.air)), dice.integer(44, 60))
-    return [Mark("pneumothorax", anatomy, _visible(gap))]
+    return [Mark("pneumothorax", anatomy, visible(gap))]
 
 
 def _cardiomegaly(scene: Scene, anatomy: str) -> list[Mark]:
-    return [Mark("cardiomegaly", anatomy, _visible(scene.layers.heart))]
+    return [Mark("cardiomegaly", anatomy, visible(scene.layers.heart))]
 
 
 def _elevation(scene: Scene, anatomy: str) -> list[Mark]:
     """What the abdomen gained: the usual lung less the lung above the raised dome."""
     side = anatomy.split("_")[0]
     usual = scene.body.frame.fill(scene.body.lung(side, raised=0.0))
-    return [Mark("elevation", anatomy, _visible(cv2.subtract(usual, scene.layers.lungs[side])))]
+    return [Mark("elevation", anatomy, visible(cv2.subtract(usual, scene.layers.lungs[side])))]
 
 
 def _fracture(scene: Scene, anatomy: str) -> list[Mark]:
@@ -284,7 +284,7 @@ def _fracture(scene: Scene, anatomy: str) -> list[Mark]:
     ends = [ribbon(line[max(0, cut - 3) : cut], rib.width), ribbon(rib.pieces[1][:3], rib.width)]
     scene.layers.add(frame.fill(*ends), 30)
     scene.taken.append((x, y, 14))
-    return [Mark("fracture", anatomy, _visible(alpha), f"{rib.side} {_ORDINALS.get(rib.number, '')}".strip())]
+    return [Mark("fracture", anatomy, visible(alpha), f"{rib.side} {_ORDINALS.get(rib.number, '')}".strip())]
 
 
 PAINTERS: dict[str, Callable[[Scene, str], list[Mark]]] = {

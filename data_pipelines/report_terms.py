@@ -1,7 +1,7 @@
 """The words of chest X-ray reports: what `reports.extract` knows, as tables and nothing else.
 
 Each phrase is written in the singular; `report_tokens.tag` compares singular forms and prefers the longest
-phrase. A phrase has a tag, which says what part it plays in a sentence, and a value:
+phrase. Each stands in one table only. A phrase has a tag, which says what part it plays in a sentence, and a value:
 
     FINDING    an observation; the value is the lemma that `radgraph.observation_class` reads
     QUALITY    an observation that describes the anatomy next to it ("enlarged", "clear"); likewise
@@ -180,7 +180,7 @@ FINDING_PLACES = {
 
 ROOTS = {
     "lung": "lung|hemithorax|thorax|hemithoraces|pulmonary parenchyma|lung parenchyma|lung field|zone"
-    "|field|lung fields|pulmonary field",
+    "|field|pulmonary field",
     "volumes": "lung volume|volume|inspiratory volume|lung inflation|inspiratory effort|pulmonary volume",
     "lobe": "lobe|lobar",
     "lingula": "lingula|lingular",
@@ -216,7 +216,7 @@ ROOTS = {
     "cavoatrial junction": "cavoatrial junction|cavo-atrial junction",
     "cardiopulmonary": "cardiopulmonary|cardio pulmonary",
     "pulmonary": "pulmonary|pulmonary vasculature|vasculature|vascular|pulmonary vascularity|vascularity"
-    "|pulmonary vessel|pulmonary artery|pulmonary vascular|pulmonary arteries|pulmonary vein"
+    "|pulmonary vessel|pulmonary artery|pulmonary vascular|pulmonary vein"
     "|pulmonary interstitium|intrapulmonary",
     "bone": "bony|osseous|bone|skeletal|bony thorax|osseous structure|bony structure|skeletal structure"
     "|humerus|shoulder|sternum|sternal|scapula|humeral|acromioclavicular joint|ac joint|humeral head"
@@ -276,7 +276,7 @@ GRAMMAR = {
     "CANNOT": "cannot|can not|can't|difficult to|could not|hard to|not entirely|not completely|not definitely",
     "GONE": "absent|has resolved|have resolved|removed|has cleared|have cleared|no longer seen|extubated"
     "|no longer present|is resolved|are resolved|unlikely to be present|no longer visualized"
-    "|no longer identified|no longer visible|negative|not visualized|is now resolved|completely resolved"
+    "|no longer identified|no longer visible|not visualized|is now resolved|completely resolved"
     "|been resolved|no longer appreciated|not present",
     "EXCLUDE": "exclude|excluded|rule out|ruled out|r/o",
     "MAYBE": "possible|possibly|may|might|could|suspicious for|suspicion for|suspicion of|suspected"
@@ -313,11 +313,9 @@ GRAMMAR = {
     "WITH": "with",
     "CHANGE": "change|changed|increase|improvement|worsening|progression|difference|decrease|worsened"
     "|improved|progressed|complication|interval increase|interval change",
-    "SIZE": "mild|mildly|moderate|moderately|severe|small|tiny|minimal|large|stable|chronic|unchanged|old"
-    "|healed|trace|subtle|persistent|increased|slight|marked|extensive|minimally|improving|improved"
-    "|worsening|decreased|known|minor|increasing|remote|prior|slightly|multiple|low|scattered|calcified"
-    "|mild-to-moderate|unremarkable|normal|clear|tortuous|enlarged|elevated|degenerative|prominent|intact"
-    "|status post|s/p|redemonstration|interval",
+    "SIZE": "mild|mildly|moderate|moderately|severe|small|tiny|minimal|chronic|unchanged|old|healed|trace|subtle"
+    "|persistent|slight|marked|extensive|minimally|improving|known|minor|increasing|remote|prior|slightly|multiple"
+    "|scattered|mild-to-moderate|status post|s/p|redemonstration|interval",
     "THE": "the|a|an|this|that|these|those|its|his|her|any|each|some",
     # Phrases that hold the word of a finding and speak of something else.
     "WORD": "hematological malignancy|hematologic malignancy|haematological malignancy|haematologic malignancy"

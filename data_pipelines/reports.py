@@ -2,8 +2,7 @@
 
 What is read, and how, is decided in small places: `report_terms` (the words), `report_sections`, `report_tokens`
 (sentences), `report_assertions` (clauses; present, absent, uncertain), `report_ellipsis` (what a clause leaves
-out), `report_places` (which anatomy). No model, no
-download; a few thousand reports a second on one core.
+out), `report_places` (which anatomy). No model, no download; a few thousand reports a second on one core.
 
 Choices that a user of the labels should know:
   - As in RadGraph, what stands without a place is "unspecified", a bare "pneumothorax" or "cardiomegaly"

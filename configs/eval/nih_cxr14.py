@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.datasets.nih_lists import CLASSES
 from medslip_jax.experiment import parse_arg
-from medslip_jax.protocol import default_protocol
+from medslip_jax.protocol import SUBGROUPS, default_protocol
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
@@ -19,5 +19,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
     protocol = default_protocol()
     protocol.data.name, protocol.data.dir = "nih_cxr14", "data"
     protocol.class_map = ConfigDict(CLASSES)
-    protocol.subgroups = ("sex", "age_band", "view")
+    protocol.subgroups = SUBGROUPS
     return protocol

@@ -9,7 +9,7 @@ from NIH ChestX-ray14: a model that was pre-trained on that set has seen some of
 from ml_collections import ConfigDict
 
 from medslip_jax.experiment import parse_arg
-from medslip_jax.protocol import default_protocol
+from medslip_jax.protocol import SUBGROUPS, default_protocol
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
@@ -19,5 +19,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
     protocol.data.name, protocol.data.dir = "rsna", "data"
     protocol.class_map.Pneumonia = "pneumonia"
     protocol.grounding.classes = ("pneumonia",)
-    protocol.subgroups = ("sex", "age_band", "view")
+    protocol.subgroups = SUBGROUPS
     return protocol

@@ -8,7 +8,7 @@ Sex, age and view are in the DICOM files; data built from the PNG copies have no
 from ml_collections import ConfigDict
 
 from medslip_jax.experiment import parse_arg
-from medslip_jax.protocol import default_protocol
+from medslip_jax.protocol import SUBGROUPS, default_protocol
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
@@ -18,5 +18,5 @@ def get_config(arg: str | None = None) -> ConfigDict:
     protocol.data.name, protocol.data.dir = "siim_acr", "data"
     protocol.class_map.Pneumothorax = "pneumothorax"
     protocol.grounding.classes = ("pneumothorax",)
-    protocol.subgroups = ("sex", "age_band", "view")
+    protocol.subgroups = SUBGROUPS
     return protocol

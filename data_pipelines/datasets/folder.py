@@ -7,7 +7,6 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from data_pipelines import images
 from data_pipelines.datasets import attributes, xray
 from data_pipelines.datasets.folder_options import FolderOptions
 from data_pipelines.datasets.folder_rows import Row, read_rows
@@ -102,11 +101,3 @@ def xray_of(row: Row, options: FolderOptions) -> xray.XRay:
 
 def _meant(entry: dict, options: FolderOptions) -> dict[str, tuple[int, ...]]:
     return {"pathologies": options.classes_of(entry["label"]), "anatomies": options.anatomies_of(entry["label"])}
-
-
-def row_record(row: Row, *, root: Path, options: FolderOptions) -> dict:
-    """One row as a record (see `data_pipelines.records`); raises as `xray.xray_record`."""
-    storing = storing_of(options)
-    image = images.read_grey(root / row.image, policy=storing.policy)
-    text = TextPolicy(**options.text)
-    return xray.xray_record(xray_of(row, options), image, root=root, storing=storing, text=text)

@@ -93,7 +93,7 @@ ROOT/                        https://physionet.org/content/mimic-cxr-jpg/2.1.0 (
     def plan(*, root: str | Path, options: MimicOptions | None = None, policy: Policy = "skip") -> Plan:
         """Reads the lists and RadGraph's file; neither images nor reports, which are many.
 
-        Policy "fail" also stops at a report that is missing.
+        Policy "fail" also stops at a report that is missing, where labels are of the reports.
 
         Raises:
           InputError: an incomplete download (see `official.require`), a source of labels that is not there, or whatever

@@ -6,7 +6,6 @@ import hashlib
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -85,15 +84,6 @@ class Storing:
     policy: ImagePolicy = dataclasses.field(default_factory=ImagePolicy)
 
 
-class Labels(Protocol):
-    """What `matrix_of` and `labels_of` read of an X-ray."""
-
-    report: str
-    present: tuple[int, ...]
-    annotated: tuple[int, ...]
-    has_labels: bool
-
-
 def compressed(matrix: np.ndarray) -> bytes:
     """Int8 (51, 75) in about 40 bytes, for plans of hundreds of thousands of images."""
     return zlib.compress(np.ascontiguousarray(matrix, np.int8).tobytes(), 6)
@@ -156,7 +146,7 @@ def _optional(xray: XRay) -> dict:
     return targets | ({} if xray.attributes is None else {"attributes": dict(xray.attributes)})
 
 
-def matrix_of(xray: Labels, annotations: list[dict], *, text: TextPolicy = TextPolicy()) -> np.ndarray:
+def matrix_of(xray: XRay, annotations: list[dict], *, text: TextPolicy = TextPolicy()) -> np.ndarray:
     """Int8 (51, 75) for training: what the report says and, at anatomy "unspecified", what labels, boxes and masks
     say of a class that the report does not mention anywhere.
 
@@ -171,7 +161,7 @@ def matrix_of(xray: Labels, annotations: list[dict], *, text: TextPolicy = TextP
     return matrix
 
 
-def labels_of(xray: Labels, annotations: list[dict], *, text: TextPolicy = TextPolicy()) -> np.ndarray:
+def labels_of(xray: XRay, annotations: list[dict], *, text: TextPolicy = TextPolicy()) -> np.ndarray:
     """Int8 (75,) for evaluation: the labels where there are any, else what the report says; a class with a
     box or a mask is present. Report and labels are not mixed, so that a truth of labels stays free of
     extraction errors."""
@@ -184,10 +174,9 @@ def report_matrix(report: str, *, text: TextPolicy = TextPolicy()) -> np.ndarray
     return _extracted(report, text).copy()
 
 
-def _said(xray: Labels, text: TextPolicy) -> np.ndarray:
-    given = getattr(xray, "matrix", b"")
-    if given:
-        return np.frombuffer(zlib.decompress(given), np.int8).reshape(records.MATRIX_SHAPE).copy()
+def _said(xray: XRay, text: TextPolicy) -> np.ndarray:
+    if xray.matrix:
+        return np.frombuffer(zlib.decompress(xray.matrix), np.int8).reshape(records.MATRIX_SHAPE).copy()
     return report_matrix(xray.report, text=text)
 
 
@@ -199,7 +188,7 @@ def _extracted(report: str, text: TextPolicy) -> np.ndarray:
     return matrices[0] if len(matrices) else np.full(records.MATRIX_SHAPE, -1, np.int8)
 
 
-def _stated(xray: Labels, annotations: list[dict]) -> np.ndarray:
+def _stated(xray: XRay, annotations: list[dict]) -> np.ndarray:
     """Int8 (75,): what labels, boxes and masks say; presence beats absence. A marked lung is no finding."""
     stated = np.full(records.LABELS_SHAPE, -1, np.int8)
     stated[list(xray.annotated)] = 0

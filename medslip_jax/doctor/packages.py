@@ -96,7 +96,7 @@ def extras() -> Section:
     for extra, names in needs.items():
         missing = [name for name in names if version_of(name) is None]
         lacking = f"without {', '.join(missing)}; pip install '{PACKAGE}[{extra}]'"
-        section.facts[extra] = lacking if missing else f"{', '.join(names)}"
+        section.facts[extra] = lacking if missing else ", ".join(names)
     return section
 
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from data_pipelines import radgraph
 from data_pipelines import report_terms as terms
+from data_pipelines.lemmas import without_plural
 from data_pipelines.report_sections import read_sections
 from data_pipelines.report_tokens import tag, tokenise
 from data_pipelines.reports import extract
@@ -315,6 +316,13 @@ PHRASES = sorted({phrase for table in TABLES for words in table.values() for phr
 def test_every_phrase_of_the_tables_can_be_found():
     readings = {phrase: tag(tokenise(phrase), offset=0) for phrase in PHRASES}
     assert {phrase: items for phrase, items in readings.items() if len(items) != 1} == {}
+
+
+def test_every_phrase_stands_in_one_table():
+    """Of two, the second would be read nowhere."""
+    written = [phrase for table in TABLES for words in table.values() for phrase in words.split("|")]
+    singular = [tuple(map(without_plural, phrase.lower().split())) for phrase in written]
+    assert [phrase for phrase, words in zip(written, singular, strict=True) if singular.count(words) > 1] == []
 
 
 @pytest.mark.parametrize("word", terms.SHORT)

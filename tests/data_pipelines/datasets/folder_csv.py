@@ -6,8 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from data_pipelines import images
+from data_pipelines.datasets.folder import storing_of, xray_of
 from data_pipelines.datasets.folder_options import FolderOptions
-from data_pipelines.datasets.folder_rows import read_rows
+from data_pipelines.datasets.folder_rows import Row, read_rows
+from data_pipelines.datasets.xray import XRay, xray_record
+from data_pipelines.text_policy import TextPolicy
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES
 
 HEADER = ("file", "text", "findings", "split", "patient", "boxes", "masks", "view", "origin")
@@ -51,6 +54,17 @@ def write(root: Path, rows: list[dict], header=HEADER) -> Path:
 
 def rows_of(root: Path, rows: list[dict], **changes):
     return read_rows(write(root, rows), make_options(**changes))
+
+
+def xrays_of(root: Path, rows: list[dict]) -> list[XRay]:
+    return [xray_of(row, make_options()) for row in rows_of(root, rows)]
+
+
+def row_record(row: Row, *, root: Path, options: FolderOptions) -> dict:
+    """One row as a record, or the error that one of its files leads to."""
+    storing = storing_of(options)
+    image = images.read_grey(root / row.image, policy=storing.policy)
+    return xray_record(xray_of(row, options), image, root=root, storing=storing, text=TextPolicy(**options.text))
 
 
 def named(vector: np.ndarray) -> dict:

@@ -4,12 +4,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from folder_csv import entries, make_options, named, rows_of, write
+from folder_csv import entries, make_options, named, row_record, rows_of, write, xrays_of
 
 from data_pipelines import images, records
 from data_pipelines.datasets import open_split
 from data_pipelines.datasets.build import build
-from data_pipelines.datasets.folder import row_record
 from data_pipelines.datasets.folder_options import FolderOptions, read_options
 from data_pipelines.datasets.folder_rows import read_rows
 from data_pipelines.datasets.xray import labels_of, matrix_of, report_matrix
@@ -21,21 +20,21 @@ CONFIG = Path(__file__).parents[3] / "configs" / "folder_cxr_sample.json"
 
 
 def test_labels_without_text_give_a_label_only_matrix(tmp_path):
-    (row,) = rows_of(tmp_path, [{"file": "a.png", "findings": "Infiltration|Pneumonia"}])
+    (row,) = xrays_of(tmp_path, [{"file": "a.png", "findings": "Infiltration|Pneumonia"}])
     expected = {"infiltrate": 1, "pneumonia": 1}
     assert named(labels_of(row, [])) == expected
     assert entries(matrix_of(row, [])) == {("unspecified", name): value for name, value in expected.items()}
 
 
 def test_class_annotated_everywhere_is_absent_where_it_is_not_listed(tmp_path):
-    (row,) = rows_of(tmp_path, [{"file": "a.png", "findings": "Infiltration|Pneumonia", "origin": "NIH"}])
+    (row,) = xrays_of(tmp_path, [{"file": "a.png", "findings": "Infiltration|Pneumonia", "origin": "NIH"}])
     expected = {"infiltrate": 1, "pneumonia": 1, "effusion": 0, "nodule": 0}
     assert named(labels_of(row, [])) == expected
     assert entries(matrix_of(row, [])) == {("unspecified", name): value for name, value in expected.items()}
 
 
 def test_no_finding_makes_the_mapped_classes_absent(tmp_path):
-    nih, other = rows_of(
+    nih, other = xrays_of(
         tmp_path,
         [
             {"file": "a.png", "findings": "No Finding", "origin": "NIH"},
@@ -47,7 +46,7 @@ def test_no_finding_makes_the_mapped_classes_absent(tmp_path):
 
 
 def test_text_alone_gives_matrix_and_truth(tmp_path):
-    (row,) = rows_of(tmp_path, [{"file": "a.png", "findings": "", "text": "Left pleural effusion. No pneumothorax."}])
+    (row,) = xrays_of(tmp_path, [{"file": "a.png", "findings": "", "text": "Left pleural effusion. No pneumothorax."}])
     assert entries(matrix_of(row, []))[("left_pleural", "effusion")] == 1
     truth = named(labels_of(row, []))
     assert truth["effusion"] == 1 and truth["pneumothorax"] == 0
@@ -55,7 +54,7 @@ def test_text_alone_gives_matrix_and_truth(tmp_path):
 
 def test_labels_fill_what_the_text_does_not_mention(tmp_path):
     cells = {"file": "a.png", "text": "Left pleural effusion.", "findings": "Infiltration", "origin": "NIH"}
-    (row,) = rows_of(tmp_path, [cells])
+    (row,) = xrays_of(tmp_path, [cells])
     found = entries(matrix_of(row, []))
     assert found[("left_pleural", "effusion")] == 1
     assert ("unspecified", "effusion") not in found  # the label says absent, the text has the last word
@@ -66,7 +65,7 @@ def test_labels_fill_what_the_text_does_not_mention(tmp_path):
 def test_presence_of_a_label_beats_a_denial_but_not_the_place_of_the_text(tmp_path):
     text = "Right effusion. No left effusion. No left nodule. No mass."
     cells = {"file": "a.png", "text": text, "findings": "Effusion|Nodule|Mass"}
-    (row,) = rows_of(tmp_path, [cells])
+    (row,) = xrays_of(tmp_path, [cells])
     said = entries(report_matrix(text))
     assert [said[("unspecified", "mass")], {value for (_, name), value in said.items() if name == "nodule"}] == [0, {0}]
     assert entries(matrix_of(row, [])) == said | {("unspecified", "nodule"): 1, ("unspecified", "mass"): 1}
@@ -75,9 +74,9 @@ def test_presence_of_a_label_beats_a_denial_but_not_the_place_of_the_text(tmp_pa
 
 def test_ignored_labels_are_no_labels(tmp_path):
     cells = {"file": "a.png", "text": "No pneumothorax.", "findings": "Left Lung", "origin": "NIH"}
-    (row,) = rows_of(tmp_path, [cells])
+    (row,) = xrays_of(tmp_path, [cells])
     assert not row.has_labels and named(labels_of(row, [])) == {"pneumothorax": 0}
-    (row,) = rows_of(tmp_path, [{"file": "a.png", "findings": "Left Lung|No Finding", "origin": "NIH"}])
+    (row,) = xrays_of(tmp_path, [{"file": "a.png", "findings": "Left Lung|No Finding", "origin": "NIH"}])
     assert row.has_labels and named(labels_of(row, [])) == {"effusion": 0, "infiltrate": 0, "nodule": 0}
 
 
