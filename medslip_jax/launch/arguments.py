@@ -34,6 +34,8 @@ def check_command(command: Sequence[str]) -> None:
     for flag in _ADDED_HERE:
         if value_of(command, flag) is not None:
             raise InputError(f"{flag} after --: leave it out, launch adds it")
+    if "--dry_run" in command:
+        raise InputError("--dry_run after --: put it before, where it keeps launch from doing anything")
 
 
 def value_of(command: Sequence[str], flag: str) -> str | None:
