@@ -115,7 +115,9 @@ def _acquire(lock: TextIO, path: Path, final: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # The other process may have finished, and deleted the file, after this one opened it.
         same = os.fstat(lock.fileno()).st_ino == path.stat().st_ino
-    except OSError:
+    except (BlockingIOError, FileNotFoundError):
         same = False
+    except OSError as error:  # a cluster's file system that is mounted without locks, for one
+        raise InputError(f"{path}: cannot be locked ({error.strerror}); choose --out on another disk") from error
     if not same:
         raise InputError(f"{final}: another process is building it; wait for it")

@@ -1,5 +1,7 @@
 """A build that is stopped at any moment goes on in the next run, and ends with the bytes of an undisturbed build."""
 
+import errno
+import fcntl
 import json
 import random
 import subprocess
@@ -101,6 +103,16 @@ def test_second_build_of_the_same_target_ends_with_one_line(tmp_path, capsys, mo
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("medslip")]
     assert told == [f"medslip: {tmp_path}/phantom: another process is building it; wait for it"]
     assert [path.name for path in tmp_path.iterdir()] == ["phantom"]
+
+
+def test_a_disk_without_locks_is_not_taken_for_another_build(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    message = rf"^{tmp_path}/.phantom-building/lock: cannot be locked \(Function not implemented\); choose --out"
+    with pytest.raises(InputError, match=message):
+        build("phantom", out=tmp_path, options=OPTIONS, workers=1)
 
 
 class Stopped(BaseException):
