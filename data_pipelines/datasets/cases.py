@@ -43,7 +43,7 @@ class SplitOptions(OfficialOptions):
         numbers = isinstance(shares, Mapping) and all(type(share) in (int, float) for share in shares.values())
         if not numbers or set(shares) - set(SPLITS) or min(shares.values(), default=-1) < 0:
             raise InputError(f"split_fractions={shares!r}: expected shares of {', '.join(SPLITS)}")
-        if abs(sum(shares.values()) - 1) > 1e-6:
+        if not abs(sum(shares.values()) - 1) <= 1e-6:  # NaN, which JSON files may hold, is neither
             raise InputError(f"split_fractions={dict(shares)}: the shares do not add up to 1")
 
 

@@ -41,7 +41,10 @@ def training(lines: Sequence[Mapping] | None, *, unreadable: int = 0, file: str 
     last = max(line["step"] for line in lines)
     return "".join(
         [
-            missing(f"{file}, {len(lines)} lines up to step {last:,}; each point is the mean since the one before it."),
+            missing(
+                f"{file}, {len(lines)} lines up to step {last:,}; a point of training is the mean since the one before "
+                "it, one of validation is of its step."
+            ),
             f'<div class="charts">{"".join(cards)}</div>',
             folded("the last values as a table", _last(series)),
             *broken,

@@ -219,6 +219,7 @@ def test_patients_and_split_lists_by_file(tmp_path):
     [
         ({"layout": "nifti"}, "options.layout='nifti': must be one of dicom, dicom_stage_2, png, png_masks"),
         ({"split_fractions": {"train": 0.5}}, "do not add up to 1"),
+        ({"split_fractions": {"train": float("nan")}}, "do not add up to 1"),
         ({"split_fractions": {"holdout": 1.0}}, "expected shares of train, validation, test"),
         ({"split_files": ["a.txt"]}, "expected {split: text file}"),
     ],
