@@ -38,4 +38,4 @@ lint: $(BIN)/.installed-dev
 	$(BIN)/ruff format --check .
 
 clean:
-	rm -rf $(VENV) runs data
+	rm -rf $(VENV) runs/demo runs/demo_tiny data/demo data/demo_tiny

@@ -15,8 +15,9 @@ from medslip_jax.doctor.findings import Section, in_one_line
 
 _EXTRA_OF = {"tpu": "tpu", "cuda": "cuda", "gpu": "cuda"}
 _VARIABLE = "JAX_PLATFORMS"
-_NVIDIA = Path("/dev/nvidia0")
-_TPU = Path("/dev/accel0")
+# Files by which Linux shows a device; newer TPUs (from v5e on) come through VFIO.
+_NVIDIA = [Path("/dev/nvidia0")]
+_TPU = [Path("/dev/accel0"), Path("/dev/vfio/0")]
 
 
 def devices(*, timeout: float = 120.0) -> Section:
@@ -65,8 +66,8 @@ def _tell(section: Section, found: dict[str, Any]) -> None:
         )
     # Whoever set the variable has chosen.
     idle = {"cuda": _NVIDIA, "tpu": _TPU} if found["platform"] == "cpu" and not os.environ.get(_VARIABLE) else {}
-    for extra, file in idle.items():
-        if file.exists():
+    for extra, files in idle.items():
+        for file in filter(Path.exists, files):
             section.complain(
                 f"{file} is here, but JAX computes on the CPU", next_step=f"pip install 'medslip_jax[{extra}]'"
             )

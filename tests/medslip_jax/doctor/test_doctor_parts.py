@@ -125,7 +125,7 @@ def test_a_crash_without_a_word(monkeypatch):
 
 def test_wrong_numbers_and_an_idle_gpu(monkeypatch, tmp_path):
     (tmp_path / "nvidia0").touch()
-    monkeypatch.setattr(devices, "_NVIDIA", tmp_path / "nvidia0")
+    monkeypatch.setattr(devices, "_NVIDIA", [tmp_path / "nvidia0"])
     monkeypatch.delenv("JAX_PLATFORMS")
     found = {"platform": "cpu", "devices": {"cpu": 1}, "memory": 0, "sum": 5.0, "product": 512, "seconds": 0.1}
     section = devices.Section("devices")
