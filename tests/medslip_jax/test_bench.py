@@ -1,4 +1,5 @@
 import contextlib
+import functools
 import json
 
 import pytest
@@ -6,7 +7,8 @@ import pytest
 from data_pipelines.loader_bench import bench_workers
 from medslip_jax import cli
 from medslip_jax.bench import lines
-from medslip_jax.benchmarks import curves
+from medslip_jax.benchmarks import curves, step
+from medslip_jax.testing import tiny_config
 
 
 def test_loader_on_built_data(phantom_data, capsys):
@@ -60,8 +62,9 @@ def test_unknown_benchmark(capsys):
     assert stop.value.code == 2
 
 
-def test_step_on_a_small_image(capsys):
-    """The paper's model itself, at a size that takes seconds."""
+def test_step_of_a_small_model(monkeypatch, capsys):
+    """Beside the released arithmetic at the paper's size, on small images."""
+    monkeypatch.setattr(step, "MeDSLIPConfig", functools.partial(tiny_config, text_dim=768))
     assert cli.main(["bench", "step", "--batch=2", "--image_size=32", "--rounds=1", "--json"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert 0 < result["step_seconds_lowest"] <= result["step_seconds_median"] <= result["step_seconds_highest"]
