@@ -62,9 +62,14 @@ def test_unknown_benchmark(capsys):
     assert stop.value.code == 2
 
 
-def test_step_of_a_small_model(monkeypatch, capsys):
-    """Beside the released arithmetic at the paper's size, on small images."""
+@pytest.fixture
+def small_model(monkeypatch):
+    """In place of the paper's, which PyTorch still computes, on small images."""
     monkeypatch.setattr(step, "MeDSLIPConfig", functools.partial(tiny_config, text_dim=768))
+
+
+@pytest.mark.usefixtures("small_model")
+def test_step_of_a_small_model(capsys):
     assert cli.main(["bench", "step", "--batch=2", "--image_size=32", "--rounds=1", "--json"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert 0 < result["step_seconds_lowest"] <= result["step_seconds_median"] <= result["step_seconds_highest"]
@@ -73,7 +78,8 @@ def test_step_of_a_small_model(monkeypatch, capsys):
         assert result["times_as_fast"][name] == times["seconds_median"] / result["step_seconds_median"]
 
 
-def test_eval_on_a_small_image(capsys):
+@pytest.mark.usefixtures("small_model")
+def test_eval_of_a_small_model(capsys):
     assert cli.main(["bench", "eval", "--batch=2", "--image_size=32", "--rounds=1", "--json"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["images_per_second"] == 2 / result["seconds_median"] > 0
