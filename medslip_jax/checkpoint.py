@@ -117,7 +117,7 @@ class Checkpoints:
         step: int,
         loader_state: Mapping,
         config: ConfigDict,
-        metrics: Mapping[str, float] | None = None,
+        metrics: Mapping[str, float | None] | None = None,
     ) -> None:
         """Starts writing the checkpoint of `step`; the arrays are copied before this returns.
 
@@ -137,7 +137,8 @@ class Checkpoints:
                     loader=ocp.args.JsonSave(dict(loader_state)),
                     config=ocp.args.JsonSave(config.to_dict()),
                 ),
-                metrics={name: float(value) for name, value in (metrics or {}).items()},
+                # None is a metric that this validation leaves undefined.
+                metrics={name: float(value) for name, value in (metrics or {}).items() if value is not None},
             )
 
     def restore(self, template: TrainState, *, config: ConfigDict) -> dict:

@@ -183,6 +183,8 @@ def loader_options(config: ConfigDict) -> dict:
 def make_validation(config: ConfigDict, trainer: Trainer, source, mesh: Mesh) -> Validate:
     """(state, pulse) -> {"val_auroc", "val_classes"}: macro AUROC of pathology presence on the validation split.
 
+    It is None where no class has both positives and negatives.
+
     Args:
       config: eval.images, eval.batch_size and eval.classes are read here.
       trainer: the run's fixed parts.
@@ -201,7 +203,7 @@ def make_validation(config: ConfigDict, trainer: Trainer, source, mesh: Mesh) ->
         **loader_options(config) | {"batch_size": config.eval.batch_size, "workers": 0},
     )
 
-    def validate(state: TrainState, pulse: Pulse) -> dict[str, float]:
+    def validate(state: TrainState, pulse: Pulse) -> dict[str, float | None]:
         try:
             scores = score(step, eval_variables(state), loader, mesh=mesh, pulse=pulse)
         finally:

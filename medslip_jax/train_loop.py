@@ -28,7 +28,7 @@ from medslip_jax.writers import Writers
 
 # Called after every batch of a validation; it may raise to end it.
 Pulse = Callable[[], None]
-Validate = Callable[[TrainState, Pulse], Mapping[str, float]]
+Validate = Callable[[TrainState, Pulse], Mapping[str, float | None]]
 
 
 class _Interrupted(Exception):
@@ -57,7 +57,8 @@ def train(
       workdir: metrics and checkpoints go here; with several processes a directory that all of them see.
       mesh: where the steps run.
       initial: {"params", "batch_stats"} of a run that starts, in place of random ones.
-      validate: (state, pulse) -> numbers to log; called every `eval_every` steps and at the end.
+      validate: (state, pulse) -> numbers to log, None for an undefined one; called every `eval_every` steps and at the
+        end.
       stop_after: ends after this many steps in all, with a checkpoint.
       profile: (first, last) steps of a trace.
 
@@ -130,7 +131,7 @@ class _Run:
             keep_every_hours=config.keep_every_hours,
             best_metric=config.keep_best or None,
         )
-        self._validated: tuple[int, Mapping[str, float]] = (-1, {})
+        self._validated: tuple[int, Mapping[str, float | None]] = (-1, {})
         try:
             init = jit_init(trainer, mesh, image_size=config.data.image_size)
             restored = _restore(self._checkpoints, init, mesh, config, initial=initial)

@@ -72,8 +72,8 @@ class Writers:
         self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
         self._bar.update()
 
-    def write(self, step: int, values: Mapping[str, float]) -> None:
-        """One JSON line and one TensorBoard point a value."""
+    def write(self, step: int, values: Mapping[str, float | None]) -> None:
+        """One JSON line, in which None is null, and one TensorBoard point a number."""
         if not self._enabled:
             return
         self._lines.write(json.dumps({"step": step, **values}, allow_nan=False) + "\n")

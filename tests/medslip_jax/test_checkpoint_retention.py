@@ -74,6 +74,15 @@ def test_the_best_stays_through_restarts(tmp_path, mode, best):
     assert steps(checkpoints) == {best, "6"}
 
 
+def test_a_metric_that_is_undefined_is_none(tmp_path):
+    """Validation without positives or without negatives gives None for its AUROC."""
+    checkpoints = Checkpoints(tmp_path, keep=1, best_metric="v")
+    for step, value in {1: None, 2: 0.6, 3: None, 4: None}.items():
+        save(checkpoints, step, metrics={"v": value, "classes": 0})
+    checkpoints.close()
+    assert steps(checkpoints) == {"2", "4"}
+
+
 def test_a_metric_asked_for_later_and_one_that_is_new(tmp_path):
     new_run(tmp_path, 1, 2, best_metric=None)
     checkpoints = Checkpoints(tmp_path, keep=1, best_metric="v")
