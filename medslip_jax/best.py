@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from medslip_jax.checkpoint import read_info, write_model
+from medslip_jax.checkpoint_choice import agreed
 from medslip_jax.distributed import barrier
 from medslip_jax.errors import InputError
 from medslip_jax.files import replacing_directory
@@ -46,8 +47,10 @@ class Best:
         Raises:
           InputError: the directory cannot be written.
         """
-        known = self.known
-        if known and value <= known["value"]:
+        # Hosts come here at their own pace, and a collective gives up on a late one: hence the barrier.
+        barrier(f"value of step {step}")
+        # Process 0 decides for all: it writes, and a process that looked afterwards would find its own value known.
+        if not agreed(lambda: self._is_better(value)):
             return False
         whole = to_host(mesh, dict(variables))
         if jax.process_index() == 0:
@@ -57,3 +60,7 @@ class Best:
         # The others read what is known from this directory.
         barrier(f"best of step {step}")
         return True
+
+    def _is_better(self, value: float) -> bool:
+        known = self.known
+        return not known or value > known["value"]
