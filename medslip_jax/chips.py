@@ -95,6 +95,7 @@ _PEAKS: dict[str, float] = {
     "TPU v5 lite": CHIPS["v5e"].peak_flops,
     "TPU v5e": CHIPS["v5e"].peak_flops,
     "TPU v5": CHIPS["v5p"].peak_flops,
+    "TPU v5p": CHIPS["v5p"].peak_flops,
     "TPU v6 lite": CHIPS["v6e"].peak_flops,
     "TPU v6e": CHIPS["v6e"].peak_flops,
     "NVIDIA A100": 312e12,

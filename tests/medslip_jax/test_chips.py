@@ -10,6 +10,7 @@ from medslip_jax.errors import InputError
         ("TPU v4", 275),
         ("TPU v5 lite", 197),
         ("TPU v5", 459),
+        ("TPU v5p", 459),
         ("TPU v6 lite", 918),
         ("NVIDIA H100 80GB HBM3", 989),
         ("NVIDIA H100 PCIe", 756),
