@@ -79,7 +79,8 @@ def _connect(args: argparse.Namespace) -> None:
             raise InputError("--coordinator, --processes and --process_id go together")
         if not 0 <= args.process_id < args.processes:
             raise InputError(f"--process_id {args.process_id}: must be from 0 to {args.processes - 1}")
-        if not args.coordinator.rpartition(":")[2].isdigit():
+        host, _, port = args.coordinator.rpartition(":")
+        if not host or not port.isdigit():
             raise InputError(f"--coordinator {args.coordinator}: must be HOST:PORT")
         who = f"process {args.process_id} of {args.processes}"
         where = f"at {args.coordinator}"

@@ -1,0 +1,26 @@
+"""Flags that name the processes of a run; tests with real processes are in test_processes.py."""
+
+import argparse
+
+import pytest
+
+from medslip_jax import distributed
+from medslip_jax.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--coordinator=host:1234"], "--coordinator, --processes and --process_id go together"),
+        (["--coordinator=host:1234", "--processes=2", "--process_id=2"], "--process_id 2: must be from 0 to 1"),
+        (["--coordinator=host", "--processes=2", "--process_id=0"], "--coordinator host: must be HOST:PORT"),
+        (["--coordinator=1234", "--processes=2", "--process_id=0"], "--coordinator 1234: must be HOST:PORT"),
+        (["--coordinator=:1234", "--processes=2", "--process_id=0"], "--coordinator :1234: must be HOST:PORT"),
+    ],
+)
+def test_flags_that_do_not_fit(argv, message, monkeypatch):
+    monkeypatch.setattr(distributed.jax.distributed, "initialize", lambda **_: pytest.fail("tried to connect"))
+    parser = argparse.ArgumentParser()
+    distributed.add_flags(parser)
+    with pytest.raises(InputError, match=message), distributed.processes(parser.parse_args(argv)):
+        pass
