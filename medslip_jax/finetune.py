@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from data_pipelines.loader import Loader
 from medslip_jax import distributed, experiment, fine_tuning, profiling, sharding
 from medslip_jax.best import Best
-from medslip_jax.checkpoint import find_latest, read_variables
+from medslip_jax.checkpoint import find_latest, read_config, read_variables
 from medslip_jax.errors import InputError
 from medslip_jax.files import on_this_machine, replacing_file, tree_hash, write_bytes
 from medslip_jax.fine_tuning import Judge, Split
@@ -84,6 +84,7 @@ def finetune(
 ) -> bool:
     """Trains what a settled config describes (`experiment.default_fine_tuning`); returns whether it is at its end."""
     workdir = on_this_machine(workdir, flag="--workdir")
+    config = config.copy_and_resolve_references()
     augment = experiment.augment_config(config)
     mesh = make_mesh(config)
     training = fine_tuning.known_split(config, "train", fraction=config.data.fraction)
@@ -195,11 +196,13 @@ def _numbers(config: ConfigDict, rows: Mapping[str, Mapping], *, resamples: int)
 
 def _header(config: ConfigDict, best: Best, *, digest: str, split: Split, rows: Mapping) -> dict:
     """What was judged and where it comes from."""
+    images = read_config(best.directory).data.train_images
     return {
         "checkpoint": {"path": str(best.directory), "sha256": digest, "kind": config.kind, **best.known},
         "data": {"name": config.data.name, "split": "test", **fine_tuning.describe_split(split, rows)},
         "training": {key: config[key] for key in ("init_from", "tune", "seed")}
-        | {key: config.data[key] for key in ("train_images", "fraction", "subset_seed", "image_size")},
+        | {"train_images": images}
+        | {key: config.data[key] for key in ("fraction", "subset_seed", "image_size")},
         "targets": list(config.targets),
         "threshold_split": "validation" if config.kind == "classifier" else None,
         "medslip_jax": __version__,

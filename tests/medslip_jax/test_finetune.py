@@ -96,6 +96,19 @@ def test_the_test_split_is_judged_once(data, tmp_path, monkeypatch):
     assert finetune.test_once(config, workdir=tmp_path, resamples=10) == first
 
 
+def test_a_config_serves_several_runs(data, tmp_path):
+    """What follows from the images of one run, such as the steps of an epoch, is not that of the next."""
+    config = settings(data, targets=("nodule",), eval_every=0, num_steps=0, num_epochs=1)
+    given = config.to_dict()
+    for fraction, images in ((1.0, 32), (0.5, 16)):
+        config.data.fraction, workdir = fraction, tmp_path / str(fraction)
+        assert finetune.finetune(config, workdir=workdir)
+        assert finetune.test_once(config, workdir=workdir, resamples=10)["training"]["train_images"] == images
+        assert fine_tuning_best(workdir)["step"] == images // config.data.batch_size
+    config.data.fraction = 1.0
+    assert config.to_dict() == given
+
+
 def test_the_best_step_by_validation_is_kept_whatever_follows(data, tmp_path, monkeypatch):
     values = iter([0.7, 0.9, 0.8])
     monkeypatch.setattr(fine_tuning.Judge, "metric", lambda *_, **__: next(values))
