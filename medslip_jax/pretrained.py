@@ -21,7 +21,7 @@ from medslip_jax.errors import InputError
 from medslip_jax.files import file_hash, tree_hash
 from medslip_jax.hub import fetch_weights, looks_like_hub_id
 from medslip_jax.matching import MatchReport, check_finite, shapes_of
-from medslip_jax.models.kinds import ModelConfig, config_from_fields, kind_of
+from medslip_jax.models.kinds import ModelConfig, config_from_fields, fields_of, kind_of
 from medslip_jax.publish import save_pretrained
 from medslip_jax.text_books import TextBooks, load_books, shipped_books
 from medslip_jax.torch_checkpoint import counters, flatten, from_torch, match_state
@@ -169,14 +169,14 @@ def _settle(path: Path, shapes: Mapping, *, info: Mapping, expected: ConfigDict 
         return {"config": stated, "assumed": assumed} if stated else infer_config(shapes, where=str(path))
     config = experiment.model_config(expected)
     if stated is not None:
-        _check_same_model(info["model"], expected, assumed=assumed, where=info_file(path))
+        _check_same_model(stated, expected, assumed=assumed, where=info_file(path))
     return {"config": config, "assumed": {}}
 
 
-def _check_same_model(stated: Mapping, expected: ConfigDict, *, assumed: Mapping, where: Path) -> None:
+def _check_same_model(stated: ModelConfig, expected: ConfigDict, *, assumed: Mapping, where: Path) -> None:
     """`InputError` if `expected` describes other weights than `stated`; what was only assumed may be put right."""
     free = {f"model.{field}" for field in (*assumed, *_TRAINING_ONLY)}
-    lines = experiment.differences(ConfigDict(dict(stated)), expected.model, prefix="model.")
+    lines = experiment.differences(ConfigDict(fields_of(stated)), expected.model, prefix="model.")
     wrong = [line for line in lines if line.split(":")[0] not in free]
     if wrong:
         raise InputError(f"{where}: not the model of --config: {'; '.join(wrong)}")
@@ -187,7 +187,7 @@ def _read_orbax(path: Path, *, expected: ConfigDict | None, books: str | Path | 
     settings, info = read_config(path), read_info(path)
     config = config_from_fields(settings.get("kind", "medslip"), dict(settings.model))
     if expected is not None:
-        _check_same_model(settings.model, expected, assumed=info.get("assumed", {}), where=path)
+        _check_same_model(config, expected, assumed=info.get("assumed", {}), where=path)
         config = experiment.model_config(expected)
     variables = jax.tree.map(np.asarray, read_variables(path, sharding=sharding.replicated(sharding.make_mesh())))
     try:

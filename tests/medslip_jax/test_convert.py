@@ -228,6 +228,18 @@ def test_config_against_a_description(convert, tmp_path, to):
     assert "not the model of --config: model.decoder_heads: 2 -> 8" in message
 
 
+def test_a_description_of_an_earlier_version_lacks_options_that_have_come_since(convert, tmp_path):
+    config = tiny_config(decoder_heads=2)
+    flag = f"--config={_config_file(tmp_path, config)}"
+    converted(convert, foreign(tmp_path / "a.safetensors"), tmp_path / "b.safetensors", flag)
+    beside = tmp_path / "b.safetensors.json"
+    info = json.loads(beside.read_text())
+    del info["model"]["patch_norm"]
+    beside.write_text(json.dumps(info))
+    converted(convert, tmp_path / "b.safetensors", tmp_path / "c", flag)
+    assert load(tmp_path / "c")["pretrained"].config == config
+
+
 def test_description_beside_the_weights(convert, tmp_path):
     source = foreign(tmp_path / "a.safetensors")
     books = books_file(tmp_path / "books.npz", prompts_sha256="12ab")
