@@ -122,7 +122,7 @@ def _finished(directory: Path, wanted) -> bool:
     if find_latest(directory) is None:
         return False
     checkpoint = find_checkpoint(directory)
-    saved = read_config(checkpoint)
+    saved = experiment.completed(read_config(checkpoint))
     differing = [line for line in experiment.differences(saved, wanted) if not line.startswith(_MEASURED)]
     if differing:
         raise InputError(f"{directory}: holds a run of other settings ({differing[0]}); choose another --workdir")

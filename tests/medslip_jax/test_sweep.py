@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from medslip_jax import cli, sweep
+from medslip_jax import cli, experiment, sweep
 from medslip_jax.errors import InputError
+from medslip_jax.files import tree_hash
 from medslip_jax.report.sweep_table import sweep_row, sweep_table
 
 ABLATIONS = Path(__file__).parents[2] / "configs" / "ablations.py"
@@ -33,8 +34,6 @@ def test_variants_of_a_file_come_in_its_order_with_their_argument(tmp_path):
 
 
 def test_every_variant_is_a_config_that_differs_as_said(tmp_path):
-    from medslip_jax import experiment
-
     base = experiment.load_config([f"--config={ABLATIONS}"])
     for variant in sweep.variants(str(ABLATIONS), workdir=tmp_path):
         lines = experiment.differences(base, experiment.load_config([f"--config={variant.config}"]))
@@ -70,6 +69,27 @@ def test_a_variant_that_fails_is_named_and_the_others_run(tmp_path, monkeypatch,
     assert all(last == "--config.data.dir=d" for verb, last in verbs if verb == "pretrain")
     printed = capsys.readouterr().out
     assert "failed: seed_1" in printed and "no variant has results yet" in printed
+
+
+def test_what_an_earlier_version_finished_is_kept(tmp_path, monkeypatch, capsys):
+    """Its config lacks a key that has come since, and its data's size is what the run found."""
+    base = sweep.variants(str(ABLATIONS), workdir=tmp_path)[0]
+    saved = experiment.load_config([f"--config={base.config}"])
+    with saved.unlocked():
+        del saved.keep_every_hours
+    saved.data.train_images = 100
+    checkpoint = base.directory / "checkpoints" / "8"
+    for name, text in {"config/metadata": experiment.to_json(saved), "model/array": "weights"}.items():
+        (checkpoint / name).parent.mkdir(parents=True)
+        (checkpoint / name).write_text(text)
+    judged = base.directory / sweep.RESULTS / "metrics.json"
+    judged.parent.mkdir()
+    judged.write_text(json.dumps(results(0.9, sha=tree_hash(checkpoint / "model"))))
+    monkeypatch.setattr(sweep, "_ended", lambda command: pytest.fail(f"run again: {command}"))
+    assert sweep.run(base, overrides=[], resamples=10)
+    assert "base: done before, kept" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"holds a run of other settings \(seed: 0 -> 1\)"):
+        sweep.run(base, overrides=["--config.seed=1"], resamples=10)
 
 
 def test_an_interrupt_of_a_part_ends_the_sweep(tmp_path, monkeypatch):
