@@ -69,10 +69,10 @@ def _images(config: ConfigDict, source: Callable[[], Sized]) -> dict:
         return {"count": config.data.train_images, "notes": ()}
     try:
         return {"count": len(source()), "notes": ()}
-    except InputError:
+    except InputError as error:
         note = (
-            f"data set {config.data.name or '(none)'} is not in {config.data.dir}: the schedule is that of "
-            f"{_UNKNOWN_IMAGES:,} images; --config.data.train_images=N says how many there will be"
+            f"{error}; until then the schedule is that of {_UNKNOWN_IMAGES:,} images; "
+            "--config.data.train_images=N says how many there will be"
         )
         return {"count": _UNKNOWN_IMAGES, "notes": (note,)}
 

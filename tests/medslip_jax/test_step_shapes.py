@@ -27,6 +27,7 @@ def test_what_is_not_here_is_replaced_and_said(tmp_path):
     config.data.dir, config.books.path = str(tmp_path), str(tmp_path / "none.npz")
     step = step_of(config, mesh=MESH)
     assert len(step.notes) == 2
+    assert step.notes[0].startswith(f"{tmp_path / 'mimic_cxr'}: no built data set")
     assert "--config.data.train_images" in step.notes[0]
     assert "none.npz is not here: random text tables of width 768" in step.notes[1]
     assert step.parts.books.width == 768
@@ -34,6 +35,11 @@ def test_what_is_not_here_is_replaced_and_said(tmp_path):
     config.data.train_images = 6400
     step = step_of(config, mesh=MESH)
     assert (step.parts.steps_per_epoch, len(step.notes)) == (100, 1)
+
+
+def test_why_the_images_are_not_counted_is_said(tiny_run):
+    tiny_run.data.mixture = "phantom"
+    assert "'phantom' is not NAME=WEIGHT" in step_of(tiny_run, mesh=MESH).notes[0]
 
 
 def test_tables_of_another_width_are_still_an_error(tiny_run):
