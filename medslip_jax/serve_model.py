@@ -71,10 +71,6 @@ class Reader:
     def takes_findings(self) -> bool:
         return self._encoder is not None
 
-    @property
-    def has_maps(self) -> bool:
-        return self.kind != "classifier"
-
     def answer(self, image: np.ndarray, *, finding: str = "") -> Answer:
         """Grey uint8 (H, W) -> `Answer`.
 

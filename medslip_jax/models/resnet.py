@@ -14,17 +14,11 @@ from medslip_jax.models.pooling import max_pool
 
 # Blocks in layer1 .. layer4.
 DEPTHS = {"resnet50": (3, 4, 6, 3), "resnet18": (2, 2, 2, 2)}
-EXPANSION = {"resnet50": 4, "resnet18": 1}
 # What the backward pass of a block finds in memory; what is not named here it computes anew.
 _KEPT = {
     "convolutions": jax.checkpoint_policies.save_only_these_names("convolution"),
     "blocks": jax.checkpoint_policies.nothing_saveable,
 }
-
-
-def stage_channels(backbone: str, width: int, stage: int) -> int:
-    """Channels that `layer{stage}` (1 .. 4) gives: 256, 512, 1024, 2048 for the paper's ResNet-50 (width 64)."""
-    return width * 2 ** (stage - 1) * EXPANSION[backbone]
 
 
 class Bottleneck(nn.Module):

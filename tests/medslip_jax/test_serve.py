@@ -73,7 +73,7 @@ def test_fine_tuned_models(config, shape, encoder):
     model = Pretrained(config, initial_variables(config), None, INFO)
     reader = Reader(model)
     answer = reader.answer(IMAGE)
-    assert reader.has_maps is bool(answer.maps) is (shape is not None)
+    assert bool(answer.maps) is (shape is not None)
     assert all(0 <= value <= 1 for value in answer.probabilities.values())
     assert not shape or answer.maps["class_0"].shape == shape
     with pytest.raises(InputError, match="needs the text encoder"):
