@@ -26,8 +26,9 @@ def main(argv: list[str]) -> int:
     if to.exists() and not args.overwrite:
         raise InputError(f"--to: {to} is there already; give another name or --overwrite")
     platforms = tuple(args.platforms.split(","))
-    if not set(platforms) <= {*PLATFORMS, "rocm"}:
-        raise InputError(f"--platforms {args.platforms}: expected some of {', '.join(PLATFORMS)}")
+    known = (*PLATFORMS, "rocm")
+    if not set(platforms) <= set(known):
+        raise InputError(f"--platforms {args.platforms}: expected some of {', '.join(known)}")
     pretrained = load(args.source, books=args.books)["pretrained"]
     size = args.image_size or pretrained.info["preprocessing"]["image_size"]
     function = serving_function(

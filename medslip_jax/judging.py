@@ -101,11 +101,9 @@ def open_task(pretrained: Pretrained, protocol: ConfigDict) -> Task:
     source = open_split(*data, protocol.split)
     by_validation = protocol.threshold_source == "validation"
     validation = open_split(*data, protocol.threshold_split) if by_validation else None
-    classes_of(protocol)
+    classes_of(protocol)  # raises for a class that is none, before anything is scored
     texts = texts_of(protocol)
-    rows = None
-    if texts:
-        rows = encoded(texts.values(), pretrained, encoder=protocol.encoder)
+    rows = encoded(texts.values(), pretrained, encoder=protocol.encoder) if texts else None
     maps = {"map_classes": []}
     if protocol.grounding.use == "boxes":
         marked = annotated(source)
@@ -209,8 +207,10 @@ def _scored(step: Callable, variables: Mapping, source: RecordSource, *, task: T
         host_index=jax.process_index(),
         host_count=jax.process_count(),
     )
-    arrays = score(step, variables, loader, mesh=mesh)
-    loader.close()
+    try:
+        arrays = score(step, variables, loader, mesh=mesh)
+    finally:
+        loader.close()
     return zero_shot.identify(arrays, source, targets=list(task.texts))
 
 

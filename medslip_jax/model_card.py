@@ -28,7 +28,7 @@ probability = probabilities(model(preprocess(images)))["pathology"]
 
 
 def model_card(info: Mapping, *, license: str, metrics: Mapping | None = None) -> str:
-    """Markdown from a description (`pretrained.describe`).
+    """Markdown from a description (`bundle.describe`).
 
     Args:
       info: the description.

@@ -1,6 +1,7 @@
 """PyTorch's names and layouts of every tensor of every kind of model: one table of rules a kind, in file order.
 
-With `torch_model` (whose attributes are those names) the only file that knows them (SPEC 8).
+Beside it only `torch_model`, whose attributes are those names, and `torch_config`, which infers a config from them,
+know them (SPEC 8).
 """
 
 import dataclasses

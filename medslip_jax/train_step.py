@@ -234,7 +234,6 @@ def eval_variables(state: TrainState) -> dict[str, dict]:
 
 def with_variables(state: TrainState, variables: Mapping) -> TrainState:
     """A state that starts from given {"params", "batch_stats"}, in the placement of `state`; so do its averages."""
-
     known = {"params": variables["params"], "batch_stats": variables["batch_stats"]}
     return state.replace(
         params=sharding.place(known["params"], like=state.params),
