@@ -72,7 +72,7 @@ def hub_errors(name: str, *, hint: str) -> Iterator[None]:
 def _fetch(reference: str, repo: str, names: Sequence[str], *, revision: str | None, local: bool) -> Path:
     name = PRETRAINED_WEIGHTS if PRETRAINED_WEIGHTS in names else names[0]
     if len(names) > 1 and name != PRETRAINED_WEIGHTS:
-        raise InputError(f"{reference}: holds {', '.join(sorted(names))}; name one, {repo}/{names[0]}")
+        raise InputError(f"{reference}: holds {', '.join(sorted(names))}; name one, {reference}/{names[0]}")
     sides = [str(side(Path(name))) for side in (info_file, books_file)]
     path = snapshot(repo, [name, *sides], local=local, revision=revision) / name
     if not path.is_file():

@@ -131,13 +131,14 @@ _GONE = RepositoryNotFoundError.__new__(RepositoryNotFoundError)
     ("reference", "online", "message"),
     [
         ("o/n", {"a.pth", "b.pth", "c.txt"}, r"holds a.pth, b.pth; name one, o/n/a.pth$"),
+        ("o/n@v2", {"a.pth", "b.pth"}, r"holds a.pth, b.pth; name one, o/n@v2/a.pth$"),
         ("o/n", {"README.md", "sub/w.pth"}, "no file with .pth, .pt, .bin, .safetensors; name one, owner/name/FILE$"),
         ("o/n/w.pth", {"README.md"}, "no w.pth on the hub or, without network, in the cache"),
         ("o/n", OfflineModeIsEnabled("offline"), "not in the local cache and no network; give a path$"),
         ("o/n", ConnectError("no name"), "not in the local cache and no network; give a path$"),
         ("o/n", _GONE, "not on the hub, or only after a login; give a path$"),
     ],
-    ids=["several", "none", "another", "offline", "no network", "no repository"],
+    ids=["several", "several of a revision", "none", "another", "offline", "no network", "no repository"],
 )
 def test_cannot_be_had(hub, reference, online, message):
     hub(online=online)
