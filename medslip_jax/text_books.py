@@ -125,7 +125,7 @@ def shipped_books() -> Path:
 
 
 def prepared(books: TextBooks, *, text_tables: TextTables = "as_is") -> TextBooks:
-    """The tables as a config's `text_tables` wants them: "as_is" (released behaviour) or "centred"."""
+    """The tables as a config's `books.tables` wants them: "as_is" (released behaviour) or "centred"."""
     return dataclasses.replace(
         books,
         pathology=prepared_rows(books.pathology, table=books.pathology, text_tables=text_tables),

@@ -18,11 +18,11 @@ from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES, pathology_index
 
 @dataclasses.dataclass(frozen=True)
 class Judging:
-    """How scores are judged, beside which.
+    """Which scores are judged, and how.
 
     Attributes:
       classes: names of the pathologies; None for all that have labels.
-      fixed: threshold of each class, None of which stands for "no fixed thresholds"; "" is the one of all others.
+      fixed: {class: threshold}, under "" that of all other classes; None for no fixed thresholds.
       subgroups: attributes of the records, or "age_band", which `metrics.subgroups` tabulates.
       bins: of the calibration.
       resamples, seed: of the patient-level bootstrap.
