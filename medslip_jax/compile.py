@@ -24,7 +24,7 @@ from medslip_jax import aot, experiment, sharding
 from medslip_jax.chips import Topology, parse_topology
 from medslip_jax.compiled import Attempt, roofline
 from medslip_jax.errors import InputError
-from medslip_jax.files import write_bytes
+from medslip_jax.files import made_directory, write_bytes
 from medslip_jax.fitting import largest_batch
 from medslip_jax.help_layout import help_layout
 from medslip_jax.report.compile_table import compile_table
@@ -46,9 +46,8 @@ def main(argv: list[str]) -> int:
     if args.out and not Path(args.out).parent.is_dir():
         raise InputError(f"--out {args.out}: there is no such folder; make it first")
     config = experiment.load_config(rest)
-    result = compile_report(
-        config, topology=topology, per_chip=args.per_chip, verify=args.verify, save=_writable(args.save)
-    )
+    save = made_directory(args.save, flag="--save") if args.save is not None else None
+    result = compile_report(config, topology=topology, per_chip=args.per_chip, verify=args.verify, save=save)
     result["config"] = _config_name(rest)
     text = json.dumps(result, indent=1, allow_nan=False)
     print(text if args.json else compile_table(result))
@@ -150,17 +149,6 @@ def _outcome(attempt: Attempt, *, topology: Topology, parts: int) -> dict[str, A
         "roofline": roofline(cost, chip=topology.chip, batch_size=batch_size) if known else None,
         "seconds": dict(attempt.seconds),
     }
-
-
-def _writable(directory: str | None) -> Path | None:
-    """`directory`, made if it is not there."""
-    if directory is None:
-        return None
-    try:
-        Path(directory).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--save {directory}: cannot be written ({error.strerror}); name another folder") from error
-    return Path(directory)
 
 
 def _saved_files(directory: Path | None) -> set[Path]:

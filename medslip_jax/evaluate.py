@@ -11,7 +11,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from medslip_jax import grounding, zero_shot
-from medslip_jax.errors import InputError
+from medslip_jax.files import made_directory
 from medslip_jax.help_layout import help_layout
 from medslip_jax.judging import open_model, open_task, score_splits, where_it_is
 from medslip_jax.protocol import FLAGS, default_protocol, load_protocol
@@ -78,7 +78,7 @@ def evaluate(
       InputError: model, protocol or data cannot be used, or nothing can be written.
     """
     task = open_task(open_model(checkpoint, books=books), default_protocol() if protocol is None else protocol)
-    out = _writable(out)
+    out = made_directory(out, flag="--out")
     splits = score_splits(task)
     judged = zero_shot.classify(**splits, judging=task.judging)
     names = list(judged["pathology"]["report"]["classes"]) if "pathology" in judged else []
@@ -91,12 +91,3 @@ def evaluate(
         result["grounding"] = round_numbers(found)
     write_results(out, result, splits["test"], task=task)
     return result
-
-
-def _writable(out: str | Path) -> Path:
-    out = Path(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out {out}: cannot be written ({error.strerror})") from error
-    return out

@@ -73,6 +73,15 @@ def on_this_machine(path: str | Path, *, flag: str) -> Path:
     return Path(path)
 
 
+def made_directory(path: str | Path, *, flag: str) -> Path:
+    """The directory, made with its parents if it is not there; `InputError` naming the flag if that cannot be."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{flag} {path}: cannot be written ({error.strerror}); name another folder") from error
+    return Path(path)
+
+
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Replaces a file whole."""
     with replacing_file(path) as temporary:

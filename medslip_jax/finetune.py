@@ -18,7 +18,7 @@ from medslip_jax import distributed, experiment, fine_tuning, profiling, shardin
 from medslip_jax.best import Best
 from medslip_jax.checkpoint import find_latest, read_config, read_variables
 from medslip_jax.errors import InputError
-from medslip_jax.files import on_this_machine, replacing_file, tree_hash, write_bytes
+from medslip_jax.files import made_directory, on_this_machine, replacing_file, tree_hash, write_bytes
 from medslip_jax.fine_tuning import Judge, Split
 from medslip_jax.help_layout import help_layout
 from medslip_jax.pretrain import LOCAL_KEYS, loader_options, make_mesh
@@ -133,10 +133,7 @@ def _describe(config: ConfigDict, training: Split, *, num_steps: int, workdir: P
         labels = np.stack([targets.labels(training.records[i]) for i in range(len(training))])
         subset["positive"] = dict(zip(targets.names, (labels == 1).sum(axis=0).tolist(), strict=True))
         subset["negative"] = dict(zip(targets.names, (labels == 0).sum(axis=0).tolist(), strict=True))
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--workdir {workdir}: cannot be written ({error.strerror})") from error
+    made_directory(workdir, flag="--workdir")
     write_bytes(workdir / "subset.json", json.dumps(subset, indent=1).encode())
     start = config.init_from or "random values"
     print(

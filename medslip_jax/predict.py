@@ -16,7 +16,7 @@ import numpy as np
 
 from data_pipelines.image_policy import ImagePolicy
 from medslip_jax.errors import InputError
-from medslip_jax.files import replacing_directory, write_bytes
+from medslip_jax.files import made_directory, replacing_directory, write_bytes
 from medslip_jax.help_layout import help_layout
 from medslip_jax.models.kinds import kind_of
 from medslip_jax.predicting import Prediction, find_images, predict
@@ -38,10 +38,7 @@ def main(argv: list[str]) -> int:
     files = find_images(args.images, but=out / _OVERLAYS)
     pretrained = load(args.checkpoint, books=args.books)["pretrained"]
     classes = chosen_classes(pretrained, args.classes)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out {out}: cannot be written ({error.strerror})") from error
+    made_directory(out, flag="--out")
     found = predict(pretrained, files, batch_size=args.batch_size, policy=ImagePolicy(polarity=args.polarity))
     rows, cases = [], []
     with replacing_directory(out / _OVERLAYS) as overlays:

@@ -18,15 +18,14 @@ from medslip_jax.files import on_this_machine
 from medslip_jax.help_layout import help_layout
 from medslip_jax.metrics.classification import classification_report
 from medslip_jax.models.kinds import fields_of
-from medslip_jax.pretrained import load
+from medslip_jax.pretrained import TRAINING_ONLY, load
 from medslip_jax.scoring import jit_score_step, score
 from medslip_jax.train_loop import Pulse, Validate, train
 from medslip_jax.train_step import Trainer, TrainState, eval_variables
 from medslip_jax.transfer import fit
 from medslip_jax.vocabulary import PATHOLOGIES, pathology_index
 
-# Fields that leave trained weights their meaning, and those that change it without a trace in names and shapes.
-_FREE_FIELDS = ("dropout", "dtype", "remat", "linear_init")
+# Fields that change the meaning of trained weights without a trace in names and shapes.
 _HIDDEN_FIELDS = ("model.decoder_heads", "model.mask_activation")
 # What may differ between the hosts of a run.
 LOCAL_KEYS = ("data.dir", "data.workers", "data.threads", "books.path")
@@ -133,7 +132,7 @@ def initial_from(config: ConfigDict) -> dict[str, dict]:
     found = load(config.init_from, kind="medslip")
     pretrained, model = found["pretrained"], experiment.model_config(config)
     # What a bare state_dict does not show was assumed, and the run's config knows better.
-    free = {*_FREE_FIELDS, *found["assumed"]}
+    free = {*TRAINING_ONLY, *found["assumed"]}
     saved, wanted = (
         ConfigDict({key: value for key, value in fields_of(c).items() if key not in free})
         for c in (pretrained.config, model)

@@ -31,8 +31,8 @@ from medslip_jax.torch_files import read_info as read_side_info
 from medslip_jax.train_step import normalise
 from medslip_jax.transfer import fit
 
-# Fields that trained weights do not depend on.
-_TRAINING_ONLY = ("dropout", "linear_init", "dtype", "remat")
+# Fields of a model's config that leave trained weights their meaning.
+TRAINING_ONLY = ("dropout", "linear_init", "dtype", "remat")
 
 
 class Pretrained(ModelBundle):
@@ -175,7 +175,7 @@ def _settle(path: Path, shapes: Mapping, *, info: Mapping, expected: ConfigDict 
 
 def _check_same_model(stated: ModelConfig, expected: ConfigDict, *, assumed: Mapping, where: Path) -> None:
     """`InputError` if `expected` describes other weights than `stated`; what was only assumed may be put right."""
-    free = {f"model.{field}" for field in (*assumed, *_TRAINING_ONLY)}
+    free = {f"model.{field}" for field in (*assumed, *TRAINING_ONLY)}
     lines = experiment.differences(ConfigDict(fields_of(stated)), expected.model, prefix="model.")
     wrong = [line for line in lines if line.split(":")[0] not in free]
     if wrong:

@@ -10,7 +10,7 @@ from tiny_weights import files_below
 
 from medslip_jax import files
 from medslip_jax.errors import InputError
-from medslip_jax.files import file_hash, replacing_directory, replacing_file, tree_hash, write_bytes
+from medslip_jax.files import file_hash, made_directory, replacing_directory, replacing_file, tree_hash, write_bytes
 
 
 def test_file_appears_whole(tmp_path):
@@ -46,6 +46,17 @@ def test_full_disk_is_one_line(tmp_path):
 def test_no_folder(tmp_path, write):
     with pytest.raises(InputError, match=r"missing/a: cannot be written \(No such file or directory\)"):
         write(tmp_path / "missing" / "a", b"")
+
+
+def test_a_directory_that_cannot_be_made_is_named_with_its_flag(tmp_path):
+    assert made_directory(tmp_path / "a" / "b", flag="--out") == tmp_path / "a" / "b"
+    assert made_directory(str(tmp_path / "a" / "b"), flag="--out").is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError) as caught:
+        made_directory(tmp_path / "file" / "c", flag="--out")
+    assert str(caught.value) == (
+        f"--out {tmp_path / 'file' / 'c'}: cannot be written (Not a directory); name another folder"
+    )
 
 
 def test_a_file_cannot_take_a_directorys_place(tmp_path):
