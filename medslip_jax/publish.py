@@ -101,9 +101,16 @@ def _without_places(settings: Mapping | None) -> dict | None:
     """An experiment without the directories of the machine that ran it, which are nobody's business."""
     if settings is None:
         return None
-    places = {"data": {"dir": ""}, "books": {"path": ""}}
-    kept = {key: dict(value) | places[key] if key in places else value for key, value in settings.items()}
-    return kept | {"init_from": Path(settings.get("init_from", "")).name}
+    data, books = dict(settings["data"]) | {"dir": ""}, dict(settings["books"]) | {"path": ""}
+    # A data set may be named by its path, in a mixture too.
+    for key in ("name", "mixture"):
+        if data.get(key):
+            data[key] = ",".join(_last_part(item.strip()) for item in data[key].split(","))
+    return {**settings, "data": data, "books": books, "init_from": Path(settings.get("init_from", "")).name}
+
+
+def _last_part(name: str) -> str:
+    return Path(name).name if Path(name).is_absolute() else name
 
 
 def _numbers(value: float | Mapping, *, name: str) -> float | int | dict | None:

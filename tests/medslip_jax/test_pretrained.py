@@ -11,6 +11,7 @@ from pretrained_models import assert_same, make_pretrained
 from tiny_weights import CONFIGS, files_below, state_of
 
 from data_pipelines.images import read_grey
+from medslip_jax import experiment
 from medslip_jax.errors import InputError
 from medslip_jax.models import Classifier, MeDSLIP, Segmenter
 from medslip_jax.models.kinds import kind_of, make_module
@@ -159,6 +160,17 @@ def test_saving_again_what_was_read(tmp_path):
     assert info["license"] == "apache-2.0"
     assert "metrics" not in info
     assert "None given." in (tmp_path / "b" / "README.md").read_text()
+
+
+def test_no_directory_of_this_machine_is_published(tmp_path):
+    run = experiment.default_config()
+    run.data.name, run.data.dir, run.books.path = "/home/me/data/scans", "/home/me/data", "/home/me/books.npz"
+    run.data.mixture, run.init_from = "openi=2, /home/me/data/scans=1", "/home/me/runs/a"
+    make_pretrained("medslip", experiment=run.to_dict()).save_pretrained(tmp_path / "model", license="mit")
+    assert "/home" not in "".join((tmp_path / "model" / name).read_text() for name in ("config.json", "README.md"))
+    published = _config_json(tmp_path / "model")["experiment"]
+    assert published["data"]["name"] == "scans" and published["data"]["mixture"] == "openi=2,scans=1"
+    assert published["init_from"] == "a"
 
 
 @pytest.mark.parametrize("name", CONFIGS)
