@@ -49,8 +49,7 @@ def find_checkpoint(path: str | Path) -> Path:
         raise InputError(f"{path}: is a file, not a run; `medslip convert --from {path} --to DIR` first")
     if not path.is_dir():
         raise InputError(f"{path}: no such directory; give a --workdir of `medslip pretrain` or a checkpoint in it")
-    newest = find_latest(path)
-    if newest is not None:
+    if newest := find_latest(path) or _newest(path):
         return newest
     if (path / "model").is_dir():
         return path
@@ -62,11 +61,13 @@ def find_checkpoint(path: str | Path) -> Path:
 
 
 def find_latest(workdir: str | Path) -> Path | None:
-    """The newest checkpoint of a run, None if it has none yet."""
-    for directory in (Path(workdir).absolute(), Path(workdir).absolute() / "checkpoints"):
-        if steps := steps_in(directory):
-            return directory / str(steps[0])
-    return None
+    """The newest checkpoint of a run, None if it has none yet; other things in `workdir` may be called by numbers."""
+    return _newest(Path(workdir).absolute() / "checkpoints")
+
+
+def _newest(directory: Path) -> Path | None:
+    steps = steps_in(directory)
+    return directory / str(steps[0]) if steps else None
 
 
 def read_config(directory: Path) -> ConfigDict:

@@ -166,6 +166,14 @@ def test_a_changed_description_is_seen(tmp_path):
         read_info(tmp_path / "m")
 
 
+def test_a_number_beside_the_checkpoints_is_none_of_them(tmp_path):
+    """Such as runs by seed: a run that starts there has to see that it starts, or it would not read its init_from."""
+    (tmp_path / "7" / "checkpoints").mkdir(parents=True)
+    assert find_latest(tmp_path) is None
+    directory = new_run(tmp_path, 2)
+    assert find_latest(tmp_path) == find_checkpoint(tmp_path) == find_checkpoint(directory) == directory / "2"
+
+
 def test_half_written_ones_are_ignored_and_removed(tmp_path):
     directory = new_run(tmp_path, 1, 2)
     (directory / "3.orbax-checkpoint-tmp" / "model").mkdir(parents=True)
