@@ -157,7 +157,7 @@ def parse_arg(arg: str | None, **defaults: bool | int | float | str) -> ConfigDi
         try:
             values[key] = text != "false" if kind is bool else kind(text)
         except ValueError as error:
-            raise InputError(f"config argument {item!r}: not a {kind.__name__}") from error
+            raise InputError(f"config argument {item!r}: write {key}=N, N being of type {kind.__name__}") from error
     return ConfigDict(values)
 
 

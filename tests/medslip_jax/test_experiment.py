@@ -65,7 +65,12 @@ def test_parse_arg(arg, want):
 
 @pytest.mark.parametrize(
     ("arg", "message"),
-    [("fulll", "'fulll' is unknown"), ("size=x", "not a int"), ("full=yes", "full=true or full=false")],
+    [
+        ("fulll", "'fulll' is unknown"),
+        ("size=x", "write size=N, N being of type int"),
+        ("size", "write size=N"),
+        ("full=yes", "full=true or full=false"),
+    ],
 )
 def test_parse_arg_errors(arg, message):
     with pytest.raises(InputError, match=message):
