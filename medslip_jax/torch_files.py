@@ -40,7 +40,7 @@ def books_file(weights: Path) -> Path:
 
 
 def read_info(weights: Path) -> dict:
-    """What `info_file` holds, {} if there is none; `InputError` if it is not a JSON object."""
+    """What `info_file` holds without its nulls, {} if there is none; `InputError` if it is not a JSON object."""
     path = info_file(weights)
     if not path.is_file():
         return {}
@@ -50,8 +50,9 @@ def read_info(weights: Path) -> dict:
         raise InputError(f"{path}: cannot read this description of {weights.name} ({error}); remove it") from error
     if not isinstance(info, dict):
         raise InputError(f"{path}: expected a JSON object that describes {weights.name}; remove it")
+    info = {key: value for key, value in info.items() if value is not None}
     for key in _SECTIONS:
-        if not isinstance(info.get(key) or {}, dict):
+        if not isinstance(info.get(key, {}), dict):
             raise InputError(f"{path}: {key} is {info[key]!r}; expected an object; correct or remove it")
     return info
 

@@ -162,6 +162,14 @@ def test_saving_again_what_was_read(tmp_path):
     assert "None given." in (tmp_path / "b" / "README.md").read_text()
 
 
+def test_null_in_a_description_is_nothing_known(tmp_path):
+    make_pretrained("medslip").save_pretrained(tmp_path / "model", license="mit")
+    info = _config_json(tmp_path / "model") | dict.fromkeys(("books", "source", "experiment", "preprocessing"))
+    (tmp_path / "model" / "config.json").write_text(json.dumps(info))
+    got = MeDSLIP.from_pretrained(tmp_path / "model")
+    assert got.info["books"]["tables"] == "as_is" and got.info["preprocessing"]["image_size"] == 224
+
+
 def test_no_directory_of_this_machine_is_published(tmp_path):
     run = experiment.default_config()
     run.data.name, run.data.dir, run.books.path = "/home/me/data/scans", "/home/me/data", "/home/me/books.npz"
