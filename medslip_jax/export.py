@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
     if not set(platforms) <= set(known):
         raise InputError(f"--platforms {args.platforms}: expected some of {', '.join(known)}")
     pretrained = load(args.source, books=args.books)["pretrained"]
-    size = args.image_size or pretrained.info["preprocessing"]["image_size"]
+    size = pretrained.info["preprocessing"]["image_size"] if args.image_size is None else args.image_size
     function = serving_function(
         pretrained.module,
         kind=kind_of(pretrained.config),

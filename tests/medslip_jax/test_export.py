@@ -64,6 +64,7 @@ def test_onnx_carries_the_same_metadata(saved, tmp_path):
         (["--to={dir}/old.zip"], "is there already"),
         (["--to={dir}/m.zip", "--platforms=cpu,abacus"], "--platforms cpu,abacus: expected some of"),
         (["--to={dir}/m.zip", "--image_size=100"], "sides divisible by 16"),
+        (["--to={dir}/m.zip", "--image_size=0"], "sides divisible by 16"),
         (["--to={dir}/none/m.zip", "--image_size=64"], "cannot be written"),
     ],
 )
