@@ -35,6 +35,8 @@ def main(argv: list[str]) -> int:
     config, profile = experiment.load_config(rest), profiling.parse_steps(args.profile)
     if config.get("kind") not in fine_tuning.METRICS:
         raise InputError("--config: not a fine-tuning config; pre-training is `medslip pretrain`")
+    if args.resamples < 1:  # read when the training is over
+        raise InputError(f"--resamples {args.resamples}: must be at least 1")
     config = fine_tuning.settled(config)
     with distributed.processes(args):
         ended = finetune(config, workdir=args.workdir, stop_after=args.stop_after, profile=profile)

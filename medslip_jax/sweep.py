@@ -42,6 +42,8 @@ class Variant:
 def main(argv: list[str]) -> int:
     """Runs the verb: 0, or 1 if a variant failed; the others are still run."""
     args, overrides = _parser().parse_known_args(argv)
+    if args.resamples < 1:  # read when the first variant has been trained
+        raise InputError(f"--resamples {args.resamples}: must be at least 1")
     found = variants(args.config, workdir=Path(args.workdir))
     wanted = args.only.split(",") if args.only else [v.name for v in found]
     unknown = sorted(set(wanted) - {v.name for v in found})

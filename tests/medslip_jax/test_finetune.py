@@ -194,6 +194,12 @@ def test_a_flip_that_would_misname_a_mask_is_refused(data):
     assert settings(data, "segmentation", targets=("left_lung_unspec", "right_lung_unspec"))
 
 
+def test_resamples_are_looked_at_before_the_training(tmp_path, capsys):
+    config = f"{CONFIGS / 'finetune_classification.py'}:data=phantom,tiny"
+    assert cli.main(["finetune", "--config", config, "--workdir", str(tmp_path / "run"), "--resamples", "0"]) == 2
+    assert capsys.readouterr().err == "medslip: --resamples 0: must be at least 1\n"
+
+
 def test_a_pre_training_config_is_refused(tmp_path, capsys):
     assert cli.main(["finetune", "--config", str(CONFIGS / "phantom.py"), "--workdir", str(tmp_path)]) == 2
     assert "not a fine-tuning config" in capsys.readouterr().err

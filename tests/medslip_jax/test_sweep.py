@@ -46,6 +46,7 @@ def test_every_variant_is_a_config_that_differs_as_said(tmp_path):
         (["--config", "no_such.py"], "no_such.py: no such file"),
         (["--config", str(ABLATIONS.with_name("phantom.py"))], "has no VARIANTS"),
         (["--config", str(ABLATIONS), "--only", "bass"], "no variant 'bass'"),
+        (["--config", str(ABLATIONS), "--resamples", "0"], "--resamples 0: must be at least 1"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(argv, message, tmp_path, capsys):
