@@ -12,6 +12,7 @@ from medslip_jax.errors import InputError
 
 EXAMPLE = """examples:
   medslip bench step --batch 16 --precision fp32 --json
+  medslip bench step --trace /tmp/profile
   medslip bench loader --data mimic_cxr --workers 8
   medslip bench eval --batch 32
 """
@@ -25,6 +26,8 @@ def main(argv: list[str]) -> int:
             raise InputError(f"--{name} {getattr(flags, name)}: must be at least 1")
     if flags.image_size % 16:
         raise InputError(f"--image_size {flags.image_size}: the model takes multiples of 16")
+    if flags.trace and flags.what != "step":
+        raise InputError(f"--trace {flags.trace}: `medslip bench step` is what can be traced, not {flags.what}")
     result = _BENCHMARKS[flags.what](flags)
     if flags.json:
         print(json.dumps(result))
@@ -37,7 +40,11 @@ def _step(flags: argparse.Namespace) -> dict:
     from medslip_jax.benchmarks.step import bench_step
 
     return bench_step(
-        batch=flags.batch or 16, image_size=flags.image_size, precision=flags.precision, rounds=flags.rounds
+        batch=flags.batch or 16,
+        image_size=flags.image_size,
+        precision=flags.precision,
+        rounds=flags.rounds,
+        trace=flags.trace,
     )
 
 
@@ -113,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
         "--precision", choices=("fp32", "bf16"), default="fp32", help="step, eval: of the model (%(default)s)"
     )
     parser.add_argument("--rounds", type=int, default=5, help="step, eval, start, curves: repetitions (%(default)s)")
+    parser.add_argument("--trace", type=Path, help="step: profile one more step into this directory")
     parser.add_argument("--image_size", type=int, default=224, help="step, eval, loader: side (%(default)s)")
     parser.add_argument("--data", help="loader: built data set; phantoms made for the occasion by default")
     parser.add_argument("--data_dir", type=Path, default=Path("data"), help="loader: where it was built (%(default)s)")

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from medslip_jax import sharding
 from medslip_jax.benchmarks.other_process import OtherProcess
 from medslip_jax.benchmarks.timing import in_turns, machine
+from medslip_jax.benchmarks.traced import trace_step
 from medslip_jax.compiled import read_memory
 from medslip_jax.losses import LossConfig
 from medslip_jax.models import MeDSLIPConfig
@@ -21,7 +23,14 @@ from medslip_jax.train_step import Trainer, jit_init, jit_train_step
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 
 
-def bench_step(*, batch: int = 16, image_size: int = 224, precision: str = "fp32", rounds: int = 5) -> dict:
+def bench_step(
+    *,
+    batch: int = 16,
+    image_size: int = 224,
+    precision: str = "fp32",
+    rounds: int = 5,
+    trace: str | Path | None = None,
+) -> dict:
     """Seconds of a step on random images and labels; about one label in fifty is mentioned, half of them present.
 
     Args:
@@ -29,24 +38,29 @@ def bench_step(*, batch: int = 16, image_size: int = 224, precision: str = "fp32
       image_size: side in pixels.
       precision: "fp32" or "bf16"; PyTorch always computes in float32.
       rounds: steps of each variant that count.
+      trace: a directory for the profile of one more step.
 
     Returns:
       "step_seconds_median" with lowest and highest; "pytorch" {"looped", "whole"}: the same of the released arithmetic
-      with its losses a class at a time, and as products (`torch_step`), and "times_as_fast" as either.
+      with its losses a class at a time, and as products (`torch_step`), and "times_as_fast" as either; "trace" with
+      where the time of the traced step went (`traced.trace_step`).
     """
     books = tiny_books(768)
     images = synthetic_batch(batch, image_size=image_size)
-    variants = {"jax": jax_step(books, images, dtype=DTYPES[precision])["run"]}
+    step = jax_step(books, images, dtype=DTYPES[precision])
+    variants = {"jax": step["run"]}
     with contextlib.ExitStack() as stack:
         if importlib.util.find_spec("torch") is not None:
             for losses in ("looped", "whole"):
                 variants[losses] = stack.enter_context(OtherProcess(torch_step, books, images, losses=losses))
         found = in_turns(variants, rounds=rounds, warm_up=2)
     ours = found.pop("jax")
+    traced = {"trace": trace_step(step["run"], step["hlo"](), trace)} if trace else {}
     return {
         **{f"step_{key}": value for key, value in ours.items()},
         "pytorch": found,
         "times_as_fast": {name: v["seconds_median"] / ours["seconds_median"] for name, v in found.items()},
+        **traced,
         "batch": batch,
         "image_size": image_size,
         "precision": precision,
@@ -64,7 +78,7 @@ def paper_trainer(books: TextBooks, *, dtype: str) -> Trainer:
 
 
 def jax_step(books: TextBooks, images: dict[str, np.ndarray], *, dtype: str) -> dict:
-    """{"run": runs one step of a training run and waits for it, "peak": bytes that its program needs}."""
+    """{"run": does a step of training and waits for it, "peak": bytes that its program needs, "hlo": gives its text}."""
     trainer = paper_trainer(books, dtype=dtype)
     mesh = sharding.make_mesh()
     held = {"state": jit_init(trainer, mesh, image_size=images["image"].shape[1])()}
@@ -75,7 +89,7 @@ def jax_step(books: TextBooks, images: dict[str, np.ndarray], *, dtype: str) -> 
         held["state"], metrics = step(held["state"], batch)
         jax.block_until_ready((held["state"], metrics))
 
-    return {"run": run, "peak": read_memory(step.memory_analysis())["total"]}
+    return {"run": run, "peak": read_memory(step.memory_analysis())["total"], "hlo": step.as_text}
 
 
 def torch_step(books: TextBooks, images: dict[str, np.ndarray], *, losses: str) -> Callable[[], object]:

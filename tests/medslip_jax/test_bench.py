@@ -69,13 +69,17 @@ def small_model(monkeypatch):
 
 
 @pytest.mark.usefixtures("small_model")
-def test_step_of_a_small_model(capsys):
-    assert cli.main(["bench", "step", "--batch=2", "--image_size=32", "--rounds=1", "--json"]) == 0
+def test_step_of_a_small_model(capsys, tmp_path):
+    command = ["bench", "step", "--batch=2", "--image_size=32", "--rounds=1", f"--trace={tmp_path}", "--json"]
+    assert cli.main(command) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert 0 < result["step_seconds_lowest"] <= result["step_seconds_median"] <= result["step_seconds_highest"]
     assert result["batch"] == 2 and result["precision"] == "fp32" and result["cores"] >= 1
     for name, times in result["pytorch"].items():
         assert result["times_as_fast"][name] == times["seconds_median"] / result["step_seconds_median"]
+    parts = result["trace"]["parts"]
+    assert {"trunk/layer1", "decoder_pathology", "decoder_anatomy"} <= set(parts)
+    assert parts["trunk/layer1"]["backward"] > 0 and result["trace"]["kinds"]["products"] > 0
 
 
 @pytest.mark.usefixtures("small_model")
@@ -83,6 +87,11 @@ def test_eval_of_a_small_model(capsys):
     assert cli.main(["bench", "eval", "--batch=2", "--image_size=32", "--rounds=1", "--json"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["images_per_second"] == 2 / result["seconds_median"] > 0
+
+
+def test_only_a_step_is_traced(capsys, tmp_path):
+    assert cli.main(["bench", "loader", f"--trace={tmp_path}"]) == 2
+    assert "medslip bench step" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flag", ["--batch=0", "--rounds=0", "--image_size=100"])
