@@ -78,7 +78,7 @@ def paper_trainer(books: TextBooks, *, dtype: str) -> Trainer:
 
 
 def jax_step(books: TextBooks, images: dict[str, np.ndarray], *, dtype: str) -> dict:
-    """{"run": does a step of training and waits for it, "peak": bytes that its program needs, "hlo": gives its text}."""
+    """{"run": does a step of training and waits, "peak": bytes that its program needs, "hlo": gives its text}."""
     trainer = paper_trainer(books, dtype=dtype)
     mesh = sharding.make_mesh()
     held = {"state": jit_init(trainer, mesh, image_size=images["image"].shape[1])()}
