@@ -156,8 +156,7 @@ def read_variables(directory: Path, *, sharding) -> dict[str, dict]:
     Raises:
       InputError: the arrays cannot be read, or are not those that were written.
     """
-    checkpointer = ocp.StandardCheckpointer()
-    with readable(directory):
+    with readable(directory), ocp.StandardCheckpointer() as checkpointer:
         if found := damage(directory, items=("model",)):
             raise ValueError(found)
         metadata = checkpointer.metadata(directory / "model").item_metadata.tree

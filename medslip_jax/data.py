@@ -167,5 +167,5 @@ def _options(flags: argparse.Namespace, given: dict):
 
 def _refuse(flags: argparse.Namespace, names: Sequence[str]) -> None:
     for name in names:
-        if getattr(flags, name):
+        if getattr(flags, name) is not None and getattr(flags, name) is not False:  # 0 was given
             raise InputError(f"--{name}: not a flag of the {flags.name} data set")

@@ -22,7 +22,7 @@ from medslip_jax.errors import InputError, from_section
 from medslip_jax.files import on_this_machine
 from medslip_jax.losses import LossConfig
 from medslip_jax.models import MeDSLIPConfig
-from medslip_jax.models.kinds import KINDS
+from medslip_jax.models.kinds import KINDS, STRIDES
 from medslip_jax.optim import OptimConfig
 from medslip_jax.text_books import TextBooks, load_books, prepared
 from medslip_jax.vocabulary import pathology_index
@@ -152,6 +152,8 @@ def parse_arg(arg: str | None, **defaults: bool | int | float | str) -> ConfigDi
         if key not in defaults:
             raise InputError(f"config argument {key!r} is unknown; this file takes: {', '.join(defaults) or 'none'}")
         kind = type(defaults[key])
+        if kind is str and not text:
+            raise InputError(f"config argument {item!r}: write {key}=NAME")
         if kind is bool and text not in ("", "true", "false"):
             raise InputError(f"config argument {item!r}: write {key}, {key}=true or {key}=false")
         try:
@@ -265,6 +267,13 @@ def optim_config(config: ConfigDict) -> OptimConfig:
 
 def augment_config(config: ConfigDict) -> AugmentConfig:
     return from_section(AugmentConfig, config.data.augment, name="config.data.augment")
+
+
+def require_image_size(config: ConfigDict) -> None:
+    """`InputError` for a data.image_size that the trained model could not be used at."""
+    size, stride = config.data.image_size, STRIDES[config.get("kind", "medslip")]
+    if size < stride or size % stride:
+        raise InputError(f"data.image_size={size}: must be a multiple of {stride}, such as 224")
 
 
 def books(config: ConfigDict) -> TextBooks:

@@ -25,7 +25,10 @@ def main(argv: list[str]) -> int:
         raise InputError(f"--to {to}: end it with .zip for StableHLO or .onnx for ONNX")
     if to.exists() and not args.overwrite:
         raise InputError(f"--to: {to} is there already; give another name or --overwrite")
-    platforms = tuple(args.platforms.split(","))
+    if to.suffix == ".onnx" and (args.platforms or args.dtype != "float32"):
+        flag = f"--platforms {args.platforms}" if args.platforms else f"--dtype {args.dtype}"
+        raise InputError(f"{flag}: belongs to StableHLO (.zip); {to.name} computes in float32 wherever it is run")
+    platforms = tuple((args.platforms or ",".join(PLATFORMS)).split(","))
     known = (*PLATFORMS, "rocm")
     if not set(platforms) <= set(known):
         raise InputError(f"--platforms {args.platforms}: expected some of {', '.join(known)}")
@@ -75,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--to", required=True, metavar="B", help=".zip (StableHLO) or .onnx")
     add("--image_size", type=int, help="sides in pixels; the model's own by default")
     add("--books", metavar="FILE.npz", help="text tables, where A has none")
-    add("--platforms", default=",".join(PLATFORMS), help="of StableHLO (%(default)s)")
-    add("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the computations (%(default)s)")
+    add("--platforms", help=f"of StableHLO ({','.join(PLATFORMS)})")
+    add("--dtype", choices=("float32", "bfloat16"), default="float32", help="of StableHLO's computations (%(default)s)")
     add("--overwrite", action="store_true", help="replace B")
     return parser

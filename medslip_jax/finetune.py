@@ -87,6 +87,7 @@ def finetune(
     """Trains what a settled config describes (`experiment.default_fine_tuning`); returns whether it is at its end."""
     workdir = on_this_machine(workdir, flag="--workdir")
     config = config.copy_and_resolve_references()
+    experiment.require_image_size(config)
     augment = experiment.augment_config(config)
     mesh = make_mesh(config)
     training = fine_tuning.known_split(config, "train", fraction=config.data.fraction)

@@ -68,6 +68,7 @@ def pretrain(
     """Trains what `config` describes (see `experiment.default_config`) and returns the last state."""
     data_dir = experiment.require_built(config)
     workdir = on_this_machine(workdir, flag="--workdir")
+    experiment.require_image_size(config)
     augment = experiment.augment_config(config)
     mesh = make_mesh(config)
     source = training_source(config)

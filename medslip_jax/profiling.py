@@ -51,7 +51,8 @@ class Trace:
         if self._running:
             self._running = False
             jax.profiler.stop_trace()
-            print(f"trace of steps {self._steps[0] + 1} to {self._steps[1]}: {self._directory}")
+            if jax.process_index() == 0:
+                print(f"trace of steps {self._steps[0] + 1} to {self._steps[1]}: {self._directory}")
 
 
 def write_overview(workdir: str | Path, variables: dict) -> str:

@@ -79,9 +79,9 @@ def _serve(reader: Reader, listener: socket.socket, *, source: str, host: str, m
         from medslip_jax import serve_page
 
         page = serve_page.build(reader, source=source, max_bytes=max_bytes)
-        hosts = (
-            ["127.0.0.1", "localhost", host] if is_loopback(listener) and listener.family == socket.AF_INET else ["*"]
-        )
+        # Older releases of Starlette cut a Host header at its first colon and see "[" of "[::1]:7860".
+        names = ["127.0.0.1", "localhost", host, f"[{host}]", "["]
+        hosts = names if is_loopback(listener) else ["*"]
         config = uvicorn.Config(
             serve_page.application(page, max_bytes=max_bytes, hosts=hosts),
             log_level="critical",

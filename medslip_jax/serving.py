@@ -22,14 +22,13 @@ from jaxtyping import Array, Float, UInt8
 
 from medslip_jax.errors import InputError
 from medslip_jax.files import replacing_file
+from medslip_jax.models.kinds import STRIDES
 from medslip_jax.text_books import TextBooks
 from medslip_jax.train_step import normalise
 
 Kind = Literal["medslip", "classifier", "segmenter"]
 ServingFunction = Callable[[UInt8[Array, "b h w"]], dict[str, Float[Array, "b ..."]]]
 
-# Pixels of one cell of the last feature map: what an image's sides must be divisible by.
-STRIDES = {"medslip": 16, "classifier": 32, "segmenter": 16}
 PLATFORMS = ("cpu", "cuda", "tpu")
 FORMAT = 1
 _PROGRAM, _METADATA = "model.jax_export", "metadata.json"

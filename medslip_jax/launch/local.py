@@ -71,10 +71,11 @@ def environment_of(process: int, flags: argparse.Namespace) -> dict[str, str]:
 def _share_of_gpus(process: int, flags: argparse.Namespace) -> str:
     """Of those that we may see ourselves, or of 0, 1, 2 ..."""
     first, count = process * flags.gpus_per_process, flags.gpus_per_process
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    known = visible.split(",") if visible else [str(i) for i in range(flags.processes * count)]
+    everything = ",".join(map(str, range(flags.processes * count)))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", everything)
+    known = visible.split(",") if visible else []  # set to nothing, it hides all of them
     if len(known) < flags.processes * count:
-        raise InputError(f"--gpus_per_process {count}: CUDA_VISIBLE_DEVICES={visible} has too few for --processes")
+        raise InputError(f"--gpus_per_process {count}: CUDA_VISIBLE_DEVICES={visible!r} has too few for --processes")
     return ",".join(known[first : first + count])
 
 

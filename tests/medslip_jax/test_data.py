@@ -83,6 +83,7 @@ def test_folder_fails_by_default(tmp_path, capsys):
     [
         (["phantom", "--root", "."], "--root: not a flag of the phantom data set"),
         (["folder", "--root", ".", "--train", "3"], "--train: not a flag of the folder data set"),
+        (["folder", "--root", ".", "--test", "0"], "--test: not a flag of the folder data set"),
         (["folder"], "--root: the folder data set needs"),
         (["phantom", "--train", "0"], "phantom train=0: expected 1 .."),
         (["folder", "--root", ".", "--workers", "0"], "folder workers=0: expected at least 1"),

@@ -70,11 +70,12 @@ def test_parse_arg(arg, want):
         ("size=x", "write size=N, N being of type int"),
         ("size", "write size=N"),
         ("full=yes", "full=true or full=false"),
+        ("name", "write name=NAME"),
     ],
 )
 def test_parse_arg_errors(arg, message):
     with pytest.raises(InputError, match=message):
-        experiment.parse_arg(arg, full=False, size=64)
+        experiment.parse_arg(arg, full=False, size=64, name="a")
 
 
 @pytest.mark.parametrize(
@@ -92,6 +93,16 @@ def test_load_config_errors_are_one_line(argv, message):
     with pytest.raises(InputError, match=message) as error:
         experiment.load_config(argv)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("kind", "size"), [("medslip", 100), ("medslip", 0), ("classifier", 48), ("segmenter", 40)])
+def test_image_sizes_that_no_other_verb_would_take(kind, size):
+    config = experiment.default_config() if kind == "medslip" else experiment.default_fine_tuning(kind)
+    config.data.image_size = 224
+    experiment.require_image_size(config)
+    config.data.image_size = size
+    with pytest.raises(InputError, match=f"data.image_size={size}: must be a multiple of"):
+        experiment.require_image_size(config)
 
 
 def test_sections_refuse_wrong_values():

@@ -65,6 +65,8 @@ def test_onnx_carries_the_same_metadata(saved, tmp_path):
         (["--to={dir}/m.zip", "--platforms=cpu,abacus"], "--platforms cpu,abacus: expected some of"),
         (["--to={dir}/m.zip", "--image_size=100"], "sides divisible by 16"),
         (["--to={dir}/m.zip", "--image_size=0"], "sides divisible by 16"),
+        (["--to={dir}/m.onnx", "--dtype=bfloat16"], "--dtype bfloat16: belongs to StableHLO"),
+        (["--to={dir}/m.onnx", "--platforms=cpu"], "--platforms cpu: belongs to StableHLO"),
         (["--to={dir}/none/m.zip", "--image_size=64"], "cannot be written"),
     ],
 )

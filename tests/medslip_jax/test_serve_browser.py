@@ -1,5 +1,6 @@
 """`medslip serve` as a process, and a real browser in front of it."""
 
+import http.client
 import importlib.util
 import os
 import re
@@ -143,3 +144,20 @@ def test_interrupt_and_warning(saved, tmp_path):
     server.send_signal(signal.SIGINT)
     assert server.wait(30) in (0, 130)
     assert list((tmp_path / "tmp").glob("medslip_serve_*")) == []
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this machine has no IPv6")
+def test_only_this_machines_names_are_answered(saved, tmp_path):
+    """A site whose name is made to lead to this machine must not get at the page."""
+    server, address = _start(saved, tmp_path / "tmp", "--host=::1")
+    port = int(address.rstrip("/").rpartition(":")[2])
+    try:
+        statuses = {}
+        for name in (f"[::1]:{port}", "localhost", "evil.example"):
+            connection = http.client.HTTPConnection("::1", port, timeout=20)
+            connection.request("GET", "/", headers={"Host": name})
+            statuses[name] = connection.getresponse().status
+            connection.close()
+        assert statuses[f"[::1]:{port}"] == statuses["localhost"] == 200 and statuses["evil.example"] == 400
+    finally:
+        server.kill()

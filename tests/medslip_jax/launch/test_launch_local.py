@@ -154,9 +154,10 @@ def test_gpus_are_shared_out(capsys, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
     verb.main(argv)
     assert "CUDA_VISIBLE_DEVICES=6,7" in capsys.readouterr().out
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
-    with pytest.raises(InputError, match="--gpus_per_process 2: CUDA_VISIBLE_DEVICES=4,5,6 has too few"):
-        verb.main(argv)
+    for few in ("4,5,6", ""):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", few)
+        with pytest.raises(InputError, match=f"--gpus_per_process 2: CUDA_VISIBLE_DEVICES='{few}' has too few"):
+            verb.main(argv)
 
 
 @pytest.fixture
