@@ -29,19 +29,31 @@ class Dropout(nn.Module):
 def keep_mask(key: Array, shape: tuple[int, ...], *, rate: float) -> Bool[Array, "..."]:
     """False with probability `rate` (to 2^-32), independently for every element.
 
+    Where 32 bits do not count all elements, such as those of 65,536 images with 75 x 1024 numbers each, the leading
+    axes count blocks with words of their own.
+
     Raises:
-      ValueError: more than 2^32 elements, whose positions would repeat.
+      ValueError: an axis, or the blocks, of more than 2^32.
     """
-    if math.prod(shape) > 2**32:
-        raise ValueError(f"a mask of shape {shape} has more elements than 32 bits count")
     first, second = _words(key)
-    position = jnp.zeros(shape, jnp.uint32)
-    stride = 1
-    for axis in reversed(range(len(shape))):
-        position += jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(stride)
-        stride *= shape[axis]
-    bits = _mix(_mix(position ^ first) + second)
+    outer = next((i for i in range(len(shape)) if math.prod(shape[i:]) <= 2**32), len(shape))
+    if outer:
+        if outer == len(shape) or math.prod(shape[:outer]) > 2**32:
+            raise ValueError(f"a mask of shape {shape} has more elements than 32 bits count")
+        block = _positions(shape, range(outer))
+        first, second = _mix(_mix(block) ^ first), _mix(_mix(block) + second)
+    bits = _mix(_mix(_positions(shape, range(outer, len(shape))) ^ first) + second)
     return bits >= jnp.uint32(round(rate * 2**32))
+
+
+def _positions(shape: tuple[int, ...], axes: range) -> UInt32[Array, "..."]:
+    """Numbers of the elements along these neighbouring axes; the other axes have size 1."""
+    own = [size if axis in axes else 1 for axis, size in enumerate(shape)]
+    position, stride = jnp.zeros(own, jnp.uint32), 1
+    for axis in reversed(axes):
+        position += jax.lax.broadcasted_iota(jnp.uint32, own, axis) * jnp.uint32(stride)
+        stride *= shape[axis]
+    return position
 
 
 def _words(key: Array) -> tuple[UInt32[Array, ""], UInt32[Array, ""]]:

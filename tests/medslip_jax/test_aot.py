@@ -11,9 +11,11 @@ import pytest
 
 from data_pipelines.loader import Loader
 from medslip_jax import aot, pretrain, sharding
+from medslip_jax.benchmarks.step import paper_trainer
 from medslip_jax.chips import parse_topology
 from medslip_jax.errors import InputError
-from medslip_jax.step_shapes import step_of
+from medslip_jax.step_shapes import Step, step_of
+from medslip_jax.testing import tiny_books
 from medslip_jax.train_step import jit_init, jit_train_step
 
 
@@ -34,6 +36,15 @@ def test_the_program_from_shapes_is_the_one_that_runs(tiny_run):
     running = jit_train_step(trainer, mesh, state).lower(state, batch).as_text()
     per_chip = tiny_run.data.batch_size // mesh.size
     assert aot.lower_step(step_of(tiny_run, mesh=mesh), mesh=mesh, per_chip=per_chip).as_text() == running
+
+
+def test_the_batch_of_a_whole_pod_has_a_program():
+    """65,536 images, 256 on each of 256 chips of v5e: whatever counts elements in 32 bits shows here."""
+    trainer, mesh = paper_trainer(tiny_books(768), dtype="bfloat16"), sharding.make_mesh()
+    batch = {"image": ((224, 224), np.uint8), "matrix": ((51, 75), np.int8)}
+    step = Step(parts=trainer, batch=batch, image_size=224)
+    text = aot.lower_step(step, mesh=mesh, per_chip=65_536 // mesh.size).as_text()
+    assert "tensor<65536x224x224xui8>" in text
 
 
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is not None, reason="libtpu is installed")

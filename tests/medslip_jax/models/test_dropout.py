@@ -58,6 +58,18 @@ def test_a_split_array_gets_the_same_mask():
     assert (np.asarray(split()) == np.asarray(keep_mask(jax.random.key(5), (16, 24), rate=0.3))).all()
 
 
+def test_a_batch_of_a_whole_pod():
+    """256 chips with 256 images each: 5.0e9 elements, drawn in blocks. Here a corner of that mask."""
+    shape, corner = (65_536, 75, 1024), (6, 75, 1024)
+    part = jax.jit(lambda: jax.lax.slice(keep_mask(jax.random.key(2), shape, rate=0.5), (0, 0, 0), corner))
+    assert part.lower().compile().memory_analysis().temp_size_in_bytes < 1e9  # no whole mask in between
+    mask = np.asarray(part()).reshape(6, -1)
+    assert np.abs(mask.mean(axis=1) - 0.5).max() < 5 * 0.5 / np.sqrt(75 * 1024)
+    between = np.corrcoef(mask.astype(float)) - np.eye(6)
+    assert np.abs(between).max() < 5 / np.sqrt(75 * 1024)
+
+
 def test_positions_that_would_repeat_are_refused():
-    with pytest.raises(ValueError, match="more elements than 32 bits"):
-        jax.eval_shape(lambda: keep_mask(jax.random.key(0), (2**17, 2**16), rate=0.1))
+    for shape in ((2**33,), (2**17, 2**16, 2**30)):
+        with pytest.raises(ValueError, match="more elements than 32 bits"):
+            jax.eval_shape(lambda shape=shape: keep_mask(jax.random.key(0), shape, rate=0.1))
