@@ -30,11 +30,12 @@ METRICS = {"classifier": ("auroc", "average_precision"), "segmenter": ("dice_poo
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """The images of a split whose truth is known, and how many there are in all."""
+    """The images of a split whose truth is known, how many there are in all, and how the data set was built."""
 
     records: Subset
     patients: tuple[str, ...]
     of: int
+    metadata: Mapping
 
     def __len__(self) -> int:
         return len(self.records)
@@ -101,7 +102,8 @@ def known_split(config: ConfigDict, name: str, *, fraction: float = 1.0, at_most
     chosen = nested_rows(patients, fraction=fraction, seed=config.data.subset_seed)
     if at_most and at_most < len(chosen):
         chosen = [chosen[i] for i in np.linspace(0, len(chosen), at_most, endpoint=False).astype(int)]
-    return Split(Subset(source, [rows[i] for i in chosen]), tuple(patients[i] for i in chosen), len(source))
+    records = Subset(source, [rows[i] for i in chosen])
+    return Split(records, tuple(patients[i] for i in chosen), of=len(source), metadata=source.metadata)
 
 
 def initial_from(config: ConfigDict) -> dict[str, dict] | None:

@@ -22,12 +22,12 @@ from medslip_jax.files import made_directory, on_this_machine, replacing_file, t
 from medslip_jax.fine_tuning import Judge, Split
 from medslip_jax.help_layout import help_layout
 from medslip_jax.pretrain import LOCAL_KEYS, loader_options, make_mesh
+from medslip_jax.provenance import computed_with
 from medslip_jax.report.tables import classification_table
 from medslip_jax.report.tuning_table import segmentation_table
 from medslip_jax.result_files import json_bytes, round_numbers
 from medslip_jax.train_loop import Pulse, train
 from medslip_jax.train_step import TrainState, eval_variables
-from medslip_jax.version import __version__
 
 
 def main(argv: list[str]) -> int:
@@ -146,7 +146,7 @@ def _describe(config: ConfigDict, training: Split, *, num_steps: int, workdir: P
 
 
 def test_once(config: ConfigDict, *, workdir: str | Path, resamples: int = 1000) -> dict:
-    """The best model on the test split. Results that are there already for this model are returned as they are.
+    """The best model on the test split. Results that are there already, of this model and so many resamples, stay.
 
     Args:
       config: settled.
@@ -156,7 +156,7 @@ def test_once(config: ConfigDict, *, workdir: str | Path, resamples: int = 1000)
     workdir = Path(workdir)
     best, out = Best(workdir, config=config, metric=config.eval.metric), workdir / "test"
     digest = tree_hash(best.directory / "model")
-    if known := _known_result(out, digest=digest):
+    if known := _known_result(out, digest=digest, resamples=resamples):
         return known
     distributed.barrier("look for results")  # before process 0 writes what another would find
     mesh = make_mesh(config)
@@ -167,7 +167,8 @@ def test_once(config: ConfigDict, *, workdir: str | Path, resamples: int = 1000)
     wanted = splits if config.kind == "classifier" else {"test": splits["test"]}
     rows = {name: Judge(config, tuner=tuner, split=s, mesh=mesh).rows(variables) for name, s in wanted.items()}
     numbers = round_numbers(_numbers(config, rows, resamples=resamples))
-    result = _header(config, best, digest=digest, split=splits["test"], rows=rows["test"]) | numbers
+    header = _header(config, best, digest=digest, split=splits["test"], rows=rows["test"], resamples=resamples)
+    result = header | numbers
     if jax.process_index() == 0:
         out.mkdir(parents=True, exist_ok=True)
         # Last what a later call takes as a sign that all is there.
@@ -176,11 +177,12 @@ def test_once(config: ConfigDict, *, workdir: str | Path, resamples: int = 1000)
     return result
 
 
-def _known_result(out: Path, *, digest: str) -> dict | None:
-    """The results in `out` if they are of the model with this digest."""
+def _known_result(out: Path, *, digest: str, resamples: int) -> dict | None:
+    """The results in `out` if they are of the model with this digest, with intervals from so many resamples."""
     file = out / "metrics.json"
     result = json.loads(file.read_bytes()) if file.is_file() else None
-    return result if result and result["checkpoint"]["sha256"] == digest else None
+    same = result and result["checkpoint"]["sha256"] == digest and result.get("resamples") == resamples
+    return result if same else None
 
 
 def _numbers(config: ConfigDict, rows: Mapping[str, Mapping], *, resamples: int) -> dict:
@@ -194,18 +196,21 @@ def _numbers(config: ConfigDict, rows: Mapping[str, Mapping], *, resamples: int)
     )
 
 
-def _header(config: ConfigDict, best: Best, *, digest: str, split: Split, rows: Mapping) -> dict:
+def _header(config: ConfigDict, best: Best, *, digest: str, split: Split, rows: Mapping, resamples: int) -> dict:
     """What was judged and where it comes from."""
     images = read_config(best.directory).data.train_images
     return {
         "checkpoint": {"path": str(best.directory), "sha256": digest, "kind": config.kind, **best.known},
-        "data": {"name": config.data.name, "split": "test", **fine_tuning.describe_split(split, rows)},
+        "data": {"name": config.data.name, "split": "test", **fine_tuning.describe_split(split, rows)}
+        | {"built_with": split.metadata},
         "training": {key: config[key] for key in ("init_from", "tune", "seed")}
         | {"train_images": images}
         | {key: config.data[key] for key in ("fraction", "subset_seed", "image_size")},
         "targets": list(config.targets),
         "threshold_split": "validation" if config.kind == "classifier" else None,
-        "medslip_jax": __version__,
+        "preprocessing": {"image_size": config.data.image_size},
+        **computed_with(dtype=config.model.dtype),
+        "resamples": resamples,
     }
 
 

@@ -1,7 +1,6 @@
 """What `medslip evaluate` leaves: metrics.json, predictions.npz and pictures, each replaced whole."""
 
 import hashlib
-import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,17 +14,16 @@ from medslip_jax.files import replacing_file, write_bytes
 from medslip_jax.judging import Task
 from medslip_jax.metrics.grounding import pointing_hits
 from medslip_jax.metrics.regions import cell_targets
+from medslip_jax.provenance import computed_with
 from medslip_jax.report.grounding_tables import grounding_tables
 from medslip_jax.report.overlays import OverlayRow, overlay_grid
 from medslip_jax.report.reliability import reliability_grid
 from medslip_jax.result_files import ids_hash, json_bytes
 from medslip_jax.scoring import PAIR_KEYS
 from medslip_jax.text_books import prompts_sha256
-from medslip_jax.version import __version__
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES, pathology_index, pathology_prompts
 
 FILES = ("metrics.json", "predictions.npz", "reliability.png", "heatmaps.png", "grounding.txt")
-_PACKAGES = ("jax", "numpy", "scikit-learn")
 _DATA_KEYS = ("image_id", "patient_id", "index", "labels", "pathology")
 _EXTRA_KEYS = ("anatomy", "anatomy_map", *PAIR_KEYS, "target_names", "targets", "extra")
 
@@ -52,9 +50,8 @@ def header(task: Task, splits: Mapping[str, Mapping | None], *, checkpoint: str)
         "thresholds": _thresholds(task, validation),
         "threshold_split": p.threshold_split if validation is not None else None,
         "preprocessing": dict(info["preprocessing"]),
-        "books": {key: value for key, value in info.get("books", {}).items() if key != "sha256"},
-        "medslip_jax": __version__,
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "books": dict(info.get("books", {})),
+        **computed_with(dtype=task.pretrained.config.dtype),
         "seed": p.seed,
         "resamples": p.resamples,
     }

@@ -80,6 +80,7 @@ ROOMS = {
     "bench": 8,
     "protocol": 4,
     "judging": 7,
+    "provenance": 0,
     "result_files": 2,
     "results": 7,
     "evaluate": 7,

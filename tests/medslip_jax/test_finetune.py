@@ -92,8 +92,12 @@ def test_the_test_split_is_judged_once(data, tmp_path, monkeypatch):
     config = settings(data, targets=("nodule",))
     finetune.finetune(config, workdir=tmp_path)
     first = finetune.test_once(config, workdir=tmp_path, resamples=10)
+    assert first["resamples"] == 10 and first["dtype"] == "float32" and first["device"]["platform"] == "cpu"
+    assert first["preprocessing"]["image_size"] == 32 and first["data"]["built_with"]["size"]
     monkeypatch.setattr(fine_tuning.Judge, "rows", lambda *_, **__: pytest.fail("judged again"))
     assert finetune.test_once(config, workdir=tmp_path, resamples=10) == first
+    with pytest.raises(pytest.fail.Exception, match="judged again"):
+        finetune.test_once(config, workdir=tmp_path, resamples=11)
 
 
 def test_a_config_serves_several_runs(data, tmp_path):
