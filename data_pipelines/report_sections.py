@@ -2,6 +2,9 @@
 
 import enum
 import re
+from collections.abc import Iterator
+
+from data_pipelines.text_policy import Section
 
 _DESCRIBING = "findings?|impressions?|conclusions?"
 _READ = rf"{_DESCRIBING}|final report|interpretation|wet read|opinion|results?|addendum|summary|observations?"
@@ -32,6 +35,11 @@ _HEADER = re.compile(
     re.MULTILINE,
 )
 _DESCRIBES = re.compile(rf"(?<!clinical )\b(?:{_DESCRIBING})\b|^(?:{_READ})\b", re.IGNORECASE)
+# "FINDINGS AND IMPRESSION" is of either section.
+_SECTIONS = {
+    "findings": re.compile(r"\bfindings?\b", re.IGNORECASE),
+    "impression": re.compile(r"\b(?:impressions?|conclusions?)\b", re.IGNORECASE),
+}
 _BLANK_LINE = re.compile(r"\S[ \t]*\n[ \t]*\n")
 _SENTENCE_END = re.compile(r"[.?!](?=\s|$)|\n(?=\s*[A-Z]|[ \t]*\n)")
 
@@ -55,9 +63,8 @@ def read_sections(text: str) -> list[str]:
     [' Clear lungs.']
     """
     parts, start, role = [], 0, _Role.READ
-    for match in [*_HEADER.finditer(text), None]:
-        following = _role(match) if match else None
-        if match and (following is None or (following is _Role.OTHER and role is _Role.READ)):
+    for match, following in [*_headers(text), (None, None)]:
+        if following is _Role.OTHER and role is _Role.READ:
             continue
         part = _kept(text[start : match.start() if match else len(text)], role)
         if part.strip():
@@ -66,6 +73,40 @@ def read_sections(text: str) -> list[str]:
             start = match.start("name") if following is _Role.OTHER else match.end()
             role = _Role.READ if following is _Role.OTHER else following
     return parts
+
+
+def select_section(report: str, section: Section) -> str:
+    """The text of one section of a report with headers, without its header; "" if it has none. "both" is all of it.
+
+    A header of this or another describing section ends it, and one of those that are left out at the start of a line.
+    Others ("Heart:") are part of it.
+
+    >>> select_section("FINDINGS: Heart: Normal. Lungs: Clear.\\nIMPRESSION: Normal.", "findings")
+    'Heart: Normal. Lungs: Clear.'
+    """
+    if section == "both":
+        return report
+    parts, start = [], None
+    for match, role in [*_headers(report), (None, None)]:
+        if match and (role is _Role.OTHER or (role is not _Role.READ and not _at_line_start(match))):
+            continue
+        if start is not None:
+            parts.append(report[start : match.start() if match else len(report)].strip())
+        wanted = role is _Role.READ and _SECTIONS[section].search(_name(match))
+        start = match.end() if wanted else None
+    return "\n".join(filter(None, parts))
+
+
+def _headers(text: str) -> Iterator[tuple[re.Match, _Role]]:
+    return ((match, role) for match in _HEADER.finditer(text) if (role := _role(match)) is not None)
+
+
+def _name(match: re.Match) -> str:
+    return " ".join((match["name"] or match["alone"]).split())
+
+
+def _at_line_start(match: re.Match) -> bool:
+    return match.start() == 0 or match.string[match.start() - 1] == "\n"
 
 
 def _kept(part: str, role: _Role) -> str:
@@ -78,7 +119,7 @@ def _kept(part: str, role: _Role) -> str:
 
 def _role(match: re.Match) -> _Role | None:
     """What a header says of the text under it; None if the match is no header but a part of a sentence."""
-    name = " ".join((match["name"] or match["alone"]).split())
+    name = _name(match)
     if _VERB.search(name):
         return None
     if _DESCRIBES.search(name):
@@ -87,8 +128,7 @@ def _role(match: re.Match) -> _Role | None:
         head = re.match(rf"(?:{heads})(?![\w-])", name, re.IGNORECASE)
         if head and (name.isupper() or _joins(name[head.end() :])):
             return role
-    at_line_start = match.start() == 0 or match.string[match.start() - 1] == "\n"
-    titled = name.isupper() or (name[0].isupper() and (at_line_start or _PART.search(name)))
+    titled = name.isupper() or (name[0].isupper() and (_at_line_start(match) or _PART.search(name)))
     return _Role.OTHER if titled else None
 
 

@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import re
 from typing import Literal
 
 from medslip_jax.errors import check_choices
@@ -12,11 +11,6 @@ Uncertain = Literal["ignore", "present", "absent"]
 EmptyText = Literal["drop", "keep"]
 Lateral = Literal["drop", "keep"]
 
-# The sections that describe the image, by the header that begins them; another header ends them.
-_HEADER = re.compile(r"^[ \t]*([A-Z][A-Za-z /&()-]{1,40}):", re.MULTILINE)
-_NAMES = {"findings": {"finding", "findings"}, "impression": {"impression", "impressions", "conclusion"}}
-# "FINDINGS AND IMPRESSION", "FINDINGS/IMPRESSION"
-_BETWEEN_NAMES = re.compile(r"\s*(?:/|&|\band\b)\s*")
 # What RadGraph's OBS-U becomes.
 COUNTED_AS = {"present": "OBS-DP", "absent": "OBS-DA"}
 
@@ -40,26 +34,6 @@ class TextPolicy:
 
     def __post_init__(self):
         check_choices(self, section="text")
-
-
-def select_section(report: str, section: Section) -> str:
-    """The text of one section of a report with headers, without its header; "" if it has none. "both" is all of it.
-
-    What stands under "FINDINGS AND IMPRESSION" is of either section.
-
-    >>> select_section("FINDINGS: Clear lungs.\\nIMPRESSION: Normal.", "impression")
-    'Normal.'
-    """
-    if section == "both":
-        return report
-    headers = [*_HEADER.finditer(report)]
-    ends = [*(match.start() for match in headers[1:]), len(report)][: len(headers)]
-    parts = [
-        report[match.end() : end].strip()
-        for match, end in zip(headers, ends, strict=True)
-        if not _NAMES[section].isdisjoint(_BETWEEN_NAMES.split(match[1].strip().lower()))
-    ]
-    return "\n".join(parts)
 
 
 def with_uncertain(entry: dict, uncertain: Uncertain) -> dict:

@@ -13,7 +13,8 @@ from data_pipelines.datasets.folder_rows import Row, read_rows
 from data_pipelines.datasets.plan import SPLITS, Drop, Job, Plan, Policy
 from data_pipelines.datasets.planned import PlannedBuilder
 from data_pipelines.image_policy import ImagePolicy
-from data_pipelines.text_policy import TextPolicy, select_section
+from data_pipelines.report_sections import select_section
+from data_pipelines.text_policy import TextPolicy
 
 
 class Folder(PlannedBuilder):

@@ -18,8 +18,8 @@ from data_pipelines.datasets.mimic_rows import read_split, read_views, study_mat
 from data_pipelines.datasets.official import Expected, OfficialOptions
 from data_pipelines.datasets.plan import Job, Made, Plan, Policy
 from data_pipelines.datasets.planned import PlannedBuilder
-from data_pipelines.report_sections import read_sections
-from data_pipelines.text_policy import TextPolicy, select_section
+from data_pipelines.report_sections import read_sections, select_section
+from data_pipelines.text_policy import TextPolicy
 from medslip_jax.errors import InputError, check_choices
 
 SPLIT_FILE = "mimic-cxr-2.0.0-split.csv.gz"

@@ -1,0 +1,1 @@
+"""Numbers from scores and truth, with intervals over patients; scikit-learn and NumPy, no model."""

@@ -1,7 +1,8 @@
 import pytest
 
 from data_pipelines.datasets.xray import report_matrix
-from data_pipelines.text_policy import TextPolicy, select_section, with_uncertain
+from data_pipelines.report_sections import select_section
+from data_pipelines.text_policy import TextPolicy, with_uncertain
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import anatomy_index, pathology_index
 
@@ -33,6 +34,19 @@ def test_section_that_is_not_there_is_empty():
 @pytest.mark.parametrize("section", ["findings", "impression"])
 def test_a_section_under_one_header_with_the_other(header, section):
     assert select_section(f"HISTORY: Cough.\n{header}: Clear.\nRECOMMENDATION: None.", section) == "Clear."
+
+
+def test_headers_within_a_section_do_not_end_it():
+    findings = "Heart: Large.\nLungs: Effusion. Comparison: None. Ribs intact."
+    report = f"FINDINGS:\n{findings}\n\nRECOMMENDATION: CT.\nIMPRESSION:\n"
+    assert select_section(report, "findings") == findings
+    assert select_section(report, "impression") == ""
+    matrix = report_matrix(report, text=TextPolicy(section="findings"))
+    assert matrix[:, pathology_index("effusion")].max() == 1
+
+
+def test_headers_that_stand_alone_on_their_line():
+    assert select_section("HISTORY\nCough.\n\nFINDINGS\nClear.\nIMPRESSION\nNormal.", "findings") == "Clear."
 
 
 @pytest.mark.parametrize(("uncertain", "want"), [("ignore", -1), ("present", 1), ("absent", 0)])
