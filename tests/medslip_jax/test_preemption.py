@@ -12,7 +12,7 @@ from run_processes import ForkedRun, losses, steps_saved
 from medslip_jax.checkpoint import read_variables
 from medslip_jax.exit_codes import PREEMPTED
 
-STEPS = 200
+STEPS = 120
 LONG = (
     f"--config.num_steps={STEPS}",
     "--config.save_every=10",
