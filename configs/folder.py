@@ -14,8 +14,8 @@ from medslip_jax.experiment import default_config, parse_arg, set_short_run, shr
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-    """Arguments: resnet50 for the paper's model; runlocal shrinks all to a smoke test."""
-    arg = parse_arg(arg, resnet50=False, runlocal=False)
+    """Arguments: resnet50 for the paper's model; tiny shrinks all to a smoke test."""
+    arg = parse_arg(arg, resnet50=False, tiny=False)
     config = default_config()
     config.data.name = "folder"
     config.data.batch_size = 32
@@ -29,6 +29,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
         config.data.augment.randaugment_magnitude = 4.0
         config.model.backbone, config.model.trunk_width = "resnet18", 32
         config.model.embed_dim, config.model.decoder_ffn_dim, config.model.decoder_layers = 128, 256, 2
-    if arg.runlocal:
+    if arg.tiny:
         shrink(config)
     return config

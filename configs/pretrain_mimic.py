@@ -17,12 +17,12 @@ from medslip_jax.experiment import default_config, parse_arg, shrink_to_phantom
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-    """Arguments: bf16 computes in bfloat16; batch_size is over all devices; runlocal shrinks all to a smoke test.
+    """Arguments: bf16 computes in bfloat16; batch_size is over all devices; tiny shrinks all to a smoke test.
 
     pod is bf16 with batch statistics over each chip's own images, as the released DDP training has them: 3 collectives
     a step in place of 82 (docs/compiled_programs.md). For 256 images a chip.
     """
-    arg = parse_arg(arg, bf16=False, pod=False, batch_size=64, runlocal=False)
+    arg = parse_arg(arg, bf16=False, pod=False, batch_size=64, tiny=False)
     config = default_config()
     config.data.name = "mimic_cxr"
     config.data.batch_size = arg.batch_size
@@ -30,6 +30,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.books.path = "data/books_clinicalbert.npz"
     config.model.dtype = "bfloat16" if arg.bf16 or arg.pod else "float32"
     config.mesh.batch_norm_devices = 1 if arg.pod else 0
-    if arg.runlocal:
+    if arg.tiny:
         shrink_to_phantom(config)
     return config

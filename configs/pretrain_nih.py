@@ -26,14 +26,14 @@ from medslip_jax.experiment import default_config, parse_arg, shrink_to_phantom
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-    """Arguments: bf16 computes in bfloat16; batch_size is over all devices; runlocal shrinks all to a smoke test."""
-    arg = parse_arg(arg, bf16=False, batch_size=64, runlocal=False)
+    """Arguments: bf16 computes in bfloat16; batch_size is over all devices; tiny shrinks all to a smoke test."""
+    arg = parse_arg(arg, bf16=False, batch_size=64, tiny=False)
     config = default_config()
     config.data.name = "nih_cxr14"
     config.data.batch_size = arg.batch_size
     config.data.workers = 8
     config.books.path = "data/books_clinicalbert.npz"
     config.model.dtype = "bfloat16" if arg.bf16 else "float32"
-    if arg.runlocal:
+    if arg.tiny:
         shrink_to_phantom(config)
     return config

@@ -16,8 +16,8 @@ from medslip_jax.experiment import default_config, parse_arg, set_short_run, shr
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
-    """Arguments: bf16 computes in bfloat16; batch_size is over all devices; runlocal shrinks all to a smoke test."""
-    arg = parse_arg(arg, bf16=False, batch_size=64, runlocal=False)
+    """Arguments: bf16 computes in bfloat16; batch_size is over all devices; tiny shrinks all to a smoke test."""
+    arg = parse_arg(arg, bf16=False, batch_size=64, tiny=False)
     config = default_config()
     config.data.name = "openi"
     config.data.batch_size = arg.batch_size
@@ -26,6 +26,6 @@ def get_config(arg: str | None = None) -> ConfigDict:
     set_short_run(config)
     config.optim.warmup_steps = 200
     config.log_every, config.eval_every, config.save_every = 20, 200, 200
-    if arg.runlocal:
+    if arg.tiny:
         shrink_to_phantom(config)
     return config

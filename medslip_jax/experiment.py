@@ -126,7 +126,7 @@ def set_short_run(config: ConfigDict) -> None:
 
 
 def shrink(config: ConfigDict) -> None:
-    """Six steps on small images: the smoke test of a config file (`runlocal`, `tiny`)."""
+    """Six steps on small images: the smoke test of a config file (`:tiny`)."""
     config.num_steps, config.data.batch_size, config.data.image_size = 6, 8, 64
     config.log_every, config.eval_every, config.save_every = 2, 3, 3
     config.eval.images, config.eval.batch_size = 16, 8

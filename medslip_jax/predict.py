@@ -9,6 +9,7 @@ import argparse
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -103,7 +104,8 @@ def _drawn(
     for index in order[:count]:
         heat = _heat(outputs, index)
         if heat is not None:
-            file = out / f"{number:05d}_{found.file.stem}_{names[index]}.png"
+            label = re.sub(r"[^\w .+-]", "_", names[index])  # a fine-tuned class may be called "mass/nodule"
+            file = out / f"{number:05d}_{found.file.stem}_{label}.png"
             save_overlay(found.image, heat, None, file)
             heats.append((names[index], heat))
     probabilities = {names[i]: float(values[i]) for i in order[: max(count, 10)]}

@@ -50,7 +50,7 @@ def test_records_say_what_the_csv_says(built):
 
 
 def test_trains_and_evaluates(built, tmp_path):
-    config = f"--config={ROOT / 'configs' / 'folder.py'}:runlocal"
+    config = f"--config={ROOT / 'configs' / 'folder.py'}:tiny"
     run, out = str(tmp_path / "run"), tmp_path / "results"
     assert cli.main(["pretrain", config, f"--config.data.dir={built}", f"--workdir={run}"]) == 0
     assert cli.main(["evaluate", f"--checkpoint={run}", f"--out={out}", "--resamples=20"]) == 0

@@ -5,6 +5,7 @@ open_split("data", "phantom", "train")       -> random access to the records of 
 """
 
 import importlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,8 +82,16 @@ def open_split(data_dir: str | Path, name: str, split: str) -> RecordSource:
       InputError: nothing built there (the message has the command that builds it), or no such split.
     """
     directory = Path(data_dir) / name
-    found = sorted(directory.glob("dataset_info.json")) or sorted(directory.glob("*/dataset_info.json"))
-    if not found:
+    built = built_directory(directory)
+    if built is None:
         known = name if name in BUILDERS else "NAME"
         raise InputError(f"{directory}: no built data set; make it with: medslip data build {known} --out {data_dir}")
-    return RecordSource(found[-1].parent, split)
+    return RecordSource(built, split)
+
+
+def built_directory(path: Path) -> Path | None:
+    """The directory with dataset_info.json: `path` or the newest version in it (1.10.0 after 1.9.0); None if none."""
+    if (path / "dataset_info.json").is_file():
+        return path
+    versions = [file.parent for file in path.glob("*/dataset_info.json")]
+    return max(versions, key=lambda version: [int(number) for number in re.findall(r"\d+", version.name)], default=None)

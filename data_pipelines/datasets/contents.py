@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from data_pipelines.datasets import RecordSource
+from data_pipelines.datasets import RecordSource, built_directory
 from data_pipelines.datasets.build import DROPS_FILE, NOTES_FILE
 from data_pipelines.records import LABELS_SHAPE, MATRIX_SHAPE
 from medslip_jax.errors import InputError
@@ -61,13 +61,10 @@ class Contents:
 
 def directory_of(path: str | Path) -> Path:
     """The directory with dataset_info.json: `path` itself or its newest version; `InputError` if there is none."""
-    path = Path(path)
-    if (path / "dataset_info.json").exists():
-        return path
-    found = sorted(path.glob("*/dataset_info.json"))
-    if not found:
+    built = built_directory(Path(path))
+    if built is None:
         raise InputError(f"{path}: no built data set there; give OUT/NAME of `medslip data build NAME --out OUT`")
-    return found[-1].parent
+    return built
 
 
 def contents_of(path: str | Path) -> Contents:

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Mapping
 
 from medslip_jax.report.tables import WIDTH
-from medslip_jax.report.text_cells import align
+from medslip_jax.report.text_cells import align, with_interval
 
 
 def comparison_table(result: Mapping) -> str:
@@ -49,7 +49,6 @@ def comparison_table(result: Mapping) -> str:
 def _cells(row: Mapping) -> list[str]:
     if row["difference"] is None:
         return ["-"] * 5
-    ends = "" if row["low"] is None else f" [{row['low']:+.3f}, {row['high']:+.3f}]"
     p = "-" if row["p"] is None else f"{row['p']:.3f}"
     holm = f"{row['p_holm']:.3f}" if row.get("p_holm") is not None else ""
-    return [f"{row['a']:.3f}", f"{row['b']:.3f}", f"{row['difference']:+.3f}{ends}", p, holm]
+    return [f"{row['a']:.3f}", f"{row['b']:.3f}", with_interval(row["difference"], row, sign="+"), p, holm]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from medslip_jax.report.text_cells import align, number
+from medslip_jax.report.text_cells import align, number, with_interval
 
 _GAMES = {
     "pointing_cell": "arg-max cell",
@@ -49,8 +49,7 @@ def pointing_lines(name: str, row: Mapping) -> list[str]:
         if key not in row["means"]:
             continue
         interval, chance = row["intervals"][key], row["chance"][f"chance_{key.split('_')[1]}"]
-        low, high = (number(interval[end]) for end in ("low", "high"))
-        lines.append(f"  {words:<30} {number(row['means'][key])} [{low}, {high}] (chance {number(chance)})")
+        lines.append(f"  {words:<30} {with_interval(row['means'][key], interval)} (chance {number(chance)})")
     return lines
 
 

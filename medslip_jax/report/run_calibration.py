@@ -6,7 +6,8 @@ import numpy as np
 
 from medslip_jax.report.contents_html import table
 from medslip_jax.report.run_charts import COLOURS, FAINT, UNIT, Axes, Line, chart
-from medslip_jax.report.run_html import captioned, folded, missing, multiples, said, with_interval
+from medslip_jax.report.run_html import captioned, folded, missing, multiples, said
+from medslip_jax.report.text_cells import with_interval
 
 _SHOWN = 11  # small pictures beside that of all classes
 _SIZE = (340, 270)

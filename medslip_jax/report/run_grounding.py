@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 
 from medslip_jax.report.contents_html import facts, table
-from medslip_jax.report.run_html import folded, said, with_interval
+from medslip_jax.report.run_html import folded, said
+from medslip_jax.report.text_cells import with_interval
 
 _WORDS = {
     "pointing_cell": "pointing game, arg-max cell",

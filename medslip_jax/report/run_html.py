@@ -1,6 +1,6 @@
 """What the sections of the page on a run share: its style, folded parts, small multiples, intervals as text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Literal
 
@@ -67,14 +67,6 @@ def captioned(title: str, body: str, note: str = "") -> str:
     """One chart under its title, which like `note` is not HTML."""
     under = f'<p class="quiet">{escape(note)}</p>' if note else ""
     return f"<div><h3>{escape(title)}</h3>{body}{under}</div>"
-
-
-def with_interval(value: float | None, interval: Mapping | None) -> str:
-    """0.912 [0.861, 0.951], or without the interval where there is none; "-" for no value."""
-    if value is None:
-        return "-"
-    low, high = ((interval or {}).get(end) for end in ("low", "high"))
-    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _charts(cards: Sequence[str]) -> str:

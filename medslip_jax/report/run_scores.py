@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 from medslip_jax.metrics.classification import ORACLE
 from medslip_jax.report.contents_html import facts, table
-from medslip_jax.report.run_html import folded, missing, said, with_interval
+from medslip_jax.report.run_html import folded, missing, said
 from medslip_jax.report.tables import SUBGROUP_NOTE, best_source, classification_notes
+from medslip_jax.report.text_cells import with_interval
 
 
 def thresholds_from(metrics: Mapping) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from medslip_jax.report.text_cells import align
+from medslip_jax.report.text_cells import align, with_interval
 
 
 def sweep_row(changes: Mapping, results: Mapping, *, comparison: Mapping | None) -> dict:
@@ -61,7 +61,4 @@ def _ends(interval: Mapping) -> dict:
 
 
 def _cell(number: Mapping | None, *, sign: str = "") -> str:
-    if not number or number["value"] is None:
-        return "-"
-    text = f"{number['value']:{sign}.3f}"
-    return text if number["low"] is None else f"{text} [{number['low']:{sign}.3f}, {number['high']:{sign}.3f}]"
+    return with_interval(number["value"], number, sign=sign) if number else "-"

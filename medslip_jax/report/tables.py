@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from medslip_jax.metrics.classification import ORACLE
 from medslip_jax.metrics.subgroups import MIN_PATIENTS
-from medslip_jax.report.text_cells import align, number
+from medslip_jax.report.text_cells import align, number, with_interval
 
 WIDTH = 100  # columns of a terminal that notes are broken to
 _NOTES = {
@@ -79,7 +79,7 @@ def threshold_table(report: Mapping, *, intervals: Mapping | None = None) -> str
     known = (intervals or {}).get("macro", {}).get("by_threshold_source", {})
     for source in sorted(macro, key=[*_SHORT].index):
         ranges = known.get(source, {})
-        cells = [number(macro[source][key]) + _range(ranges.get(key)) for key in ("f1", "accuracy")]
+        cells = [with_interval(macro[source][key], ranges.get(key)) for key in ("f1", "accuracy")]
         rest = [number(macro[source][key]) for key in ("sensitivity", "specificity")]
         lines.append([_SHORT[source], *cells, *rest])
     return "\n".join(align(lines, left=(0, 1, 2, 3, 4)))
@@ -91,7 +91,7 @@ def subgroup_table(groups: Mapping) -> str:
     for attribute, values in groups.items():
         for value, group in values.items():
             macro = group["macro"]
-            cells = [str(group["n_images"]), str(group["n_patients"]), number(macro["auroc"]) + _range(macro)]
+            cells = [str(group["n_images"]), str(group["n_patients"]), with_interval(macro["auroc"], macro)]
             lines.append([f"{attribute} {value}", *cells, str(macro["n_defined"])])
             if macro.get("reason"):
                 notes.append(f"{attribute} {value}: {macro['reason']}.")
@@ -107,7 +107,7 @@ def _rule(body: Sequence[str]) -> str:
 def _cells(row: Mapping, *, interval: Mapping | None, source: str, f1: str) -> list[str]:
     point = row["by_threshold_source"][source]
     decided = [number(point.get(key)) for key in (f1, "accuracy", "sensitivity", "specificity")]
-    return [number(row["auroc"]) + _range(interval), number(row["average_precision"]), *decided]
+    return [with_interval(row["auroc"], interval), number(row["average_precision"]), *decided]
 
 
 def classification_notes(report: Mapping, *, intervals: Mapping | None, source: str) -> list[str]:
@@ -123,10 +123,3 @@ def classification_notes(report: Mapping, *, intervals: Mapping | None, source: 
         listed = "; ".join(f"{name}: {reason}" for name, reason in report["undefined"].items())
         notes.append(f"Not defined and in no mean ({len(report['undefined'])}): {listed}.")
     return notes
-
-
-def _range(interval: Mapping | None) -> str:
-    """ " [low, high]", or nothing where there is none."""
-    if not interval or interval["low"] is None:
-        return ""
-    return f" [{interval['low']:.3f}, {interval['high']:.3f}]"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from medslip_jax.report.text_cells import align
+from medslip_jax.report.text_cells import align, with_interval
 
 
 def segmentation_table(section: Mapping) -> str:
@@ -11,7 +11,7 @@ def segmentation_table(section: Mapping) -> str:
     for name, row in section["targets"].items():
         means = row["intervals"]["means"]
         kinds = ("dice_pooled", "dice_all", "dice_positive", "dice_negative", "iou")
-        cells = [_cell(row[key], means.get(key)) for key in kinds]
+        cells = [with_interval(row[key], means.get(key)) for key in kinds]
         lines.append([name, str(row["n_positive"]), str(row["n_negative"]), *cells])
     first = next(iter(section["targets"].values()))["intervals"]
     note = (
@@ -20,11 +20,3 @@ def segmentation_table(section: Mapping) -> str:
         f"probability > {section['threshold']:g}. The Dice numbers are not comparable with one another."
     )
     return "\n".join([*align(lines, left=(0, 3, 4, 5, 6, 7)), note])
-
-
-def _cell(value: float | None, interval: Mapping | None) -> str:
-    if value is None:
-        return "-"
-    if not interval or interval["low"] is None:
-        return f"{value:.3f}"
-    return f"{value:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"

@@ -111,17 +111,20 @@ def test_chosen_classes_and_json(saved, pictures, tmp_path):
 @pytest.mark.parametrize(
     ("config", "column"),
     [
-        (ClassifierConfig(backbone="resnet18", trunk_width=8, num_classes=2), "class_1"),
-        (SegmenterConfig(backbone="resnet18", trunk_width=8), "share:class_0"),
+        (ClassifierConfig(backbone="resnet18", trunk_width=8, num_classes=2), "edema"),
+        (SegmenterConfig(backbone="resnet18", trunk_width=8), "share:../mass/nodule"),
     ],
     ids=["classifier", "segmenter"],
 )
 def test_fine_tuned_models(config, column, pictures, tmp_path):
     module = (Classifier if isinstance(config, ClassifierConfig) else Segmenter)(config)
-    module.save_pretrained(tmp_path / "m", variables=initial_variables(config), license="cc0-1.0")
+    info = {"classes": {"targets": ["../mass/nodule", "edema"][: config.num_classes]}}
+    module.save_pretrained(tmp_path / "m", variables=initial_variables(config), info=info, license="cc0-1.0")
     command = ["predict", f"--checkpoint={tmp_path / 'm'}", f"--images={pictures / '0.png'}", f"--out={tmp_path / 'o'}"]
     assert cli.main(command) == 0
     assert 0 <= float(_rows(tmp_path / "o")[0][column]) <= 1
+    drawn = ["00000_0_.._mass_nodule.png"] if isinstance(config, SegmenterConfig) else []
+    assert [file.name for file in (tmp_path / "o" / "overlays").iterdir()] == drawn
 
 
 @pytest.mark.parametrize(

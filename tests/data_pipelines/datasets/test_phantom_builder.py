@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from data_pipelines import images, phantom, records
-from data_pipelines.datasets import builder_class, open_split
+from data_pipelines.datasets import builder_class, built_directory, open_split
 from data_pipelines.datasets.build import build
 from data_pipelines.datasets.phantom import SEED_STRIDE, PhantomOptions, phantom_record, split_seeds
 from data_pipelines.loader import Loader
@@ -112,6 +112,15 @@ def test_tensorflow_is_not_imported(built):
 
 def test_split_can_be_opened_by_path(built):
     assert len(open_split(".", str(built["out"] / "phantom" / "1.0.0"), "validation")) == 2
+
+
+def test_the_newest_version_is_by_number(tmp_path):
+    for version in ("1.9.0", "1.10.0", "1.2.0"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "dataset_info.json").touch()
+    assert built_directory(tmp_path) == tmp_path / "1.10.0"
+    assert built_directory(tmp_path / "1.2.0") == tmp_path / "1.2.0"
+    assert built_directory(tmp_path / "gone") is None
 
 
 def test_missing_data_name_the_command(built, tmp_path):
