@@ -87,6 +87,7 @@ def _core_rate(source: Sequence[dict], options: dict, batches: int) -> float:
 
 
 def _worker_rate(source: Sequence[dict], options: dict, batches: int, workers: int) -> dict:
+    before = _children()
     loader = Loader(source, **options, workers=workers, threads=1)
     for _ in range(2 * workers):
         next(loader)
@@ -94,7 +95,7 @@ def _worker_rate(source: Sequence[dict], options: dict, batches: int, workers: i
     for _ in range(batches):
         next(loader)
     rate = batches * options["batch_size"] / (time.perf_counter() - start)
-    memory = sum(map(_own_memory_mb, _children()))
+    memory = sum(map(_own_memory_mb, _children() - before))
     loader.close()
     return {"count": workers, "images_per_second": rate, "memory_mb": memory}
 
@@ -145,10 +146,10 @@ def _phantoms() -> Iterator[Sequence[dict]]:
         yield open_split(directory, "phantom", "train")
 
 
-def _children() -> list[int]:
+def _children() -> set[int]:
     """Process ids of this process's children (Linux)."""
     tasks = Path(f"/proc/{os.getpid()}/task")
-    return [int(pid) for task in tasks.glob("*/children") for pid in task.read_text().split()]
+    return {int(pid) for task in tasks.glob("*/children") for pid in task.read_text().split()}
 
 
 def _own_memory_mb(pid: int) -> float:

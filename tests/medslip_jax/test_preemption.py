@@ -15,6 +15,7 @@ from medslip_jax.exit_codes import PREEMPTED
 STEPS = 120
 LONG = (
     f"--config.num_steps={STEPS}",
+    "--config.model.streams=pathology",  # most of a start is tracing the step, and two streams trace longer
     "--config.save_every=10",
     "--config.keep=100",
     "--config.optim.ema_decay=0.9",
