@@ -74,13 +74,15 @@ def packages() -> Section:
     section.facts |= {name: version for name in _SHOWN_IF_THERE if (version := version_of(name))}
     if version_of(PACKAGE) is None:
         section.complain(f"{PACKAGE} is imported but not installed", next_step="pip install -e . where setup.py lies")
+    lacking = {extra for extra, names in _packages_of_extras().items() if None in map(version_of, names)}
     for need in requirements():
         version = version_of(need.name)
         asked = f"{need.name}>={need.least}" if need.least else need.name
         if not need.extra and version is None:
             section.complain(f"{need.name} is not installed", next_step=f"pip install '{asked}'")
-        # A package of an extra is as harmful when it is too old, as then the extra is there and does not work.
-        elif version and need.least and older(version, need.least):
+        # Too old a package of an extra is as harmful, as then the extra is there and does not work; but not of one that
+        # nobody has installed: pip itself brings an old setuptools.
+        elif need.extra not in lacking and version and need.least and older(version, need.least):
             by = f"{PACKAGE}[{need.extra}]" if need.extra else PACKAGE
             section.complain(f"{need.name} {version}: {by} needs {need.least}", next_step=f"pip install '{asked}'")
     return section
@@ -89,15 +91,19 @@ def packages() -> Section:
 def extras() -> Section:
     """For each extra whether its packages are there, and the line that installs it. None has to be."""
     section = Section("extras")
-    needs: dict[str, list[str]] = {}
-    for need in requirements():
-        if need.extra:
-            needs.setdefault(need.extra, []).extend(_own_packages(need))
-    for extra, names in needs.items():
+    for extra, names in _packages_of_extras().items():
         missing = [name for name in names if version_of(name) is None]
         lacking = f"without {', '.join(missing)}; pip install '{PACKAGE}[{extra}]'"
         section.facts[extra] = lacking if missing else ", ".join(names)
     return section
+
+
+def _packages_of_extras() -> dict[str, list[str]]:
+    needs: dict[str, list[str]] = {}
+    for need in requirements():
+        if need.extra:
+            needs.setdefault(need.extra, []).extend(_own_packages(need))
+    return needs
 
 
 def _own_packages(need: Requirement) -> list[str]:

@@ -33,6 +33,14 @@ def test_a_missing_and_an_old_package(installed):
     assert "torch 1.9: medslip_jax[torch] needs 2.13" in found
 
 
+def test_an_old_package_of_an_extra_that_nobody_installed(installed):
+    """As the old setuptools in a fresh virtual environment, which [dev] would replace."""
+    installed |= {"ruff": "0.1", "nbclient": ""}
+    assert not packages.packages().problems
+    installed["nbclient"] = "1.0"
+    assert [problem.what for problem in packages.packages().problems] == ["ruff 0.1: medslip_jax[dev] needs 0.14"]
+
+
 def test_a_package_that_was_only_copied(installed):
     installed["medslip_jax"] = ""
     assert "imported but not installed" in packages.packages().problems[0].what
