@@ -77,12 +77,16 @@ def pretrain(
     distributed.agree(config.to_dict(), local=LOCAL_KEYS)
     trainer = make_trainer(config, num_images=len(source), mesh=mesh)
     loader = Loader(source, train=True, augment=augment, seed=config.seed, **loader_options(config))
+    latest = find_latest(workdir)
     if jax.process_index() == 0:
         devices = f"{mesh.size} {jax.devices()[0].platform} device(s)"
         print(f"{len(source)} images, {trainer.num_steps} steps of {config.data.batch_size} on {devices}; {workdir}")
+        if latest is not None:
+            ended = int(latest.name) >= trainer.num_steps
+            print(f"newest checkpoint: {latest}{'; the run has ended' if ended else ''}")
     validation = open_split(data_dir, config.data.name, "validation")
     # Only a run that starts needs them, and the source may be gone when it goes on.
-    starts = config.init_from and find_latest(workdir) is None
+    starts = config.init_from and latest is None
     return train(
         trainer,
         loader,

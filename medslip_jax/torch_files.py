@@ -136,6 +136,8 @@ def writing_state(path: str | Path, state: Mapping[str, np.ndarray]) -> Iterator
     The file takes its place when the block ends, and what it replaces stays if the block raises.
     """
     path = Path(path)
+    if path.suffix in TORCH_SUFFIXES:
+        require_torch(path)
     arrays = {name: np.require(array, requirements="CW") for name, array in state.items()}
     with replacing_file(path) as temporary:
         try:

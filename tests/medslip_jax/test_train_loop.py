@@ -43,11 +43,13 @@ def cpu():
     return jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
 
-def test_stop_and_resume_is_the_uninterrupted_run(config, whole, tmp_path):
+def test_stop_and_resume_is_the_uninterrupted_run(config, whole, tmp_path, capsys):
     # 24 images in batches of 8: step 4 is in the second epoch, so shuffling has to resume too.
     pretrain(config, workdir=tmp_path / "parts", stop_after=4)
     assert set(losses(tmp_path / "parts")) == {1, 2, 3, 4}
+    assert "newest checkpoint" not in capsys.readouterr().out
     resumed = pretrain(config, workdir=tmp_path / "parts")
+    assert f"newest checkpoint: {tmp_path / 'parts' / 'checkpoints' / '4'}\n" in capsys.readouterr().out
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
     same = jax.tree.map(np.array_equal, jax.device_get(resumed), jax.device_get(whole))
     assert all(jax.tree.leaves(same))
@@ -85,10 +87,11 @@ def test_another_config_is_refused(config, whole, tmp_path):
         pretrain(config, workdir=tmp_path / "whole")
 
 
-def test_logging_may_change_between_parts(config, whole, tmp_path):
+def test_logging_may_change_between_parts(config, whole, tmp_path, capsys):
     config.log_every, config.eval_every, config.data.threads = 5, 2, 1
     again = pretrain(config, workdir=tmp_path / "whole")
     assert int(again.step) == 6
+    assert "/checkpoints/6; the run has ended\n" in capsys.readouterr().out
 
 
 def test_nan_loss_names_step_and_term_and_saves_nothing(config, tmp_path):
