@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from medslip_jax.errors import InputError
+from medslip_jax.files import made_directory
 
 EXAMPLE = """examples:
   medslip bench step --batch 16 --precision fp32 --json
@@ -28,6 +29,8 @@ def main(argv: list[str]) -> int:
         raise InputError(f"--image_size {flags.image_size}: the model takes multiples of 16")
     if flags.trace and flags.what != "step":
         raise InputError(f"--trace {flags.trace}: `medslip bench step` is what can be traced, not {flags.what}")
+    if flags.trace:
+        made_directory(flags.trace, flag="--trace")
     result = _BENCHMARKS[flags.what](flags)
     if flags.json:
         print(json.dumps(result))

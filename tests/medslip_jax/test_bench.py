@@ -92,6 +92,9 @@ def test_eval_of_a_small_model(capsys):
 def test_only_a_step_is_traced(capsys, tmp_path):
     assert cli.main(["bench", "loader", f"--trace={tmp_path}"]) == 2
     assert "medslip bench step" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert cli.main(["bench", "step", f"--trace={tmp_path / 'file'}"]) == 2
+    assert f"--trace {tmp_path / 'file'}: cannot be written" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flag", ["--batch=0", "--rounds=0", "--image_size=100"])
