@@ -91,7 +91,8 @@ class ForkedRun(Run):
     """A `Run` whose process is forked: alone with its signals and files, but warm."""
 
     def start(self, argv: list[str], *, devices: int) -> None:
-        self.process = FORKS.Process(target=_verb, args=(argv[3:], self._log, devices))
+        del devices  # one
+        self.process = FORKS.Process(target=_verb, args=(argv[3:], self._log))
         self.process.start()
 
     def wait(self, seconds: float = 900) -> int:
@@ -104,18 +105,15 @@ class ForkedRun(Run):
         return self.process.exitcode
 
 
-def _verb(argv: list[str], log: Path, devices: int) -> None:
+def _verb(argv: list[str], log: Path) -> None:
     """What `python -m medslip_jax.cli` does, in a forked process."""
     with log.open("ab") as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
             stream.reconfigure(line_buffering=True)
     os.chdir(ROOT)
-    import jax
-
     from medslip_jax import cli
 
-    jax.config.update("jax_num_cpu_devices", devices)
     sys.exit(cli.main(argv))
 
 
@@ -128,8 +126,7 @@ def free_port() -> int:
 def pair(workdir: Path, data: Path, *extra: str, devices: int = 4, timeout: int = 600) -> list[Run]:
     """Two processes of one run."""
     flags = (f"--coordinator=127.0.0.1:{free_port()}", "--processes=2", f"--connect_timeout={timeout}", *extra)
-    each = (("--process_id=0", "process0"), ("--process_id=1", "process1"))
-    return [ForkedRun(workdir, data, *flags, flag, devices=devices, name=name) for flag, name in each]
+    return [Run(workdir, data, *flags, f"--process_id={i}", devices=devices, name=f"process{i}") for i in range(2)]
 
 
 def lines(workdir: Path) -> list[dict]:

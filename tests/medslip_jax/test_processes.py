@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from run_processes import ROOT, ForkedRun, free_port, losses, pair, steps_saved
+from run_processes import ROOT, Run, free_port, losses, pair, steps_saved
 
 from medslip_jax.exit_codes import BAD_INPUT, PREEMPTED, STUCK
 
@@ -79,7 +79,7 @@ def test_two_processes_of_four_devices_are_one_of_eight(phantom_data):
 def test_processes_that_run_different_things_stop_before_step_0(phantom_data, tmp_path):
     port = free_port()
     both = [
-        ForkedRun(
+        Run(
             tmp_path,
             phantom_data,
             f"--coordinator=127.0.0.1:{port}",
@@ -99,7 +99,7 @@ def test_processes_that_run_different_things_stop_before_step_0(phantom_data, tm
 
 def test_who_waits_in_vain_says_so(phantom_data, tmp_path):
     flags = (f"--coordinator=127.0.0.1:{free_port()}", "--processes=2", "--process_id=1", "--connect_timeout=3")
-    run = ForkedRun(tmp_path, phantom_data, *flags)
+    run = Run(tmp_path, phantom_data, *flags)
     assert run.wait() == STUCK
     assert "process 1 of 2: waiting for the others at 127.0.0.1:" in run.output()
     assert "were not all there after 3 s" in run.output()
@@ -128,9 +128,9 @@ def test_stop_loss_of_a_process_and_another_shape(phantom_data, tmp_path):
 
     # One process with one device goes on, and the losses are those of one that was never disturbed.
     kept = steps_saved(tmp_path)[-1]
-    alone = ForkedRun(tmp_path, phantom_data, *long, f"--stop_after={kept + 5}", name="alone")
+    alone = Run(tmp_path, phantom_data, *long, f"--stop_after={kept + 5}", name="alone")
     assert alone.wait() == 0, alone.output()[-3000:]
-    undisturbed = ForkedRun(tmp_path / "undisturbed", phantom_data, *long, "--stop_after=8", name="undisturbed")
+    undisturbed = Run(tmp_path / "undisturbed", phantom_data, *long, "--stop_after=8", name="undisturbed")
     assert undisturbed.wait() == 0
     first = losses(tmp_path / "undisturbed")
     found = losses(tmp_path)
