@@ -226,18 +226,22 @@ def _gathered(text: str) -> list[str]:
     return [row[:size].tobytes().decode() for row, size in zip(rows, sizes, strict=True)]
 
 
+def _misses_another(error: BaseException | None) -> bool:
+    return isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error)
+
+
 def _leave(error: Exception) -> None:
     """Says why and ends this process of several, without waiting for the others."""
     who = f"medslip: process {jax.process_index()} of {jax.process_count()}"
     text = " ".join(str(error).split())
-    if isinstance(error, InputError):
-        code, message = BAD_INPUT, text
-    elif isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in text:
+    if _misses_another(error) or _misses_another(error.__cause__):  # also in the middle of a save, which then fails
         code = STUCK
         message = (
             f"another process is gone, or cannot be reached ({text[:300]}); when all are ended, the same command goes "
             "on from the last checkpoint"
         )
+    elif isinstance(error, InputError):
+        code, message = BAD_INPUT, text
     else:
         traceback.print_exc()
         code, message = FAILED, f"{type(error).__name__}; the other processes end when they miss this one"

@@ -2,10 +2,12 @@
 
 import argparse
 
+import jax
 import pytest
 
 from medslip_jax import distributed
 from medslip_jax.errors import InputError
+from medslip_jax.exit_codes import BAD_INPUT, STUCK
 
 
 @pytest.mark.parametrize(
@@ -24,3 +26,21 @@ def test_flags_that_do_not_fit(argv, message, monkeypatch):
     distributed.add_flags(parser)
     with pytest.raises(InputError, match=message), distributed.processes(parser.parse_args(argv)):
         pass
+
+
+@pytest.mark.parametrize(
+    ("cause", "code"),
+    [
+        (jax.errors.JaxRuntimeError("INTERNAL: Barrier failed because: task is set to ERROR: UNAVAILABLE"), STUCK),
+        (OSError("No space left on device"), BAD_INPUT),
+    ],
+)
+def test_a_save_that_fails_as_another_process_is_gone_may_be_started_again(cause, code, monkeypatch, capsys):
+    """Launchers start anew after STUCK and give up after BAD_INPUT."""
+    ended = []
+    monkeypatch.setattr(distributed.os, "_exit", ended.append)
+    error = InputError("checkpoint 5 could not be written")
+    error.__cause__ = cause
+    distributed._leave(error)
+    assert ended == [code]
+    assert ("another process is gone" in capsys.readouterr().err) == (code == STUCK)
