@@ -94,7 +94,8 @@ def launcher(*codes: str, grace: float = 20.0) -> subprocess.Popen:
     return process
 
 
-READY = "print('ready', flush=True); time.sleep(60)"
+# In short sleeps: a signal just before one is handled after it.
+READY = "print('ready', flush=True); [time.sleep(0.05) for _ in range(1200)]"
 
 
 def test_sigterm_reaches_all_and_all_save():
