@@ -18,7 +18,8 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE --xla_backend_optimization_level=0"
-    " --xla_cpu_use_fusion_emitters=false",
+    " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    " --xla_llvm_disable_expensive_passes=true",
 )
 
 HERE = Path(__file__).parent
@@ -70,14 +71,23 @@ def phantom_data(tmp_path_factory) -> Path:
     return out
 
 
-@pytest.fixture
-def tiny_run(phantom_data):
-    """A config that trains in seconds on `phantom_data`."""
+@pytest.fixture(scope="session")
+def new_tiny_run(phantom_data):
+    """Makes configs that train in seconds on `phantom_data`."""
     from medslip_jax import experiment
 
-    config = experiment.load_config([f"--config={HERE.parent / 'configs' / 'phantom.py'}:tiny"])
-    config.data.dir = str(phantom_data)
-    config.data.image_size = 32
-    config.model.trunk_width, config.model.embed_dim = 8, 16
-    config.model.decoder_ffn_dim, config.model.decoder_layers = 32, 1
-    return config
+    def make():
+        config = experiment.load_config([f"--config={HERE.parent / 'configs' / 'phantom.py'}:tiny"])
+        config.data.dir = str(phantom_data)
+        config.data.image_size = 32
+        config.model.trunk_width, config.model.embed_dim = 8, 16
+        config.model.decoder_ffn_dim, config.model.decoder_layers = 32, 1
+        return config
+
+    return make
+
+
+@pytest.fixture
+def tiny_run(new_tiny_run):
+    """One of them, for this test alone."""
+    return new_tiny_run()

@@ -1,14 +1,14 @@
-"""Runs of `medslip pretrain` in processes of their own, for the tests of preemption, kills and several processes."""
+"""`medslip pretrain` and other verbs in processes of their own, for tests of preemption, kills, several processes."""
 
 import json
-import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from warm_processes import FORKS, free_port, see_devices
 
 ROOT = Path(__file__).parent.parent.parent
 # A model that steps in tens of milliseconds.
@@ -22,50 +22,23 @@ TINY = (
     "--config.eval_every=0",
     "--config.log_every=1",
 )
-# Its processes are forks of one that has imported the trainer: a start takes half as long.
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["medslip_jax.pretrain"])
 
 
-def command(workdir: Path, data: Path, *extra: str) -> list[str]:
-    config = f"--config={ROOT / 'configs' / 'phantom.py'}:tiny"
-    return [
-        sys.executable,
-        "-m",
-        "medslip_jax.cli",
-        "pretrain",
-        config,
-        f"--workdir={workdir}",
-        f"--config.data.dir={data}",
-        *TINY,
-        *extra,
-    ]
+class Verb:
+    """`medslip VERB ...` with its output in a file, so that nobody has to drain a pipe."""
 
-
-def environment(*, devices: int = 1) -> dict[str, str]:
-    return os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices), "PYTHONUNBUFFERED": "1"}
-
-
-class Run:
-    """One process with its output in a file, so that nobody has to drain a pipe."""
-
-    def __init__(self, workdir: Path, data: Path, *extra: str, devices: int = 1, name: str = "run"):
-        workdir.mkdir(parents=True, exist_ok=True)
-        self.workdir = workdir
-        self._log = workdir / f"{name}.log"
-        self._log.touch()
-        self._start = self._log.stat().st_size
-        self.start(command(workdir, data, *extra), devices=devices)
-
-    def start(self, argv: list[str], *, devices: int) -> None:
-        with self._log.open("ab") as file:
-            self.process = subprocess.Popen(argv, stdout=file, stderr=file, env=environment(devices=devices), cwd=ROOT)
+    def __init__(self, argv: list[str], *, log: Path, devices: int = 1):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.touch()
+        self._log, self._start = log, log.stat().st_size
+        self.process = FORKS.Process(target=_main, args=(argv, log, devices))
+        self.process.start()
 
     def wait(self, seconds: float = 900) -> int:
-        return self.process.wait(timeout=seconds)
-
-    def poll(self) -> int | None:
-        return self.process.poll()
+        self.process.join(seconds)
+        if self.process.exitcode is None:
+            raise subprocess.TimeoutExpired(self.process.name, seconds)
+        return self.process.exitcode
 
     def kill(self, signum: int = signal.SIGKILL) -> None:
         os.kill(self.process.pid, signum)
@@ -78,7 +51,7 @@ class Run:
         """Waits until `reached()`; fails if the process ends before."""
         end = time.monotonic() + seconds
         while not reached():
-            assert self.poll() is None, self.output()[-3000:]
+            assert self.process.exitcode is None, self.output()[-3000:]
             assert time.monotonic() < end, self.output()[-3000:]
             time.sleep(0.01)
 
@@ -87,40 +60,27 @@ class Run:
         self.until(lambda: "loss " in self.output())
 
 
-class ForkedRun(Run):
-    """A `Run` whose process is forked: alone with its signals and files, but warm."""
+class Run(Verb):
+    """A small pre-training run."""
 
-    def start(self, argv: list[str], *, devices: int) -> None:
-        del devices  # one
-        self.process = FORKS.Process(target=_verb, args=(argv[3:], self._log))
-        self.process.start()
-
-    def wait(self, seconds: float = 900) -> int:
-        self.process.join(seconds)
-        if self.process.exitcode is None:
-            raise subprocess.TimeoutExpired(self.process.name, seconds)
-        return self.process.exitcode
-
-    def poll(self) -> int | None:
-        return self.process.exitcode
+    def __init__(self, workdir: Path, data: Path, *extra: str, devices: int = 1, name: str = "run"):
+        config = f"--config={ROOT / 'configs' / 'phantom.py'}:tiny"
+        argv = ["pretrain", config, f"--workdir={workdir}", f"--config.data.dir={data}", *TINY, *extra]
+        super().__init__(argv, log=workdir / f"{name}.log", devices=devices)
+        self.workdir = workdir
 
 
-def _verb(argv: list[str], log: Path) -> None:
-    """What `python -m medslip_jax.cli` does, in a forked process."""
+def _main(argv: list[str], log: Path, devices: int) -> None:
+    """What `python -m medslip_jax.cli` does, in a fork."""
     with log.open("ab") as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
             stream.reconfigure(line_buffering=True)
     os.chdir(ROOT)
+    see_devices(devices)
     from medslip_jax import cli
 
     sys.exit(cli.main(argv))
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def pair(workdir: Path, data: Path, *extra: str, devices: int = 4, timeout: int = 600) -> list[Run]:

@@ -1,52 +1,50 @@
 """Two processes that share a file system: one checkpoint of both, one choice, and other devices to go on with."""
 
-import json
-import os
-import socket
-import subprocess
-import sys
+import contextlib
+import io
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
-from tiny_state import array_data, flip, new_run, restored, same, tiny_state
+from tiny_state import CONFIG, array_data, flip, new_run, restored, same, tiny_state
+from warm_processes import free_port, together
 
+from medslip_jax import sharding
 from medslip_jax.checkpoint import Checkpoints, find_checkpoint, read_variables
 from medslip_jax.checkpoint_integrity import damage
-
-HERE = Path(__file__).parent
-CODE = """
-import json
-import sys
-from pathlib import Path
-
-import jax
-
-jax.config.update("jax_cpu_collectives_implementation", "gloo")
-jax.distributed.initialize(f"localhost:{sys.argv[3]}", 2, int(sys.argv[2]))
-
-import numpy as np
-from tiny_state import CONFIG, tiny_state
-from medslip_jax import sharding
-from medslip_jax.checkpoint import Checkpoints
 from medslip_jax.errors import InputError
 
-mesh = sharding.make_mesh(fsdp=4)
-assert jax.process_count() == 2 and mesh.size == 4
-shapes = jax.eval_shape(lambda: tiny_state(0))
-placement = sharding.state_sharding(mesh, shapes)
-split = [s for s in jax.tree.leaves(placement) if "fsdp" in s.spec]
-assert len(split) == 3, "kernels lie in four parts"
 
-def split_array(x, sharding):
-    # Each process gives its parts of the same array.
-    return jax.make_array_from_callback(x.shape, sharding, lambda index: np.asarray(x)[index])
-
-def state(step):
-    return jax.tree.map(split_array, tiny_state(step), placement)
-
-def restored(checkpoints):
+def restore_and_save(workdir: Path, steps: tuple[int, ...], rank: int, port: int) -> tuple[dict, list[str]]:
+    """One of two processes restores what is there and saves these steps: what it says, and its notes."""
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(f"127.0.0.1:{port}", 2, rank)
+    mesh = sharding.make_mesh(fsdp=4)
+    assert jax.process_count() == 2 and mesh.size == 4
+    shapes = jax.eval_shape(lambda: tiny_state(0))
+    placement = sharding.state_sharding(mesh, shapes)
+    split = [s for s in jax.tree.leaves(placement) if "fsdp" in s.spec]
+    assert len(split) == 3, "kernels lie in four parts"
     template = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, placement)
+    said = {}
+    with contextlib.redirect_stderr(io.StringIO()) as notes:
+        try:
+            checkpoints = Checkpoints(workdir, keep=3, best_metric="v")
+            said["restored"] = checkpoints.latest() and restored_parts(checkpoints, template)
+            for step in steps:
+                # Each process gives its parts of the same array.
+                state = sharding.place(tiny_state(step), like=template)
+                checkpoints.save(state, step=step, loader_state={"batch": step}, config=CONFIG, metrics={"v": step})
+            checkpoints.wait()
+            said |= {"latest": checkpoints.latest(), "preempted": checkpoints.reached_preemption(1)}
+            checkpoints.close()
+        except InputError as error:
+            said["error"] = str(error)
+    return said, [line for line in notes.getvalue().splitlines() if line.startswith("note:")]
+
+
+def restored_parts(checkpoints: Checkpoints, template) -> int:
     found = checkpoints.restore(template, config=CONFIG)
     for got, want in zip(jax.tree.leaves(found["state"]), jax.tree.leaves(tiny_state(found["step"])), strict=True):
         assert all(np.array_equal(part.data, np.asarray(want)[part.index]) for part in got.addressable_shards)
@@ -54,46 +52,13 @@ def restored(checkpoints):
     assert found["loader"] == {"batch": found["step"]}
     return found["step"]
 
-said = {}
-try:
-    checkpoints = Checkpoints(sys.argv[1], keep=3, best_metric="v")
-    said["restored"] = checkpoints.latest() and restored(checkpoints)
-    for step in map(int, sys.argv[4:]):
-        checkpoints.save(state(step), step=step, loader_state={"batch": step}, config=CONFIG, metrics={"v": step})
-    checkpoints.wait()
-    said |= {"latest": checkpoints.latest(), "preempted": checkpoints.reached_preemption(1)}
-    checkpoints.close()
-except InputError as error:
-    said["error"] = str(error)
-# Not to stdout, where the collectives talk too.
-Path(f"{sys.argv[1]}.{sys.argv[2]}").write_text(json.dumps(said))
-"""
-
 
 def two_processes(workdir: Path, *steps: int) -> tuple[list[dict], list[list[str]]]:
-    """They restore what is there and save these steps -> what each says, and its notes on stderr."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {
-        "PYTHONPATH": str(HERE),
-        "JAX_NUM_CPU_DEVICES": "2",
-        "JAX_PLATFORMS": "cpu",
-    }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", CODE, workdir, str(rank), str(port), *map(str, steps)],
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    errors = [process.communicate(timeout=300)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], errors
-    said = [json.loads(Path(f"{workdir}.{rank}").read_text()) for rank in range(2)]
-    return said, [[line for line in text.splitlines() if line.startswith("note:")] for text in errors]
+    """What each says, and the notes of each."""
+    port = free_port()
+    results = together(restore_and_save, [(workdir, steps, rank, port) for rank in range(2)], devices=2, timeout=300)
+    said, notes = zip(*results, strict=True)
+    return list(said), list(notes)
 
 
 def well(restored: int | None, latest: int) -> list[dict]:

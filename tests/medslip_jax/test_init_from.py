@@ -1,18 +1,16 @@
 """Runs that start from trained weights (`--config.init_from`): their first state, their loss, how they go on."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from warm_processes import together
 
-from medslip_jax import experiment, pretrain
+from medslip_jax import experiment, pretrain, train_loop
 from medslip_jax.checkpoint import find_latest, read_config
 from medslip_jax.errors import InputError
 from medslip_jax.models import MeDSLIP
@@ -223,42 +221,26 @@ def test_config_flag_sets_it(phantom_data, source, tmp_path):
         experiment.load_config([*argv, f"--config.init_form={where}"])
 
 
-EIGHT_DEVICES = """
-import json, sys
-import jax
-import numpy as np
-from medslip_jax import experiment, pretrain, train_loop
-from medslip_jax.torch_checkpoint import flatten
+def first_state(config: str, workdir: Path) -> dict:
+    """One step of a run, and what its state was before."""
+    seen = {}
 
-seen = {}
+    def watched(empty, initial):
+        state = with_variables(empty, initial)
+        got, want = flatten({"params": state.params, "batch_stats": state.batch_stats}), flatten(initial)
+        seen["equal"] = all(np.array_equal(got[path], want[path]) for path in want)
+        seen["split"] = sum(not leaf.sharding.is_fully_replicated for leaf in got.values())
+        seen["placed"] = jax.tree.map(lambda x: x.sharding, state) == jax.tree.map(lambda x: x.sharding, empty)
+        return state
 
-def watched(empty, initial):
-    state = with_variables(empty, initial)
-    got, want = flatten({"params": state.params, "batch_stats": state.batch_stats}), flatten(initial)
-    seen["equal"] = all(np.array_equal(got[path], want[path]) for path in want)
-    seen["split"] = sum(not leaf.sharding.is_fully_replicated for leaf in got.values())
-    seen["placed"] = jax.tree.map(lambda x: x.sharding, state) == jax.tree.map(lambda x: x.sharding, empty)
-    return state
-
-with_variables, train_loop.with_variables = train_loop.with_variables, watched
-after = pretrain.pretrain(experiment.from_json(sys.stdin.read()), workdir=sys.argv[1], stop_after=1)
-print(json.dumps(seen | {"devices": len(jax.devices()), "step": int(after.step)}))
-"""
+    train_loop.with_variables = watched
+    after = pretrain.pretrain(experiment.from_json(config), workdir=workdir, stop_after=1)
+    return seen | {"devices": len(jax.devices()), "step": int(after.step)}
 
 
 def test_eight_devices_with_split_parameters(source, phantom_data, tmp_path):
     config = make_config(phantom_data, init_from=str(source["folder"] / "run"), mesh__fsdp=2)
-    run = subprocess.run(
-        [sys.executable, "-c", EIGHT_DEVICES, str(tmp_path / "run")],
-        input=experiment.to_json(config),
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "8"},
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr[-2000:]
-    got = json.loads(run.stdout.splitlines()[-1])
+    (got,) = together(first_state, [(experiment.to_json(config), tmp_path / "run")], devices=8)
     split = got.pop("split")
     assert got == {"devices": 8, "equal": True, "placed": True, "step": 1}
     assert split > 20

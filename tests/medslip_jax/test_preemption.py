@@ -7,7 +7,7 @@ import subprocess
 import jax
 import numpy as np
 import pytest
-from run_processes import ForkedRun, losses, steps_saved
+from run_processes import Run, losses, steps_saved
 
 from medslip_jax.checkpoint import read_variables
 from medslip_jax.exit_codes import PREEMPTED
@@ -31,7 +31,7 @@ def parameters(workdir, step: int) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def undisturbed(phantom_data, tmp_path_factory):
-    run = ForkedRun(tmp_path_factory.mktemp("undisturbed"), phantom_data, *LONG)
+    run = Run(tmp_path_factory.mktemp("undisturbed"), phantom_data, *LONG)
     assert run.wait() == 0, run.output()[-3000:]
     return run
 
@@ -51,7 +51,7 @@ def test_killed_at_twenty_random_moments(undisturbed, phantom_data, tmp_path):
     """Moments after a start's first new step: in the wait for data, a step, a save, or between."""
     rng = random.Random(0)
     for kill in range(20):
-        run = ForkedRun(tmp_path, phantom_data, *LONG)
+        run = Run(tmp_path, phantom_data, *LONG)
         # Now and then while it still starts, restores or compiles.
         if kill % 5 == 4:
             wait = rng.uniform(0.5, 6)
@@ -62,7 +62,7 @@ def test_killed_at_twenty_random_moments(undisturbed, phantom_data, tmp_path):
             run.wait(wait)
         run.kill(signal.SIGKILL)
         assert run.wait() == -signal.SIGKILL
-    last = ForkedRun(tmp_path, phantom_data, *LONG)
+    last = Run(tmp_path, phantom_data, *LONG)
     assert last.wait() == 0, last.output()[-3000:]
     check_same_run(tmp_path, undisturbed, until=STEPS)
 
@@ -71,7 +71,7 @@ def test_killed_at_twenty_random_moments(undisturbed, phantom_data, tmp_path):
 def test_asked_to_stop_ten_times(undisturbed, phantom_data, tmp_path):
     saved = []
     for _ in range(10):
-        run = ForkedRun(tmp_path, phantom_data, *LONG)
+        run = Run(tmp_path, phantom_data, *LONG)
         run.until_stepping()
         run.kill(signal.SIGTERM)
         assert run.wait() == PREEMPTED, run.output()[-3000:]
@@ -81,6 +81,6 @@ def test_asked_to_stop_ten_times(undisturbed, phantom_data, tmp_path):
         assert max(losses(tmp_path)) == saved[-1]
     assert len(set(saved)) == 10 and saved == sorted(saved)
     until = saved[-1] // 10 * 10 + 20
-    last = ForkedRun(tmp_path, phantom_data, *LONG, f"--stop_after={until}")
+    last = Run(tmp_path, phantom_data, *LONG, f"--stop_after={until}")
     assert last.wait() == 0, last.output()[-3000:]
     check_same_run(tmp_path, undisturbed, until=until)

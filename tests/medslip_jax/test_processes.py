@@ -1,75 +1,64 @@
 """Two real processes of one run: the same batches and losses, what they agree on, and what happens when one goes."""
 
+import hashlib
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 
+import jax
 import numpy as np
 import pytest
-from run_processes import ROOT, Run, free_port, losses, pair, steps_saved
+from run_processes import ROOT, Run, Verb, losses, pair, steps_saved
+from warm_processes import free_port, together
 
-from medslip_jax.exit_codes import BAD_INPUT, PREEMPTED, STUCK
-
-pytestmark = pytest.mark.slow
-
-# Loader -> mesh -> steps, of one process or of two: argv is the data, the port, how many processes, and which one.
-BATCHES_AND_LOSSES = """
-import hashlib, json, sys
-import jax
-data, port, count, number = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-if count > 1:
-    jax.distributed.initialize(f"127.0.0.1:{port}", count, number)
 from data_pipelines.augment import AugmentConfig
 from data_pipelines.datasets import open_split
 from data_pipelines.loader import Loader
 from medslip_jax import sharding
 from medslip_jax.distributed import CompiledTogether
+from medslip_jax.exit_codes import BAD_INPUT, PREEMPTED, STUCK
 from medslip_jax.losses import LossConfig
 from medslip_jax.optim import OptimConfig
 from medslip_jax.testing import tiny_books, tiny_config
 from medslip_jax.train_step import Trainer, jit_init, jit_train_step
 
-trainer = Trainer(model=tiny_config(), loss=LossConfig(), optim=OptimConfig(), books=tiny_books(), num_steps=10,
-                  steps_per_epoch=1)
-mesh = sharding.make_mesh()
-loader = Loader(open_split(data, "phantom", "train"), batch_size=16, image_size=32, seed=3, train=True,
-                augment=AugmentConfig(), host_index=jax.process_index(), host_count=jax.process_count())
-state = jit_init(trainer, mesh, image_size=32)()
-step = CompiledTogether(jit_train_step(trainer, mesh, state), name="step")
-found = {"devices": mesh.size, "batches": [], "losses": []}
-for _ in range(10):
-    batch = sharding.put_batch(mesh, next(loader))
-    whole = sharding.to_host(mesh, batch)
-    found["batches"].append(hashlib.sha256(whole["image"].tobytes() + whole["matrix"].tobytes()).hexdigest())
-    state, metrics = step(state, batch)
-    found["losses"].append(float(metrics["loss"]))
-print(json.dumps(found), flush=True)
-"""
+pytestmark = pytest.mark.slow
 
 
-def started(data, *, port: int, count: int, number: int, devices: int) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-c", BATCHES_AND_LOSSES, str(data), str(port), str(count), str(number)],
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)},
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
+def batches_and_losses(data, port: int, count: int, number: int) -> dict:
+    """Loader -> mesh -> ten steps, of one process or as one of two."""
+    if count > 1:
+        jax.distributed.initialize(f"127.0.0.1:{port}", count, number)
+    trainer = Trainer(
+        model=tiny_config(), loss=LossConfig(), optim=OptimConfig(), books=tiny_books(), num_steps=10, steps_per_epoch=1
     )
-
-
-def results(processes: list[subprocess.Popen]) -> list[dict]:
-    texts = [process.communicate(timeout=900)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * len(processes)
-    return [json.loads(text.splitlines()[-1]) for text in texts]
+    mesh = sharding.make_mesh()
+    loader = Loader(
+        open_split(data, "phantom", "train"),
+        batch_size=16,
+        image_size=32,
+        seed=3,
+        train=True,
+        augment=AugmentConfig(),
+        host_index=jax.process_index(),
+        host_count=jax.process_count(),
+    )
+    state = jit_init(trainer, mesh, image_size=32)()
+    step = CompiledTogether(jit_train_step(trainer, mesh, state), name="step")
+    found = {"devices": mesh.size, "batches": [], "losses": []}
+    for _ in range(10):
+        batch = sharding.put_batch(mesh, next(loader))
+        whole = sharding.to_host(mesh, batch)
+        found["batches"].append(hashlib.sha256(whole["image"].tobytes() + whole["matrix"].tobytes()).hexdigest())
+        state, metrics = step(state, batch)
+        found["losses"].append(float(metrics["loss"]))
+    return found
 
 
 def test_two_processes_of_four_devices_are_one_of_eight(phantom_data):
     port = free_port()
-    (one,) = results([started(phantom_data, port=port, count=1, number=0, devices=8)])
-    two = results([started(phantom_data, port=port, count=2, number=i, devices=4) for i in range(2)])
+    (one,) = together(batches_and_losses, [(phantom_data, port, 1, 0)], devices=8)
+    two = together(batches_and_losses, [(phantom_data, port, 2, number) for number in range(2)], devices=4)
     assert one["devices"] == two[0]["devices"] == two[1]["devices"] == 8
     assert two[0]["batches"] == two[1]["batches"] == one["batches"]
     assert two[0]["losses"] == two[1]["losses"]
@@ -107,7 +96,12 @@ def test_who_waits_in_vain_says_so(phantom_data, tmp_path):
 
 def test_stop_loss_of_a_process_and_another_shape(phantom_data, tmp_path):
     """One run through what a pod meets: SIGTERM on one host, the death of a host, and fewer devices afterwards."""
-    long = ("--config.num_steps=4000", "--config.save_every=5", "--config.optim.ema_decay=0.9")
+    long = (
+        "--config.num_steps=4000",
+        "--config.save_every=5",
+        "--config.optim.ema_decay=0.9",
+        "--config.model.streams=pathology",  # compiles in half the time
+    )
 
     both = pair(tmp_path, phantom_data, *long, devices=2)
     both[0].until_stepping()
@@ -117,7 +111,7 @@ def test_stop_loss_of_a_process_and_another_shape(phantom_data, tmp_path):
     assert max(losses(tmp_path)) == stopped
 
     both = pair(tmp_path, phantom_data, *long, devices=2)
-    both[0].until(lambda: steps_saved(tmp_path)[-1] > stopped)
+    both[0].until(lambda: max(losses(tmp_path)) > steps_saved(tmp_path)[-1] > stopped)
     both[1].kill(signal.SIGKILL)
     killed = time.monotonic()
     code = both[0].wait(60)
@@ -144,28 +138,16 @@ def test_fine_tuning_on_two_processes_is_that_of_one(kind, phantom_data, tmp_pat
     config = f"--config={ROOT / 'configs' / f'finetune_{kind}.py'}:data=phantom,tiny"
     small = ("--config.data.image_size=32", "--config.model.trunk_width=4", "--config.model.backbone=resnet18")
     often = ("--config.eval_every=2", "--resamples=20")
+    port = free_port()
+    each = [(f"--coordinator=127.0.0.1:{port}", "--processes=2", f"--process_id={i}") for i in range(2)]
     results = {}
-    for name, launch in (("one", ()), ("two", ("launch", "local", "--processes=2", "--devices_per_process=1", "--"))):
-        verb = [
-            *launch,
-            "finetune",
-            config,
-            f"--workdir={tmp_path / name}",
-            f"--config.data.dir={phantom_data}",
-            *small,
-            *often,
-        ]
-        ended = subprocess.run(
-            [sys.executable, "-m", "medslip_jax.cli", *verb],
-            env=os.environ | {"JAX_PLATFORMS": "cpu"},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        assert ended.returncode == 0, ended.stderr[-3000:]
-        results[name] = json.loads((tmp_path / name / "test" / "metrics.json").read_text())
+    for name, processes in (("one", [("--distributed=off",)]), ("two", each)):
+        workdir = tmp_path / name
+        argv = ["finetune", config, f"--workdir={workdir}", f"--config.data.dir={phantom_data}", *small, *often]
+        verbs = [Verb([*argv, *flags], log=tmp_path / f"{name}{i}.log") for i, flags in enumerate(processes)]
+        for verb in verbs:
+            assert verb.wait() == 0, verb.output()[-3000:]
+        results[name] = json.loads((workdir / "test" / "metrics.json").read_text())
     one, two = results["one"], results["two"]
     assert one["checkpoint"]["step"] == two["checkpoint"]["step"]
     np.testing.assert_allclose(one["checkpoint"]["value"], two["checkpoint"]["value"], atol=1e-3)

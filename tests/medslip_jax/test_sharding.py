@@ -1,88 +1,70 @@
-"""Eight devices compute what one does. Fake devices need their own process: XLA reads the flag at start."""
-
-import json
-import os
-import subprocess
-import sys
+"""Eight devices compute what one does. They need a process of their own: JAX counts devices once."""
 
 import jax
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
+from warm_processes import together
 
 from medslip_jax import sharding
 from medslip_jax.errors import InputError
-
-TEN_STEPS = """
-import json, sys
-import jax
-import numpy as np
-from medslip_jax import sharding
 from medslip_jax.losses import LossConfig
 from medslip_jax.optim import OptimConfig
 from medslip_jax.scoring import jit_score_step, score
 from medslip_jax.testing import synthetic_batch, tiny_books, tiny_config
-from medslip_jax.train_step import Trainer, jit_init, jit_train_step
+from medslip_jax.train_step import Trainer, TrainState, jit_init, jit_train_step
 
-trainer = Trainer(model=tiny_config(), loss=LossConfig(), optim=OptimConfig(), books=tiny_books(), num_steps=10,
-                  steps_per_epoch=10)
+TRAINER = Trainer(
+    model=tiny_config(), loss=LossConfig(), optim=OptimConfig(), books=tiny_books(), num_steps=10, steps_per_epoch=10
+)
 
-def ten_steps(mesh):
-    state = jit_init(trainer, mesh, image_size=32)()
-    step = jit_train_step(trainer, mesh, state)
+
+def of_every_shape(*fsdp: int) -> list[dict]:
+    """The losses of ten steps for each mesh of all devices, and the scores of the ends of the lines."""
+    results = []
+    for count in fsdp:
+        mesh = sharding.make_mesh(fsdp=count)
+        state, losses = ten_steps(mesh)
+        split = {
+            part: sum(not x.sharding.is_fully_replicated for x in jax.tree.leaves(getattr(state, part)))
+            for part in ("params", "opt_state")
+        }
+        scores = scored(mesh, state) if count in (fsdp[0], fsdp[-1]) else {}
+        results.append({"shape": mesh.devices.shape, "losses": losses, "split": split, "scores": scores})
+    return results
+
+
+def ten_steps(mesh: jax.sharding.Mesh) -> tuple[TrainState, list[float]]:
+    state = jit_init(TRAINER, mesh, image_size=32)()
+    step = jit_train_step(TRAINER, mesh, state)
     losses = []
     for i in range(10):
         state, metrics = step(state, sharding.put_batch(mesh, synthetic_batch(16, image_size=32, seed=i)))
         losses.append(float(metrics["loss"]))
     return state, losses
 
-def scored(mesh, state):
+
+def scored(mesh: jax.sharding.Mesh, state: TrainState) -> dict[str, np.ndarray]:
     rows = np.arange(24)
     known = {"index": rows, "valid": rows < 20, "labels": np.zeros((24, 75), np.int8)}
     full = synthetic_batch(24, image_size=32) | known
     loader = [{key: value[i : i + 8] for key, value in full.items()} for i in (0, 8, 16)]
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     extra = np.random.default_rng(1).standard_normal((2, 12), np.float32)
-    step = jit_score_step(trainer, mesh, map_classes=[3], map_anatomies=[5, 2], extra_queries=extra, map_extra=[1])
+    step = jit_score_step(TRAINER, mesh, map_classes=[3], map_anatomies=[5, 2], extra_queries=extra, map_extra=[1])
     scores = score(step, variables, loader, mesh=mesh)
     assert scores["index"].tolist() == list(range(20)) and (scores["matrix"] == full["matrix"][:20]).all()
     names = ("pathology", "anatomy", "pathology_map", "anatomy_maps", "extra", "extra_map")
-    checks = {name: scores[name].sum(axis=0).ravel()[:20].tolist() for name in names}
     pairs = ("pair_predicted", "pair_true", "pair_count")
-    return checks | {name: np.nan_to_num(scores[name]).ravel().tolist() for name in pairs}
-
-for fsdp in map(int, sys.argv[1:]):
-    mesh = sharding.make_mesh(fsdp=fsdp)
-    state, losses = ten_steps(mesh)
-    split = {part: sum(not x.sharding.is_fully_replicated for x in jax.tree.leaves(getattr(state, part)))
-             for part in ("params", "opt_state")}
-    print(json.dumps({"shape": list(mesh.devices.shape), "losses": losses, "split": split,
-                      "scores": scored(mesh, state) if fsdp in (1, 8) else {}}))
-"""
-
-
-def ten_steps(*, devices: int, fsdp: tuple[int, ...]) -> list[dict]:
-    env = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "JAX_NUM_CPU_DEVICES": str(devices),
-    }
-    run = subprocess.run(
-        [sys.executable, "-c", TEN_STEPS, *map(str, fsdp)],
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
-    return [json.loads(line) for line in run.stdout.splitlines()]
+    return {name: scores[name].sum(axis=0) for name in names} | {name: scores[name] for name in pairs}
 
 
 @pytest.mark.slow
 def test_eight_devices_in_every_shape_give_the_losses_of_one():
-    (one,) = ten_steps(devices=1, fsdp=(1,))
-    shapes = {1: [8, 1], 2: [4, 2], 8: [1, 8]}
-    for fsdp, eight in zip(shapes, ten_steps(devices=8, fsdp=tuple(shapes)), strict=True):
+    (one,) = of_every_shape(1)
+    shapes = {1: (8, 1), 2: (4, 2), 8: (1, 8)}
+    (results,) = together(of_every_shape, [tuple(shapes)], devices=8)
+    for fsdp, eight in zip(shapes, results, strict=True):
         assert eight["shape"] == shapes[fsdp]
         # Adam's two moments are split as the parameters are.
         assert eight["split"]["opt_state"] == 2 * eight["split"]["params"]
