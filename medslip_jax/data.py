@@ -56,8 +56,8 @@ def _check(flags: argparse.Namespace) -> int:
     if not hasattr(cls, "EXPECTED"):
         raise InputError(f"{flags.name}: has no official download to check")
     options = _options(flags, {}) if flags.options else cls.OPTIONS()
-    findings = check(flags.root, cls.expected(options) if hasattr(cls, "expected") else cls.EXPECTED)
     print(f"{flags.name} in {flags.root}; expected tree:\n{cls.TREE.rstrip()}\n")
+    findings = check(flags.root, cls.expected(options) if hasattr(cls, "expected") else cls.EXPECTED)
     print("\n".join(table(findings)))
     return int(any(finding.state in ("missing", "differs") for finding in findings))
 

@@ -192,7 +192,8 @@ def load_config(argv: list[str], *, documented: str = "medslip_jax/experiment.py
 
 def _config_of(text: str) -> ConfigDict:
     """What `get_config` of "FILE[:arg]" gives."""
-    file, colon, arg = text.partition(":")
+    # A directory may have a colon in its name.
+    file, colon, arg = (text, "", "") if Path(text).is_file() else text.partition(":")
     names = names_of(file)
     if "get_config" not in names:
         raise InputError(f"--config {file}: has no get_config(arg); configs/phantom.py is an example")

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,7 +23,8 @@ def fetch_weights(reference: str) -> Path:
 
     Args:
       reference: "owner/name", "owner/name@revision", "owner/name/FILE.pth" or both. Without a file it is the one
-        weights file of the repository; a `save_pretrained` repository's is model.safetensors.
+        weights file of the repository; a `save_pretrained` repository's is model.safetensors. What the cache holds is
+        taken for the repository, with a note.
 
     Raises:
       InputError: not the form of a hub id, not there, several weights files, or neither cached nor reachable.
@@ -37,7 +39,11 @@ def fetch_weights(reference: str) -> Path:
             with contextlib.suppress(OSError) if local else contextlib.nullcontext():
                 names = [wanted] if wanted else _weights_names(repo, revision=revision, local=local)
                 if names:
-                    return _fetch(reference, repo, names, revision=revision, local=local)
+                    path = _fetch(reference, repo, names, revision=revision, local=local)
+                    if local and not wanted:
+                        # The cache may hold less than the repository.
+                        print(f"note: {reference}: {path.name} as it lies in the local cache", file=sys.stderr)
+                    return path
     raise InputError(f"{reference}: the repository has no file with {', '.join(SUFFIXES)}; name one, owner/name/FILE")
 
 

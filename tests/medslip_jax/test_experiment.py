@@ -149,6 +149,13 @@ def test_config_file_with_an_error_is_one_line(tmp_path, text, message):
     assert str(error.value).startswith(f"--config {file}: ") and "\n" not in str(error.value)
 
 
+def test_a_colon_in_a_path_is_no_argument(tmp_path):
+    file = tmp_path / "a:b" / "phantom.py"
+    file.parent.mkdir()
+    file.write_text(CONFIGS[0].with_name("phantom.py").read_text())
+    assert experiment.load_config([f"--config={file}"]).data.name == "phantom"
+
+
 def test_config_flag_is_given_once_in_either_form(tmp_path):
     file = str(CONFIGS[0].parent / "phantom.py")
     assert experiment.load_config(["--config", f"{file}:tiny", "--config.seed=3"]).seed == 3

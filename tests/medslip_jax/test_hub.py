@@ -74,10 +74,14 @@ def hub(tmp_path, monkeypatch):
     return install
 
 
-def test_cache_is_enough(hub, tmp_path):
+def test_cache_is_enough(hub, tmp_path, capsys):
     fake = hub(cached={"w.pth", "README.md"}, online=OSError("no network"))
     assert fetch_weights("o/n") == tmp_path / "w.pth"
     assert {kind for kind, *_ in fake.calls} == {"cache"}
+    # It may hold less than the repository, where no file is named.
+    assert capsys.readouterr().err == "note: o/n: w.pth as it lies in the local cache\n"
+    assert fetch_weights("o/n/w.pth") == tmp_path / "w.pth"
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
@@ -214,6 +218,7 @@ def test_real_cache_without_network(tmp_path):
     assert [line for line in run.stdout.splitlines() if line.startswith("code")] == ["code 0"] * 4 + ["code 2"] * 3
     assert [(out / f"{i}.safetensors").read_bytes() for i in range(4)] == [data[0], data[1], data[0], data[1]]
     assert run.stderr.splitlines() == [
+        *(f"note: {source}: w.safetensors as it lies in the local cache" for source in sources[:3]),
         "medslip: owner/two: holds v.safetensors, w.safetensors; name one, owner/two/v.safetensors",
         "medslip: owner/three: not in the local cache and no network; give a path",
         "medslip: owner/two/u.pth: no u.pth on the hub or, without network, in the cache; look at its files",

@@ -2,6 +2,7 @@ import collections
 import csv
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -242,10 +243,11 @@ def test_counts_are_the_official_ones(tmp_path, monkeypatch):
 def test_check_and_build_on_the_command_line(tmp_path, monkeypatch, capsys):
     tree(tmp_path)
     assert cli.main(["data", "check", "rsna", "--root", str(tmp_path)]) == 1
-    said = capsys.readouterr().out
-    assert (
-        f"differs  stage_2_train_images/*.dcm{'':>22} 4 of 26684" in said.replace("      4", " 4") or "differs" in said
-    )
+    assert re.search(r"^differs +stage_2_train_images/\*\.dcm +4 of 26684 ", capsys.readouterr().out, re.MULTILINE)
+    assert cli.main(["data", "check", "rsna", "--root", str(tmp_path / "gone")]) == 2
+    said = capsys.readouterr()
+    assert "expected tree:\n" in said.out and "stage_2_train_images" in said.out
+    assert said.err == f"medslip: --root {tmp_path / 'gone'}: no such directory\n"
     (tmp_path / "options.json").write_text('{"split_fractions": {"train": 1.0}, "image": {"equalise": "none"}}')
     flags = ["data", "build", "rsna", "--root", str(tmp_path), "--options", str(tmp_path / "options.json")]
     flags += ["--size", "64", "--workers", "1", "--out", str(tmp_path / "data")]
