@@ -18,8 +18,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE --xla_backend_optimization_level=0"
-    " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-    " --xla_llvm_disable_expensive_passes=true",
+    " --xla_cpu_use_fusion_emitters=false --xla_llvm_disable_expensive_passes=true",
 )
 
 HERE = Path(__file__).parent
