@@ -138,13 +138,17 @@ def test_fine_tuning_on_two_processes_is_that_of_one(kind, phantom_data, tmp_pat
     config = f"--config={ROOT / 'configs' / f'finetune_{kind}.py'}:data=phantom,tiny"
     small = ("--config.data.image_size=32", "--config.model.trunk_width=4", "--config.model.backbone=resnet18")
     often = ("--config.eval_every=2", "--resamples=20")
-    port = free_port()
-    each = [(f"--coordinator=127.0.0.1:{port}", "--processes=2", f"--process_id={i}") for i in range(2)]
     results = {}
-    for name, processes in (("one", [("--distributed=off",)]), ("two", each)):
-        workdir = tmp_path / name
+    for name in ("one", "two"):
+        workdir, log = tmp_path / name, tmp_path / f"{name}.log"
         argv = ["finetune", config, f"--workdir={workdir}", f"--config.data.dir={phantom_data}", *small, *often]
-        verbs = [Verb([*argv, *flags], log=tmp_path / f"{name}{i}.log") for i, flags in enumerate(processes)]
+        if name == "one":
+            verbs = [Verb([*argv, "--distributed=off"], log=log)]
+        elif kind == "classification":  # as README starts them
+            verbs = [Verb(["launch", "local", "--processes=2", "--devices_per_process=1", "--", *argv], log=log)]
+        else:
+            meet = (f"--coordinator=127.0.0.1:{free_port()}", "--processes=2")
+            verbs = [Verb([*argv, *meet, f"--process_id={i}"], log=log) for i in range(2)]
         for verb in verbs:
             assert verb.wait() == 0, verb.output()[-3000:]
         results[name] = json.loads((workdir / "test" / "metrics.json").read_text())
