@@ -27,7 +27,7 @@ def replacing_file(path: str | Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise _failed(path, temporary, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -55,7 +55,7 @@ def replacing_directory(path: str | Path) -> Iterator[Path]:
                 old.replace(path)
             raise
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise _failed(path, temporary, error) from error
     finally:
         # Orbax writes to a longer name beside it, and leaves that when it fails.
         for left in (temporary, *temporary.parent.glob(f"{glob.escape(temporary.name)}.*")):
@@ -115,5 +115,8 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
 
 
-def _unwritable(path: Path, error: OSError) -> InputError:
+def _failed(path: Path, temporary: Path, error: OSError) -> InputError:
+    other = str(error.filename or "")
+    if other and temporary.name not in other and Path(other).name != path.name:  # what is written may be read elsewhere
+        return InputError(f"{other}: {error.strerror}, while {path} was written")
     return InputError(f"{path}: cannot be written ({error.strerror or error}); check the folder and the space left")

@@ -48,6 +48,15 @@ def test_no_folder(tmp_path, write):
         write(tmp_path / "missing" / "a", b"")
 
 
+@pytest.mark.parametrize("replacing", [replacing_file, replacing_directory])
+def test_a_source_that_cannot_be_read_is_named_as_such(tmp_path, replacing):
+    gone = tmp_path / "gone"
+    with pytest.raises(InputError) as error, replacing(tmp_path / "a"):
+        gone.read_bytes()
+    assert str(error.value) == f"{gone}: No such file or directory, while {tmp_path / 'a'} was written"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_directory_that_cannot_be_made_is_named_with_its_flag(tmp_path):
     assert made_directory(tmp_path / "a" / "b", flag="--out") == tmp_path / "a" / "b"
     assert made_directory(str(tmp_path / "a" / "b"), flag="--out").is_dir()
