@@ -213,7 +213,8 @@ def _named(file: str) -> Iterator[None]:
     except InputError:
         raise
     except OSError as error:
-        raise InputError(f"--config {file}: cannot be read ({error.strerror})") from error
+        other = f"{error.filename}: " if error.filename not in (None, file) else ""
+        raise InputError(f"--config {file}: cannot be read ({other}{error.strerror})") from error
     except Exception as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
         line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
@@ -227,8 +228,11 @@ def _overridden(config: ConfigDict, argv: list[str], *, documented: str) -> Conf
         config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=["medslip", *argv])
         extra = values(["medslip", *argv])[1:]
     except (KeyError, AttributeError) as error:
-        key = str(error).strip("\"'")
-        raise InputError(f"the config has no key {key!r}; {documented} says what each is") from error
+        # An AttributeError here has the KeyError in it, whose text may end with a suggestion in a second line.
+        cause = error.args[0] if isinstance(error.args[0], KeyError) else error
+        key, _, suggestion = str(cause.args[0]).partition("\n")
+        said = f"{key} ({suggestion})" if suggestion else key
+        raise InputError(f"the config has no key {said}; {documented} says what each is") from error
     except (flags.Error, TypeError, ValueError) as error:
         raise InputError(" ".join(str(error).split())) from error
     if extra:

@@ -46,7 +46,7 @@ ROOMS = {
     "fitting": 8,
     "compiled": 1,
     "collectives": 0,
-    "launch": 1,
+    "launch": 4,
     "compilation_cache": 0,
     "chips": 0,
     "watchdog": 1,

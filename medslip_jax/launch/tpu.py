@@ -6,7 +6,9 @@ them, and deletes the pod at the end. With a name that is there already, it goes
 
 import argparse
 import contextlib
+import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -53,6 +55,7 @@ def launch(flags: argparse.Namespace, command: Sequence[str]) -> int:
     version = flags.version or runtime_of(flags.type)
     pod = Pod(flags.name, flags.zone, flags.type, version, project=flags.project, capacity=capacity)
     steps = steps_of(pod, command, install=flags.install, setup=flags.setup)
+    check_config(command)
     if flags.dry_run:
         for line in [pod.create(), *steps, *([] if flags.keep else [pod.delete()])]:
             print(shown(line))
@@ -94,6 +97,26 @@ def steps_of(pod: Pod, command: Sequence[str], *, install: str, setup: str | Non
         *([pod.ssh([*worker, "setup", setup])] if setup else []),
         pod.ssh([*worker, "run", *training, "--distributed", "tpu"]),
     ]
+
+
+def check_config(command: Sequence[str]) -> None:
+    """Before a pod is paid for: the config's file, alone as it will be on the hosts, takes the command's settings.
+
+    Raises:
+      InputError: what the hosts would say.
+    """
+    from medslip_jax import experiment
+
+    file, colon, argument = value_of(command, "--config").partition(":")
+    keys = [i for i, word in enumerate(command) if word.startswith("--config.")]
+    settings = [word for i in keys for word in command[i : i + (1 if "=" in command[i] else 2)]]
+    with tempfile.TemporaryDirectory() as folder:
+        alone = shutil.copy(file, folder)
+        try:
+            experiment.load_config([f"--config={alone}{colon}{argument}", *settings])
+        except InputError as error:
+            said = str(error).replace(folder, str(Path(file).parent))
+            raise InputError(f"{said} (nothing was asked for; hosts get this file alone)") from error
 
 
 def _train(pod: Pod, steps: Sequence[Sequence[str]], *, retries: int, poll: float, timeout: float) -> int:

@@ -149,6 +149,20 @@ def test_config_file_with_an_error_is_one_line(tmp_path, text, message):
     assert str(error.value).startswith(f"--config {file}: ") and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("sead=1", 'the config has no key \'sead\' (Did you mean "seed" instead of "sead"?); '),
+        ("optim.rate=1", "the config has no key 'rate'; "),
+        ("nothing.seed=1", "the config has no key 'nothing'; "),
+    ],
+)
+def test_an_unknown_key_is_named_in_one_line(setting, said):
+    with pytest.raises(InputError) as error:
+        experiment.load_config([f"--config={CONFIGS[0].with_name('phantom.py')}", f"--config.{setting}"])
+    assert str(error.value) == f"{said}medslip_jax/experiment.py says what each is"
+
+
 def test_a_colon_in_a_path_is_no_argument(tmp_path):
     file = tmp_path / "a:b" / "phantom.py"
     file.parent.mkdir()

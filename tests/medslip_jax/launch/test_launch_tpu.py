@@ -98,6 +98,28 @@ def test_failures_that_would_come_again_are_not_retried(gcloud, config, code, lo
     assert gcloud.calls().count(LOOK_AT_MACHINES) == looks
 
 
+@pytest.mark.parametrize(
+    ("text", "more", "message"),
+    [
+        ("", ["--config.sead=1"], r"the config has no key 'sead'"),
+        ("", ["--config.seed", "x"], r"x"),
+        ("import nowhere\n", [], r"--config .*my config\.py: line 1: ModuleNotFoundError: .* \(nothing was asked for"),
+        (
+            "from pathlib import Path\n\nPath(__file__).with_name('other.py').read_text()\n",
+            [],
+            r"other\.py.*this file alone",
+        ),
+    ],
+    ids=["key", "value", "import", "file beside it"],
+)
+def test_a_config_that_the_hosts_would_refuse_is_refused_here(gcloud, config, text, more, message):
+    config.with_name("other.py").write_text("")
+    config.write_text(text + config.read_text())
+    with pytest.raises(InputError, match=message):
+        verb.main([*argv(config), *more])
+    assert gcloud.calls() == []
+
+
 def test_the_queue_takes_too_long(gcloud, config, capsys):
     gcloud.answers(requests=["ABSENT", "ABSENT", "WAITING_FOR_RESOURCES"])
     assert verb.main(argv(config, "--queue_minutes", "0.001")) == 1
