@@ -19,7 +19,7 @@ def replacing_file(path: str | Path) -> Iterator[Path]:
     The temporary name keeps the suffix, as libraries choose a format by it.
 
     Raises:
-      InputError: the folder is missing or cannot be written.
+      InputError: the folder is missing or cannot be written, or the block cannot read a file of its own.
     """
     path = Path(path)
     temporary = _temporary(path)
@@ -39,7 +39,7 @@ def replacing_directory(path: str | Path) -> Iterator[Path]:
     A directory that is already there is moved aside first and deleted last, so that at no moment both are gone.
 
     Raises:
-      InputError: the parent is missing or cannot be written.
+      InputError: the parent is missing or cannot be written, or the block cannot read a file of its own.
     """
     path = Path(path).absolute()
     temporary, old = _temporary(path), path.with_name(f".{path.name}.{os.getpid()}.old")
