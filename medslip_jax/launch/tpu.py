@@ -115,7 +115,7 @@ def check_config(command: Sequence[str]) -> None:
         try:
             experiment.load_config([f"--config={alone}{colon}{argument}", *settings])
         except InputError as error:
-            said = str(error).replace(folder, str(Path(file).parent))
+            said = str(error).replace(str(alone), file).replace(folder, str(Path(file).parent))
             raise InputError(f"{said} (nothing was asked for; hosts get this file alone)") from error
 
 

@@ -170,11 +170,11 @@ def test_a_whole_launch_on_two_hosts(homes, gcloud, config, put_program):
     gcloud.answers(requests=["ABSENT", "ABSENT", "ACTIVE"], hosts=[str(home) for home in homes])
     (homes[1] / "codes").write_text("75 0")
     flags = ["--name", "a", "--zone", "z", "--type", "v4-16", "--install", "medslip_jax[tpu]", "--poll_seconds", "0.01"]
-    command = ["pretrain", "--config", f"{config}:tiny,x='1 2'", "--workdir", "/mnt/b/my runs", "--config.a=$HOME"]
+    command = ["pretrain", "--config", f"{config}:tiny,x='1 2'", "--workdir", "/mnt/my runs", "--config.data.dir=$HOME"]
     assert verb.main(["tpu", *flags, "--setup", "cat *config.py > seen", "--", *command]) == 0
-    ran = ["pretrain", "--config", "my config.py:tiny,x='1 2'", "--workdir", "/mnt/b/my runs", "--config.a=$HOME"]
+    ran = ["pretrain", "--config", "my config.py:tiny,x='1 2'", "--workdir", "/mnt/my runs", "--config.data.dir=$HOME"]
     for home in homes:
         assert runs(home) == [repr([*ran, "--distributed", "tpu"])] * 2
-        assert (home / "seen").read_text() == "# a config\n"
+        assert (home / "seen").read_text() == config.read_text()
     once = ["scp", "ssh install", "ssh setup", "ssh run"]
     assert gcloud.verbs() == ["create", *once, *once, "delete"]
