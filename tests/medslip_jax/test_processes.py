@@ -111,7 +111,7 @@ def test_stop_loss_of_a_process_and_another_shape(phantom_data, tmp_path):
     assert max(losses(tmp_path)) == stopped
 
     both = pair(tmp_path, phantom_data, *long, devices=2)
-    both[0].until(lambda: max(losses(tmp_path)) > steps_saved(tmp_path)[-1] > stopped)
+    both[0].until(lambda: steps_saved(tmp_path)[-1] > stopped)
     both[1].kill(signal.SIGKILL)
     killed = time.monotonic()
     code = both[0].wait(60)
