@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import importlib
 import importlib.metadata
 import itertools
 import json
@@ -13,14 +14,13 @@ from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import numpy as np
-from jax._src import distributed as _jax_distributed  # the service's barrier has no public name
 from jax.experimental import multihost_utils
 
 from medslip_jax.errors import InputError, Preempted
 from medslip_jax.exit_codes import BAD_INPUT, FAILED, STUCK
 
 # A process that is gone is noticed after this many seconds at most, where no collective fails before.
-_HEARTBEAT_SECONDS = 40
+HEARTBEAT_SECONDS = 40
 # Compiling takes one process longer than another, but not by so much.
 _BARRIER_SECONDS = 3600
 # Of these all processes need the same version.
@@ -98,7 +98,7 @@ def _connect(args: argparse.Namespace) -> None:
         # JAX's own time-out aborts the process with a stack; ours comes first.
         patience = int(args.connect_timeout) + 60
         jax.distributed.initialize(
-            **given, initialization_timeout=patience, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS
+            **given, initialization_timeout=patience, heartbeat_timeout_seconds=HEARTBEAT_SECONDS
         )
     except ValueError as error:
         raise InputError(f"--distributed {args.distributed}: {' '.join(str(error).split())[:300]}") from error
@@ -146,7 +146,22 @@ def barrier(name: str) -> None:
     seconds late up for lost.
     """
     if jax.process_count() > 1:
-        _jax_distributed.global_state.client.wait_at_barrier(name, timeout_in_ms=_BARRIER_SECONDS * 1000)
+        wait = _service_barrier()
+        if wait is None:
+            multihost_utils.sync_global_devices(name)
+        else:
+            wait(name, timeout_in_ms=_BARRIER_SECONDS * 1000)
+
+
+def _service_barrier() -> Callable | None:
+    """The barrier of JAX's coordination service, which has no public name; None where this JAX has it elsewhere.
+
+    Without it `barrier` is a collective, with the limits of one.
+    """
+    try:
+        return importlib.import_module("jax._src.distributed").global_state.client.wait_at_barrier
+    except (ImportError, AttributeError):
+        return None
 
 
 class CompiledTogether:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fast_compiling import xla_flags
 
 # Before JAX is imported, and inherited by the processes that tests start: a program that many tests need is compiled
 # once a session.
@@ -13,13 +14,10 @@ _CACHE = tempfile.TemporaryDirectory(prefix="medslip_xla_")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
-# Compiling is most of what the suite does, and these make it five times as fast; the programs are the same, their loops
-# are slower. `XLA_FLAGS= pytest ...` has XLA's defaults, which .ci/run gives to the tests that compare numbers.
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE --xla_backend_optimization_level=0"
-    " --xla_cpu_use_fusion_emitters=false --xla_llvm_disable_expensive_passes=true",
-)
+# `XLA_FLAGS= pytest ...` has XLA's defaults, which .ci/run gives to the tests that compare numbers. xdist's workers
+# inherit what is asked for here once.
+if "XLA_FLAGS" not in os.environ:
+    os.environ["XLA_FLAGS"] = xla_flags()
 
 HERE = Path(__file__).parent
 SHARED = HERE.parent.parent / "shared"

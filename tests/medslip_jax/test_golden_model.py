@@ -22,6 +22,11 @@ LIMITS = {
     "train": {"output": 2e-3, "patches": 2e-3, "loss": 1e-4, "norm": 1e-2, "gradient": 4e-2, "stem": 4e-2},
 }
 
+# After four AdamW steps. A bias of two numbers that Adam moves by 1e-4 a step in the direction that the gradient's sign
+# says, and rounding tips the sign: weights changed by 1e-7 move this norm by up to 8.3e-3 (six draws, under jax 0.10.2
+# and 0.12.0), and every other by 1.2e-3 at most.
+TIPPED = {"classifier_pathology.bias": 2e-2}
+
 
 @pytest.fixture(scope="module")
 def case(golden):
@@ -139,7 +144,9 @@ def test_four_adamw_steps(case, steps):
     np.testing.assert_allclose(steps["losses"][2:], want[2:], rtol=0.5)
     names = case["golden"]["eval/grad_names"].tolist()
     norms = [steps["norms"][name.replace("decoder_anatomy.norm", "decoder_pathology.norm")] for name in names]
-    np.testing.assert_allclose(norms, case["golden"]["adamw/param_norms"], rtol=3e-3)
+    errors = np.abs(norms / case["golden"]["adamw/param_norms"] - 1)
+    for name, error in zip(names, errors, strict=True):
+        assert error < TIPPED.get(name, 2e-3), name
 
 
 def test_adamw_losses_depend_on_rounding(case, steps):

@@ -101,13 +101,13 @@ def test_an_interrupt_of_a_part_ends_the_sweep(tmp_path, monkeypatch):
 def test_sigterm_goes_on_to_the_part_that_runs(tmp_path):
     """Two real processes: the sweep, and a part that says which signal ended it."""
     part = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(75)); print('up', flush=True)"
-    part += "; [time.sleep(0.05) for _ in range(1200)]"  # a signal just before a sleep is handled after it
+    part += "; [time.sleep(0.05) for _ in range(12000)]"  # a signal just before a sleep is handled after it
     program = f"from medslip_jax import sweep; sweep._COMMAND = ({sys.executable!r}, '-c')"
     program += f"; print(sweep._ended([{part!r}]))"
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "up\n"
     process.send_signal(signal.SIGTERM)
-    assert process.communicate(timeout=30)[0] == "75\n"
+    assert process.communicate(timeout=300)[0] == "75\n"
 
 
 def test_the_table_sets_each_variant_beside_the_first(tmp_path, monkeypatch):

@@ -37,22 +37,31 @@ def test_each_line_names_its_process(capfd):
     assert err == "[1] three\n"
 
 
+# One process ends when the launcher has seen the end of the other.
+FIRST = "import os; open(FILE + '.new', 'w').write(str(os.getpid())); os.rename(FILE + '.new', FILE); "
+AFTER = (
+    "import os, time\n"
+    "while not os.path.exists(FILE) or os.path.exists('/proc/' + open(FILE).read()): time.sleep(0.01)\n"
+    "time.sleep(0.1)\n"
+)
+
+
 @pytest.mark.parametrize(
     ("codes", "expected"),
     [
         (["", ""], 0),
         (["exit(3)"], 3),
         # The first failure counts, not what it does to the others.
-        (["import time; time.sleep(0.5); exit(4)", "exit(5)"], 5),
+        ([AFTER + "exit(4)", FIRST + "exit(5)"], 5),
         # Saved everywhere is saved; a failure is more than that, whenever it comes.
         (["exit(75)", "exit(75)"], 75),
-        (["exit(75)", "import time; time.sleep(0.5); exit(3)"], 3),
+        ([FIRST + "exit(75)", AFTER + "exit(3)"], 3),
         (["exit(75)", ""], 75),
-        (["import os; os.kill(os.getpid(), 9)", "import time; time.sleep(0.5); exit(70)"], 137),
+        ([FIRST + "os.kill(os.getpid(), 9)", AFTER + "exit(70)"], 137),
     ],
 )
-def test_exit_code(codes, expected):
-    assert run_python(*codes)["code"] == expected
+def test_exit_code(codes, expected, tmp_path):
+    assert run_python(*(code.replace("FILE", repr(str(tmp_path / "first"))) for code in codes))["code"] == expected
 
 
 def test_a_failure_gives_the_others_their_time(capfd):
@@ -65,11 +74,11 @@ def test_and_then_ends_them(capfd):
     # The second ignores everything, and so does a helper that it started and that holds its output open.
     stubborn = (
         "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
-        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); time.sleep(60)"
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); time.sleep(600)"
     )
     ended = run_python("exit(3)", stubborn, grace=0.5)
     assert ended["code"] == 3
-    assert ended["seconds"] < 15
+    assert ended["seconds"] < 300
     assert "1 process(es) did not end in 0.5 s after the first failure: killed" in capfd.readouterr().out
 
 
@@ -78,8 +87,8 @@ def test_a_process_that_is_done_waits_for_the_others_as_long_as_it_takes():
 
 
 def test_a_helper_that_is_left_behind_does_not_hold_us():
-    leaves = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
-    assert run_python(leaves)["seconds"] < 15
+    leaves = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])"
+    assert run_python(leaves)["seconds"] < 300
 
 
 def launcher(*codes: str, grace: float = 20.0) -> subprocess.Popen:
@@ -95,13 +104,13 @@ def launcher(*codes: str, grace: float = 20.0) -> subprocess.Popen:
 
 
 # In short sleeps: a signal just before one is handled after it.
-READY = "print('ready', flush=True); [time.sleep(0.05) for _ in range(1200)]"
+READY = "print('ready', flush=True); [time.sleep(0.05) for _ in range(12000)]"
 
 
 def test_sigterm_reaches_all_and_all_save():
     process = launcher(*[SAVES + READY] * 3)
     process.send_signal(signal.SIGTERM)
-    out = process.communicate(timeout=20)[0]
+    out = process.communicate(timeout=300)[0]
     assert process.returncode == 75
     assert f"asked {int(signal.SIGTERM)}" in out
 
@@ -109,18 +118,18 @@ def test_sigterm_reaches_all_and_all_save():
 def test_sigint_reaches_all():
     process = launcher(*["import time; " + READY] * 2)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=300)
     assert process.returncode == 130
 
 
 def test_a_second_signal_kills():
-    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    stubborn = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: print('not now', flush=True)); "
     process = launcher(*[stubborn + READY] * 2)
     process.send_signal(signal.SIGTERM)
-    time.sleep(0.5)
+    assert "not now" in process.stdout.readline()
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
+    process.communicate(timeout=300)
     assert process.returncode == 137
 
 
@@ -206,5 +215,5 @@ def test_who_stops_us_is_obeyed(tmp_path):
     process = subprocess.Popen([sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, text=True)
     assert "ready" in process.stdout.readline()
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
+    process.communicate(timeout=300)
     assert process.returncode == 75

@@ -219,14 +219,14 @@ def test_dry_run_prints_what_a_run_calls(gcloud, config, capsys):
 def test_interrupted(gcloud, config, tmp_path, put_program, number):
     """Nothing is deleted, and the user is told what costs money and how to end it."""
     text = (tmp_path / "bin" / "gcloud").read_text()
-    put_program("gcloud", text.replace("verb = command.split()[2]", "__import__('time').sleep(60)"))
+    put_program("gcloud", text.replace("verb = command.split()[2]", "__import__('time').sleep(600)"))
     code = "import sys; from medslip_jax.launch.main import main; sys.exit(main(sys.argv[1:]))"
     run = subprocess.Popen([sys.executable, "-c", code, *argv(config)], stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while "ssh" not in str(gcloud.calls()) and time.monotonic() < deadline:
         time.sleep(0.05)
     os.kill(run.pid, number)
-    out = run.communicate(timeout=30)[0]
+    out = run.communicate(timeout=300)[0]
     assert run.returncode == 130
     assert "Nothing was deleted: if a exists, it costs money" in out
     assert "save and stop the training: gcloud compute tpus tpu-vm ssh a --worker=all" in out
