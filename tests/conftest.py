@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fast_compiling import xla_flags
+from versions_table import pytest_terminal_summary  # noqa: F401  (pytest finds its hooks here)
 
 # Before JAX is imported, and inherited by the processes that tests start: a program that many tests need is compiled
 # once a session.
@@ -21,6 +22,14 @@ if "XLA_FLAGS" not in os.environ:
 
 HERE = Path(__file__).parent
 SHARED = HERE.parent.parent / "shared"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Whatever is compared with numbers of the released code is compared on every Python."""
+    for item in items:
+        if "golden" in item.fixturenames:
+            item.add_marker("portable")
 
 
 @pytest.fixture(autouse=True)

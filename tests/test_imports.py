@@ -176,6 +176,7 @@ def test_only_its_own_file_knows_a_library():
         assert users <= files, library
 
 
+@pytest.mark.portable
 def test_importing_the_package_needs_no_extra_and_no_jax():
     code = (
         "import sys, medslip_jax, medslip_jax.vocabulary; "

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Lies in the home directory of every host of a TPU pod and is called over ssh by `medslip launch tpu`:
-#   install SPEC   an environment with the package, SPEC being what pip takes, or a wheel in a bucket
+#   install SPEC [FILE]   an environment with the package, SPEC being what pip takes, or a wheel in a bucket; with the
+#                  versions of a constraints file
 #   setup TEXT     a shell command of the user's, such as copying data
 #   run WORD ...   starts `medslip WORD ...`, shows its output, and ends with its exit code
 #   stop           asks the training to save and end, and waits for it
@@ -18,16 +19,17 @@ alive() {
 }
 
 install_package() {
-  local spec=$1
+  local spec=$1 versions=()
+  [[ -z ${2:-} ]] || versions=(--constraint "$2")
   # The images of TPU hosts carry Python 3.10, which JAX no longer supports; uv brings its own.
   command -v uv > /dev/null || python3 -m pip install --quiet --user uv
-  uv venv --quiet --allow-existing --python 3.11 "$home/medslip_env"
+  uv venv --quiet --allow-existing --python 3.12 "$home/medslip_env"
   if [[ $spec == gs://* ]]; then
     gcloud storage cp "$spec" "$home/"
     spec="./$(basename "$spec")[tpu]"
   fi
   # A wheel that was built anew has the same version.
-  uv pip install --quiet --reinstall-package medslip-jax --python "$python" "$spec"
+  uv pip install --quiet --reinstall-package medslip-jax --python "$python" "${versions[@]}" "$spec"
 }
 
 # The parent of the training: notes its process and its exit code, and outlives the connection.
@@ -76,7 +78,7 @@ main() {
       if alive; then
         echo "a training runs on $(hostname): $verb is left out"
       elif [[ $verb == install ]]; then
-        install_package "$1"
+        install_package "$@"
       else
         bash -c "$1"
       fi

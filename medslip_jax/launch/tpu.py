@@ -36,6 +36,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--zone", required=True, help="such as us-west4-a")
     parser.add_argument("--type", required=True, help="accelerator type, such as v5litepod-16")
     parser.add_argument("--install", required=True, help="what all hosts install: a wheel, gs://...whl, or a pip spec")
+    parser.add_argument("--constraints", metavar="FILE", help="versions to install, such as constraints/python3.12.txt")
     parser.add_argument("--setup", help="shell command for all hosts before the training, such as one that copies data")
     parser.add_argument("--project", default="", help="Google Cloud project (gcloud's own setting)")
     parser.add_argument("--spot", action="store_true", help="cheaper, and can be taken away at any time")
@@ -54,7 +55,7 @@ def launch(flags: argparse.Namespace, command: Sequence[str]) -> int:
     capacity = "spot" if flags.spot else "on_demand"
     version = flags.version or runtime_of(flags.type)
     pod = Pod(flags.name, flags.zone, flags.type, version, project=flags.project, capacity=capacity)
-    steps = steps_of(pod, command, install=flags.install, setup=flags.setup)
+    steps = steps_of(pod, command, install=flags.install, constraints=flags.constraints, setup=flags.setup)
     check_config(command)
     if flags.dry_run:
         for line in [pod.create(), *steps, *([] if flags.keep else [pod.delete()])]:
@@ -74,26 +75,30 @@ def launch(flags: argparse.Namespace, command: Sequence[str]) -> int:
     return code
 
 
-def steps_of(pod: Pod, command: Sequence[str], *, install: str, setup: str | None) -> list[list[str]]:
+def steps_of(
+    pod: Pod, command: Sequence[str], *, install: str, constraints: str | None = None, setup: str | None = None
+) -> list[list[str]]:
     """The commands that bring a training to an active pod and run it; each can be run again at any time.
 
     Raises:
-      InputError: the config or the wheel is not here.
+      InputError: the config, the wheel or the constraints file is not here.
     """
     config, colon, argument = value_of(command, "--config").partition(":")
-    files = [str(WORKER), config]
+    files = {"--config": config}
     if install.endswith(".whl") and "://" not in install:
-        files.append(install)
+        files["--install"] = install
         install = f"./{Path(install).name}[tpu]"
-    for file, flag in zip(files[1:], ("--config", "--install"), strict=False):
+    if constraints is not None:
+        files["--constraints"] = constraints
+    for flag, file in files.items():
         if not Path(file).is_file():
             raise InputError(f"{flag} {file}: no such file; it is copied to all hosts from here")
     # Files arrive in the home directory, where the commands run.
     training = with_value(command, "--config", f"{Path(config).name}{colon}{argument}")
     worker = ["bash", WORKER.name]
     return [
-        pod.copy(files),
-        pod.ssh([*worker, "install", install]),
+        pod.copy([str(WORKER), *files.values()]),
+        pod.ssh([*worker, "install", install, *([Path(constraints).name] if constraints else [])]),
         *([pod.ssh([*worker, "setup", setup])] if setup else []),
         pod.ssh([*worker, "run", *training, "--distributed", "tpu"]),
     ]

@@ -82,6 +82,7 @@ def test_conversion_runs(torch, tiny):
     check(execute(COLAB / "convert_pytorch_checkpoint.ipynb"), "convert_pytorch_checkpoint")
 
 
+@pytest.mark.portable
 @pytest.mark.slow
 def test_takes_what_the_user_names(tiny, monkeypatch):
     """A checkpoint that cannot be had is said, and replaced; a picture is read."""

@@ -10,6 +10,8 @@ from data_pipelines.augment import AugmentConfig
 from data_pipelines.loader import Loader, Mixture
 from medslip_jax.errors import InputError
 
+pytestmark = pytest.mark.portable
+
 SIZE = 24
 
 

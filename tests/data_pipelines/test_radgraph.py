@@ -10,6 +10,8 @@ from data_pipelines import radgraph
 from medslip_jax import vocabulary
 from medslip_jax.errors import InputError
 
+pytestmark = pytest.mark.portable
+
 GOLDEN = Path(__file__).parents[1] / "golden"
 STUDIES = json.loads((GOLDEN / "radgraph.json").read_text())
 

@@ -18,6 +18,8 @@ from medslip_jax.step_shapes import Step, step_of
 from medslip_jax.testing import tiny_books
 from medslip_jax.train_step import jit_init, jit_train_step
 
+pytestmark = pytest.mark.portable
+
 
 def test_the_program_from_shapes_is_the_one_that_runs(tiny_run):
     mesh = sharding.make_mesh()

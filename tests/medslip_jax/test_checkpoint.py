@@ -24,6 +24,8 @@ from medslip_jax.checkpoint import (
 )
 from medslip_jax.errors import InputError
 
+pytestmark = pytest.mark.portable
+
 HERE = Path(__file__).parent
 KINDS = {
     "parameters": lambda d: array_data(d / "model"),

@@ -76,6 +76,7 @@ def cpu():
     return jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
 
+@pytest.mark.portable
 @pytest.mark.slow
 def test_one_process_and_device_goes_on_from_two_of_two(run):
     directory = run / "checkpoints"

@@ -12,6 +12,8 @@ from medslip_jax.checkpoint import Checkpoints
 from medslip_jax.checkpoint_retention import retention
 from medslip_jax.errors import InputError
 
+pytestmark = pytest.mark.portable
+
 DEFAULTS = {"keep": 1, "keep_every_hours": 0.0, "best_metric": None, "best_mode": "max"}
 NAN = float("nan")
 

@@ -6,6 +6,8 @@ import pytest
 from medslip_jax import cli
 from medslip_jax.errors import InputError
 
+pytestmark = pytest.mark.portable
+
 
 def test_usage(capsys):
     assert cli.main(["--help"]) == 0

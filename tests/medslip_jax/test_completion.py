@@ -8,6 +8,8 @@ import pytest
 from medslip_jax import cli, completion
 from medslip_jax.completion_scripts import SCRIPTS
 
+pytestmark = pytest.mark.portable
+
 
 @pytest.fixture(scope="module")
 def words():

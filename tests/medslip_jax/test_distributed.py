@@ -9,6 +9,8 @@ from medslip_jax import distributed
 from medslip_jax.errors import InputError
 from medslip_jax.exit_codes import BAD_INPUT, STUCK
 
+pytestmark = pytest.mark.portable
+
 
 @pytest.mark.parametrize(
     ("argv", "message"),

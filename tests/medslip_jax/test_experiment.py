@@ -10,6 +10,8 @@ from medslip_jax.models import MeDSLIPConfig
 from medslip_jax.optim import OptimConfig
 from medslip_jax.vocabulary import pathology_index
 
+pytestmark = pytest.mark.portable
+
 CONFIGS = sorted((Path(__file__).parent.parent.parent / "configs").glob("*.py"))
 
 

@@ -12,6 +12,8 @@ from medslip_jax.serving import read_stablehlo
 from medslip_jax.testing import synthetic_batch, tiny_books, tiny_config
 from medslip_jax.vocabulary import PATHOLOGIES
 
+pytestmark = pytest.mark.portable
+
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):

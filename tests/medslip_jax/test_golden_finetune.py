@@ -12,6 +12,8 @@ from medslip_jax.models.kinds import make_module
 from medslip_jax.testing import recipe_state
 from medslip_jax.torch_checkpoint import from_torch, to_torch
 
+pytestmark = pytest.mark.portable
+
 MANIFEST = json.loads((Path(__file__).parent.parent / "golden" / "finetune.manifest.json").read_text())
 CONFIGS = {
     "classifier": ClassifierConfig(),

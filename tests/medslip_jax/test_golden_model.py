@@ -15,6 +15,8 @@ from medslip_jax.optim import OptimConfig, make_optimizer
 from medslip_jax.testing import recipe_state
 from medslip_jax.torch_checkpoint import from_torch, to_torch
 
+pytestmark = pytest.mark.portable
+
 MANIFEST = json.loads((Path(__file__).parent.parent / "golden" / "resnet50.manifest.json").read_text())
 TERMS = ("exist_pathology", "proto_pathology", "exist_anatomy", "proto_anatomy", "icl")
 LIMITS = {

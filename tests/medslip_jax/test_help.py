@@ -13,6 +13,8 @@ from medslip_jax import cli
 from medslip_jax.help_layout import examples_of, help_layout
 from medslip_jax.launch.arguments import check_command, split
 
+pytestmark = pytest.mark.portable
+
 ROOT = Path(__file__).parents[2]
 
 

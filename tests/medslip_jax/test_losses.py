@@ -9,6 +9,8 @@ from medslip_jax import losses
 from medslip_jax.losses import LossConfig, medslip_loss
 from medslip_jax.testing import synthetic_batch, tiny_books
 
+pytestmark = pytest.mark.portable
+
 
 def _outputs(key, books, *, b=2, d=6, streams=("pathology", "anatomy")):
     out = {}

@@ -54,6 +54,7 @@ def batches_and_losses(data, port: int, count: int, number: int) -> dict:
     return found
 
 
+@pytest.mark.portable
 def test_two_processes_of_four_devices_are_one_of_eight(phantom_data):
     port = free_port()
     (one,) = together(batches_and_losses, [(phantom_data, port, 1, 0)], devices=8)

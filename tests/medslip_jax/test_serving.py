@@ -24,6 +24,8 @@ from medslip_jax.testing import recipe_state, synthetic_batch, tiny_books, tiny_
 from medslip_jax.torch_checkpoint import from_torch, to_torch
 from medslip_jax.train_step import normalise
 
+pytestmark = pytest.mark.portable
+
 SIZE = 32
 CONFIGS = {
     "medslip": tiny_config(),

@@ -14,6 +14,8 @@ from medslip_jax.scoring import jit_score_step, score
 from medslip_jax.testing import synthetic_batch, tiny_books, tiny_config
 from medslip_jax.train_step import Trainer, TrainState, jit_init, jit_train_step
 
+pytestmark = pytest.mark.portable
+
 TRAINER = Trainer(
     model=tiny_config(), loss=LossConfig(), optim=OptimConfig(), books=tiny_books(), num_steps=10, steps_per_epoch=10
 )

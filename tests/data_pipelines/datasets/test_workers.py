@@ -5,6 +5,8 @@ import pytest
 from data_pipelines.datasets.workers import in_order
 from medslip_jax.errors import InputError
 
+pytestmark = pytest.mark.portable
+
 
 def test_one_worker_starts_no_process():
     seen = []

@@ -14,6 +14,8 @@ from medslip_jax.launch import local
 from medslip_jax.launch import main as verb
 from medslip_jax.launch.processes import run_together
 
+pytestmark = pytest.mark.portable
+
 COMMAND = ["--", "pretrain", "--config", "a b.py", "--workdir", "runs"]
 SAVES = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(75)); "
 

@@ -197,6 +197,17 @@ def test_wheel_and_setup(gcloud, config, tmp_path):
     assert shlex.split(set_up[6].partition("=")[2]) == ["bash", "medslip_worker.sh", "setup", setup]
 
 
+def test_versions_of_a_constraints_file(gcloud, config, tmp_path):
+    versions = tmp_path / "python3.12.txt"
+    versions.write_text("jax==0.12.0.1\n")
+    assert verb.main(argv(config, "--constraints", str(versions))) == 0
+    copied, install, _ = [call for call in gcloud.calls() if call[3] in ("scp", "ssh")]
+    assert copied[4:8] == [str(WORKER), str(config), str(versions), "a:"]
+    assert install == ssh("bash medslip_worker.sh install 'medslip_jax[tpu]' python3.12.txt")
+    with pytest.raises(InputError, match=r"--constraints no.txt: no such file"):
+        verb.main(argv(config, "--constraints", "no.txt"))
+
+
 def test_a_wheel_that_is_not_here(gcloud, config):
     with pytest.raises(InputError, match=r"--install dist/x.whl: no such file"):
         verb.main(argv(config, "--install", "dist/x.whl"))

@@ -148,16 +148,16 @@ def test_install(homes, put_program):
     note = '#!/usr/bin/env bash\necho "$(basename "$0") $*" >> "$HOME/asked"\n'
     put_program("uv", note)
     put_program("gcloud", note)
-    for spec in ("medslip_jax[tpu]==1.0", "gs://b/dist/medslip_jax-1.0-py3-none-any.whl"):
-        process = start(homes[1], "install", spec)
+    for words in (["medslip_jax[tpu]==1.0", "python3.12.txt"], ["gs://b/dist/medslip_jax-1.0-py3-none-any.whl"]):
+        process = start(homes[1], "install", *words)
         assert process.communicate(timeout=300)[0] == ""
         assert process.returncode == 0
     home = homes[1]
-    venv = f"uv venv --quiet --allow-existing --python 3.11 {home}/medslip_env"
+    venv = f"uv venv --quiet --allow-existing --python 3.12 {home}/medslip_env"
     package = f"uv pip install --quiet --reinstall-package medslip-jax --python {home}/medslip_env/bin/python"
     assert (home / "asked").read_text().splitlines() == [
         venv,
-        f"{package} medslip_jax[tpu]==1.0",
+        f"{package} --constraint python3.12.txt medslip_jax[tpu]==1.0",
         venv,
         f"gcloud storage cp gs://b/dist/medslip_jax-1.0-py3-none-any.whl {home}/",
         f"{package} ./medslip_jax-1.0-py3-none-any.whl[tpu]",

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from medslip_jax.errors import InputError
 from medslip_jax.metrics.classification import best_thresholds, classification_report, max_f1
 
+pytestmark = pytest.mark.portable
+
 GOLDEN = np.load(Path(__file__).parents[2] / "golden" / "metrics.npz")
 
 

@@ -18,6 +18,8 @@ from medslip_jax.metrics.grounding import (
 )
 from medslip_jax.metrics.regions import upsample_strided
 
+pytestmark = pytest.mark.portable
+
 GOLDEN = np.load(Path(__file__).parents[2] / "golden" / "metrics.npz")
 
 

@@ -8,6 +8,8 @@ from medslip_jax.errors import InputError
 from medslip_jax.metrics.intervals import mean_intervals
 from medslip_jax.metrics.segmentation import dice_bce, overlap_report, pooled_dice_interval, segmentation_report
 
+pytestmark = pytest.mark.portable
+
 GOLDEN = np.load(Path(__file__).parents[2] / "golden" / "metrics.npz")
 
 

@@ -18,6 +18,8 @@ from medslip_jax.models.bert import Bert, BertConfig
 from medslip_jax.models.bert_weights import from_state_dict, load_bert
 from medslip_jax.testing import recipe_state
 
+pytestmark = pytest.mark.portable
+
 GOLDEN = Path(__file__).parents[2] / "golden"
 TOY = json.loads((GOLDEN / "bert_toy.json").read_text())
 WORDS = "embeddings.word_embeddings.weight"
