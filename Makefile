@@ -10,7 +10,9 @@ TRAIN_IMAGES := $(if $(filter tiny,$(SIZE)),48,8000)
 TEST_IMAGES := $(if $(filter tiny,$(SIZE)),24,1000)
 CONFIG := configs/phantom.py$(if $(SIZE),:$(SIZE))
 
-.PHONY: demo test lint clean
+SHARED_OUT := --numprocesses=auto --maxprocesses=4 --dist=worksteal
+
+.PHONY: demo test portable lint clean
 
 $(BIN)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -31,7 +33,11 @@ demo: $(BIN)/.installed
 	@echo "heat maps: $(RUN)/zero_shot/heatmaps.png"
 
 test: $(BIN)/.installed-dev
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
+	$(BIN)/python -m pytest $(SHARED_OUT)
+
+# What breaks between versions; for another Python: make portable PYTHON=python3.13 VENV=.venv3.13
+portable: $(BIN)/.installed-dev
+	$(BIN)/python -m pytest -m portable $(SHARED_OUT)
 
 lint: $(BIN)/.installed-dev
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ from warm_processes import free_port, together
 from data_pipelines.augment import AugmentConfig
 from data_pipelines.datasets import open_split
 from data_pipelines.loader import Loader
-from medslip_jax import sharding
+from medslip_jax import distributed, sharding
 from medslip_jax.distributed import HEARTBEAT_SECONDS, CompiledTogether
 from medslip_jax.exit_codes import BAD_INPUT, PREEMPTED, STUCK
 from medslip_jax.losses import LossConfig
@@ -63,6 +63,23 @@ def test_two_processes_of_four_devices_are_one_of_eight(phantom_data):
     assert two[0]["batches"] == two[1]["batches"] == one["batches"]
     assert two[0]["losses"] == two[1]["losses"]
     np.testing.assert_allclose(two[0]["losses"], one["losses"], rtol=1e-5)
+
+
+def through_both_barriers(port: int, number: int) -> list[bool]:
+    """Whether JAX's own barrier was there; then without it, as under a JAX that has it elsewhere."""
+    jax.distributed.initialize(f"127.0.0.1:{port}", 2, number)
+    found = distributed._service_barrier() is not None
+    distributed.barrier("of the service")
+    distributed._service_barrier = lambda: None
+    distributed.barrier("a collective")
+    return [found, distributed._service_barrier() is None]
+
+
+@pytest.mark.portable
+def test_processes_wait_for_each_other_with_and_without_the_private_barrier():
+    port = free_port()
+    said = together(through_both_barriers, [(port, number) for number in range(2)], devices=1, timeout=120)
+    assert said == [[True, True]] * 2, f"jax {jax.__version__} has its barrier elsewhere; see distributed.py"
 
 
 def test_processes_that_run_different_things_stop_before_step_0(phantom_data, tmp_path):

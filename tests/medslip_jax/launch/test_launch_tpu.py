@@ -230,7 +230,8 @@ def test_dry_run_prints_what_a_run_calls(gcloud, config, capsys):
 def test_interrupted(gcloud, config, tmp_path, put_program, number):
     """Nothing is deleted, and the user is told what costs money and how to end it."""
     text = (tmp_path / "bin" / "gcloud").read_text()
-    put_program("gcloud", text.replace("verb = command.split()[2]", "__import__('time').sleep(600)"))
+    # A signal that comes just before the launcher waits for gcloud is handled when gcloud ends.
+    put_program("gcloud", text.replace("verb = command.split()[2]", "__import__('time').sleep(20)"))
     code = "import sys; from medslip_jax.launch.main import main; sys.exit(main(sys.argv[1:]))"
     run = subprocess.Popen([sys.executable, "-c", code, *argv(config)], stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 300
