@@ -1,7 +1,9 @@
 """Settings of the whole suite: CPU, no silent rank promotion, and where golden files and real X-rays are."""
 
 import os
+import signal
 import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,9 @@ _CACHE = tempfile.TemporaryDirectory(prefix="medslip_xla_")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+# A shell's background job ignores SIGINT, and so would all processes that tests start.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # `XLA_FLAGS= pytest ...` has XLA's defaults, which .ci/run gives to the tests that compare numbers. xdist's workers
 # inherit what is asked for here once.
 if "XLA_FLAGS" not in os.environ:
