@@ -23,7 +23,7 @@ EXAMPLE = "medslip launch local --processes 2 -- pretrain --config configs/phant
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--processes", type=int, required=True, help="how many")
     devices = parser.add_mutually_exclusive_group()
-    devices.add_argument("--devices_per_process", type=int, help="CPU devices that each process sees (JAX_NUM_CPU_DEVICES)")
+    devices.add_argument("--devices_per_process", type=int, help="CPU devices of each process (JAX_NUM_CPU_DEVICES)")
     devices.add_argument("--gpus_per_process", type=int, help="GPUs of each process: the first G are process 0's")
     parser.add_argument("--retries", type=int, default=0, help="start all again after 75, 70 or a kill (%(default)s)")
     parser.add_argument("--grace", type=float, default=60.0, help="seconds to follow a failed process (%(default)g)")

@@ -36,10 +36,7 @@ def test_bad_flags_are_one_line():
 
 
 def test_the_module_does_not_load_the_compiler_of_tpus():
-    code = (
-        "import pathlib, sys, medslip_jax.compile; "
-        "sys.exit('libtpu' in pathlib.Path('/proc/self/maps').read_text())"
-    )
+    code = "import pathlib, sys, medslip_jax.compile; sys.exit('libtpu' in pathlib.Path('/proc/self/maps').read_text())"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
