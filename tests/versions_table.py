@@ -24,7 +24,7 @@ def pytest_terminal_summary(terminalreporter, config) -> None:
     stats["failed"] += len(terminalreporter.stats.get("error", ()))
     file = Path(os.environ[VARIABLE])
     with file.open("a") as rows:
-        rows.write(json.dumps(row(config.option.markexpr or "all", stats)) + "\n")
+        rows.write(json.dumps(row(config.option.markexpr or "whole suite", stats)) + "\n")
     terminalreporter.section("versions")
     for line in table([json.loads(line) for line in file.read_text().splitlines()]):
         terminalreporter.line(line)
