@@ -7,13 +7,16 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = (HERE / "medslip_jax" / "version.py").read_text().split('"')[-2]
 
-# Lower bounds are versions that the suite has been run with; no caps, as no break is known.
+# Lower bounds are versions that the suite has been run with; a cap only where a break is known.
 REQUIRES = [
     "absl-py>=2.1",
     "jax>=0.10.2",
     "flax>=0.12.8",
     "optax>=0.2.5",
-    "orbax-checkpoint>=0.11.36",  # the newest that jax2onnx allows; otherwise the suite runs with 0.12.8
+    # 0.11.36 is the newest that jax2onnx 0.17.1 allows, otherwise the suite runs with 0.12.8. Release 1 will move what
+    # lies at the package's top level, which checkpoint*.py use.
+    "orbax-checkpoint>=0.11.36,<1",
+    "tensorstore>=0.1.86",  # orbax-checkpoint requires it too; checkpoint_integrity.py reads with it
     "grain>=0.2.18",
     "array-record>=0.8",
     "tensorflow-datasets>=4.9.10",
@@ -40,6 +43,8 @@ REQUIRES = [
     "pyyaml>=6.0",
 ]
 
+CUDA_13 = ["jax[cuda13]"]  # the newer one, which [cuda] stands for
+
 setup(
     name="medslip_jax",
     version=VERSION,
@@ -56,7 +61,10 @@ setup(
     install_requires=REQUIRES,
     extras_require={
         "tpu": ["jax[tpu]"],
-        "cuda": ["jax[cuda12]"],
+        # The drivers decide: CUDA 13 needs 580 or newer, CUDA 12 works with 525 or newer.
+        "cuda12": ["jax[cuda12]"],
+        "cuda13": CUDA_13,
+        "cuda": CUDA_13,
         "torch": ["torch>=2.13"],
         "onnx": ["jax2onnx>=0.14.1", "onnx>=1.20.1", "onnxruntime>=1.24.1"],
         # JPEG lossless, JPEG-LS and HTJ2K inside DICOM; nothing GPL (dicom.py says which decodes what).

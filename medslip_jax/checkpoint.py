@@ -229,8 +229,8 @@ class Checkpoints:
             remove_unfinished(self._unfinished())
 
     def _unfinished(self) -> Path:
-        """Where Orbax writes until all is there; opening the run's checkpoints removes what a killed process left."""
-        return self.directory / f"{self._saving}.orbax-checkpoint-tmp"
+        """Where Orbax writes until all is there; what a killed process left is removed before the next save."""
+        return self.directory / f"{self._saving}{ocp.path.step.TMP_DIR_SUFFIX}"
 
 
 def _model(state: TrainState) -> dict:

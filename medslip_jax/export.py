@@ -12,6 +12,7 @@ from medslip_jax.help_layout import help_layout
 from medslip_jax.models.kinds import kind_of
 from medslip_jax.pretrained import Pretrained, load
 from medslip_jax.serving import PLATFORMS, serving_function, write_stablehlo
+from medslip_jax.serving_versions import written_with
 
 # What of a description goes into the artifact; "experiment" stays behind, as it says nothing to who calls it.
 _METADATA = ("kind", "model", "classes", "preprocessing", "books", "versions", "source", "license")
@@ -44,11 +45,13 @@ def main(argv: list[str]) -> int:
     metadata = artifact_metadata(pretrained, image_size=size, dtype=args.dtype)
     if to.suffix == ".zip":
         write_stablehlo(to, function=function, image_size=size, metadata=metadata, platforms=platforms)
+        promise = f"; {written_with()['promise']}"
     else:
         from medslip_jax.onnx_export import write_onnx
 
         write_onnx(to, function=function, image_size=size, metadata=metadata)
-    print(f"written: {to} ({to.stat().st_size / 1e6:.1f} MB); uint8 (batch, {size}, {size}) in")
+        promise = ""
+    print(f"written: {to} ({to.stat().st_size / 1e6:.1f} MB); uint8 (batch, {size}, {size}) in{promise}")
     return 0
 
 

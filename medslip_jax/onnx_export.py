@@ -1,16 +1,15 @@
 """A serving function as ONNX, through jax2onnx: for onnxruntime and whatever else reads the format."""
 
 import contextlib
-import functools
 import importlib.metadata
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jaxtyping import Array, Float
 
 from medslip_jax.errors import InputError
@@ -19,6 +18,11 @@ from medslip_jax.serving import ServingFunction, check_suffix, describe_arrays, 
 
 # Old enough for runtimes in use; newer ones changed nothing in the graph (21 and 23 were tried).
 OPSET = 18
+# Operations that only call another traced program. Where jax2onnx 0.17.1 meets one, it looks for parts of jax that 0.12
+# no longer has, so none is left for it.
+_CALLS = ("jit", "pjit", "closed_call", "checkpoint", "custom_jvp_call", "custom_vjp_call")
+# What a version of jax or jax2onnx raises that arranges its programs or its parts otherwise than the other one expects.
+_MISFIT = (AttributeError, ImportError, LookupError, TypeError, ValueError)
 
 
 def write_onnx(path: str | Path, *, function: ServingFunction, image_size: int, metadata: Mapping) -> None:
@@ -34,30 +38,21 @@ def write_onnx(path: str | Path, *, function: ServingFunction, image_size: int, 
         "outputs" are added.
 
     Raises:
-      InputError: another suffix, jax2onnx missing or too old, an image size that the model cannot take, an
-        unwritable folder.
+      InputError: another suffix, jax2onnx missing, or not one for this jax, an image size that the model cannot take,
+        an unwritable folder.
     """
     path = check_suffix(path, ".onnx")
     packages = _packages(path)
     arrays = describe_arrays(function, image_size)
-    spec, names = image_spec(image_size), list(arrays["outputs"])
-    # A dict is flattened in the order of its sorted keys, which is that of `names`.
-    program = jax.make_jaxpr(function)(spec)
     with _quiet():
-        try:
-            # A traced program, not the function: jax2onnx puts versions of its own in place of flax's max_pool and
-            # others while it traces, and that one drops the explicit padding.
-            model = packages["jax2onnx"].to_onnx(
-                jaxpr_as_fun(_with_poolable_planes(program)),
-                [spec],
-                model_name=str(metadata.get("kind", "model")),
-                opset=OPSET,
-                input_names=list(arrays["inputs"]),
-                output_names=names,
-            )
-        except NotImplementedError as error:
-            version = importlib.metadata.version("jax2onnx")
-            raise InputError(f"{path}: jax2onnx {version} lacks an operation ({error}); update it") from error
+        model = _converted(
+            function,
+            jax2onnx=packages["jax2onnx"],
+            path=path,
+            spec=image_spec(image_size),
+            arrays=arrays,
+            metadata=metadata,
+        )
     onnx = packages["onnx"]
     props = {**metadata, **arrays}
     props = {name: x if isinstance(x, str) else json.dumps(x, sort_keys=True) for name, x in props.items()}
@@ -70,26 +65,78 @@ def _packages(path: Path) -> dict[str, ModuleType]:
     try:
         import jax2onnx
         import onnx
-    except ImportError as error:
-        raise InputError(f"{path}: needs jax2onnx; `pip install medslip_jax[onnx]`") from error
+    except ModuleNotFoundError as error:
+        raise InputError(f"{path}: needs {error.name}; `pip install medslip_jax[onnx]`") from error
+    except _MISFIT as error:
+        raise InputError(f"{path}: {_misfit(error)}") from error
     return {"jax2onnx": jax2onnx, "onnx": onnx}
 
 
-def _with_poolable_planes(program: ClosedJaxpr) -> ClosedJaxpr:
-    """The program with every max-pooling over (b, h, w, c) as one over planes (b c, h, w).
+def _converted(
+    function: ServingFunction,
+    *,
+    jax2onnx: ModuleType,
+    path: Path,
+    spec: jax.ShapeDtypeStruct,
+    arrays: Mapping,
+    metadata: Mapping,
+) -> Any:
+    """The ONNX ModelProto; `InputError` where jax2onnx cannot make it."""
+    # A traced program, not the function: jax2onnx puts versions of its own in place of flax's max_pool and others while
+    # it traces, and that one drops the explicit padding.
+    program = jax.make_jaxpr(function)(spec)
+    try:
+        return jax2onnx.to_onnx(
+            _flattened(program),
+            [spec],
+            model_name=str(metadata.get("kind", "model")),
+            opset=OPSET,
+            input_names=list(arrays["inputs"]),
+            # A dict is flattened in the order of its sorted keys, which is that of `arrays`.
+            output_names=list(arrays["outputs"]),
+        )
+    except NotImplementedError as error:
+        version = importlib.metadata.version("jax2onnx")
+        raise InputError(f"{path}: jax2onnx {version} lacks an operation ({error}); update it") from error
+    except _MISFIT as error:
+        raise InputError(f"{path}: {_misfit(error)}") from error
 
-    jax2onnx hands all axes of a window on to MaxPool, and onnxruntime pools over three at most.
+
+def _misfit(error: Exception) -> str:
+    found = f"jax2onnx {importlib.metadata.version('jax2onnx')} does not work with jax {jax.__version__}"
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"{found} ({reason}); install versions that do (jax2onnx 0.17.1 with jax 0.12.0.1), or write a .zip"
+
+
+def _flattened(program: Any) -> Callable[..., list[Array]]:
+    """A function that runs a program of `jax.make_jaxpr` operation by operation, with none that calls another program.
+
+    Every max-pooling over (b, h, w, c) becomes one over planes (b c, h, w): jax2onnx hands all axes of a window on to
+    MaxPool, and onnxruntime pools over three at most.
     """
-    eqns = []
-    for eqn in program.jaxpr.eqns:
-        params = {k: _with_poolable_planes(v) if isinstance(v, ClosedJaxpr) else v for k, v in eqn.params.items()}
-        eqn = eqn.replace(params=params)
-        if eqn.primitive.name == "reduce_window_max" and len(eqn.params["window_dimensions"]) == 4:
-            pool = jax.jit(functools.partial(_pool_planes, **eqn.params))
-            (call,) = jax.make_jaxpr(pool)(eqn.invars[0].aval).jaxpr.eqns
-            eqn = call.replace(invars=eqn.invars, outvars=eqn.outvars)
-        eqns.append(eqn)
-    return program.replace(jaxpr=program.jaxpr.replace(eqns=eqns))
+
+    def run(*arguments: Array) -> list[Array]:
+        body = getattr(program, "jaxpr", program)
+        known = dict(zip((*body.constvars, *body.invars), (*getattr(program, "consts", ()), *arguments), strict=True))
+
+        def value(x: Any) -> Array:
+            return x.val if hasattr(x, "val") else known[x]  # a literal, or a variable
+
+        for eqn in body.eqns:
+            known.update(zip(eqn.outvars, _results(eqn, [value(x) for x in eqn.invars]), strict=True))
+        return [value(x) for x in body.outvars]
+
+    return run
+
+
+def _results(eqn: Any, arguments: Sequence[Array]) -> Sequence[Array]:
+    name, params = eqn.primitive.name, eqn.params
+    if name in _CALLS:
+        return _flattened(params["call_jaxpr" if "call_jaxpr" in params else "jaxpr"])(*arguments)
+    if name == "reduce_window_max" and len(params["window_dimensions"]) == 4:
+        return [_pool_planes(*arguments, **params)]
+    out = eqn.primitive.bind(*arguments, **params)
+    return out if eqn.primitive.multiple_results else [out]
 
 
 def _pool_planes(

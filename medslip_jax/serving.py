@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, UInt8
 from medslip_jax.errors import InputError
 from medslip_jax.files import replacing_file
 from medslip_jax.models.kinds import STRIDES
+from medslip_jax.serving_versions import unreadable, unsupported, writer_of, written_with
 from medslip_jax.text_books import TextBooks
 from medslip_jax.train_step import normalise
 
@@ -32,12 +33,12 @@ ServingFunction = Callable[[UInt8[Array, "b h w"]], dict[str, Float[Array, "b ..
 PLATFORMS = ("cpu", "cuda", "tpu")
 FORMAT = 1
 _PROGRAM, _METADATA = "model.jax_export", "metadata.json"
-# What jax.export.deserialize raises for other bytes, or for those of a newer version.
-_UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, AssertionError, NotImplementedError, struct.error)
+# What jax raises for other bytes, or for those of another version: RuntimeError comes from the compiler.
+_UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, AssertionError, RuntimeError, struct.error)
 _HOW_TO_CALL = (
     "import jax.export, zipfile; program = jax.export.deserialize(bytearray(zipfile.ZipFile(FILE).read("
     "'model.jax_export'))); outputs = jax.jit(program.call)(image)  # image: the uint8 array of 'inputs'; outputs: "
-    "a dict of arrays. Needs jax and flatbuffers."
+    "a dict of arrays. Needs flatbuffers and a jax as in 'written_with'."
 )
 
 
@@ -111,26 +112,29 @@ def write_stablehlo(
     """Writes `function` for any batch size as StableHLO, compiled wherever it is loaded.
 
     The file is an uncompressed .zip, for two reasons: everyone can look into it without this package, and the
-    description cannot be parted from the program. Its members are `model.jax_export` (for `jax.export.deserialize`;
-    StableHLO guarantees reading by newer releases for six months) and `metadata.json`. Equal functions give equal
-    bytes under one version of jax: neither a date nor a path of this machine is in it.
+    description cannot be parted from the program. Its members are `model.jax_export` (for `jax.export.deserialize`) and
+    `metadata.json`, which also says by which jax it was written and by which it is readable (`serving_versions`).
+    Equal functions give equal bytes under one version of jax: neither the day nor a path of this machine is in it.
 
     Args:
       path: ends with `.zip`; replaced as a whole.
       function: of `serving_function`, or any of its signature.
       image_size: sides of the images, pixels.
-      metadata: for JSON; "format", "how_to_call", "platforms", "inputs" and "outputs" are added.
+      metadata: for JSON; "format", "how_to_call", "platforms", "written_with", "inputs" and "outputs" are added.
       platforms: that it can run on, as jax names them.
 
     Raises:
       InputError: another suffix, an image size that the model cannot take, an unwritable folder, no flatbuffers.
     """
     path = check_suffix(path, ".zip")
-    added = {"format": FORMAT, "how_to_call": _HOW_TO_CALL, "platforms": list(platforms)}
-    description = {**metadata, **added, **describe_arrays(function, image_size)}
+    arrays = describe_arrays(function, image_size)
     with _without_tracebacks(), _flatbuffers(path):
-        program = jax.export.export(jax.jit(function), platforms=platforms)(image_spec(image_size)).serialize()
-    members = {_METADATA: json.dumps(description, indent=2, sort_keys=True).encode(), _PROGRAM: program}
+        program = jax.export.export(jax.jit(function), platforms=platforms)(image_spec(image_size))
+        serialized = program.serialize()
+    writer = written_with() | {"calling_convention_version": program.calling_convention_version}
+    added = {"format": FORMAT, "how_to_call": _HOW_TO_CALL, "platforms": list(platforms), "written_with": writer}
+    description = {**metadata, **added, **arrays}
+    members = {_METADATA: json.dumps(description, indent=2, sort_keys=True).encode(), _PROGRAM: serialized}
     with replacing_file(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, data in members.items():
             info = zipfile.ZipInfo(name)  # dated 1980
@@ -162,7 +166,7 @@ def read_stablehlo(path: str | Path) -> ServedModel:
     """Reads what `write_stablehlo` wrote. It is a program: run it only if you trust where it comes from.
 
     Raises:
-      InputError: no such file, not such a zip, damaged, or written by a newer version.
+      InputError: no such file, not such a zip, damaged, or written by a jax that is too old or too new for this one.
     """
     path, hint = Path(path), "export it again with `medslip export`"
     try:
@@ -178,11 +182,23 @@ def read_stablehlo(path: str | Path) -> ServedModel:
     if have != FORMAT:
         raise InputError(f"{path}: format {have!r}, but this version reads {FORMAT}; update medslip_jax or {hint}")
     with _flatbuffers(path):
-        try:
-            return ServedModel(path, metadata, jax.export.deserialize(bytearray(program)))
-        except _UNREADABLE as error:
-            reason = f"jax {jax.__version__} cannot read {_PROGRAM} ({str(error).partition(chr(10))[0]})"
-            raise InputError(f"{path}: {reason}; update jax or {hint}") from error
+        return ServedModel(path, metadata, _program(path, program, metadata))
+
+
+def _program(path: Path, serialized: bytes, metadata: Mapping) -> jax.export.Exported:
+    try:
+        program = jax.export.deserialize(bytearray(serialized))
+        reason = unsupported(program)
+        # What jax reads of a program until it is called is little; its own programs it reads.
+        if reason is None and writer_of(metadata) != jax.__version__:
+            spec = jax.ShapeDtypeStruct((1, *program.in_avals[0].shape[1:]), program.in_avals[0].dtype)
+            jax.jit(program.call).trace(spec).lower(lowering_platforms=program.platforms)
+    except _UNREADABLE as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise InputError(f"{path}: {_PROGRAM}: {unreadable(metadata, reason)}") from error
+    if reason:
+        raise InputError(f"{path}: {_PROGRAM}: {unreadable(metadata, reason)}")
+    return program
 
 
 def check_suffix(path: str | Path, suffix: str) -> Path:

@@ -87,6 +87,7 @@ ROOMS = {
     "compare": 7,
     "convert": 7,
     "serving": 3,
+    "serving_versions": 0,
     "onnx_export": 4,
     "export": 7,
     "predicting": 7,

@@ -8,7 +8,10 @@ from medslip_jax.doctor.findings import Section
 
 PACKAGE = "medslip_jax"
 _SHOWN = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "transformers", "numpy")
-_SHOWN_IF_THERE = ("torch", "libtpu", "jax-cuda12-plugin", "onnxruntime", "gradio", "apache-beam")
+_SHOWN_IF_THERE = (
+    *("torch", "libtpu", "jax-cuda12-plugin", "jax-cuda13-plugin"),
+    *("onnxruntime", "gradio", "apache-beam"),
+)
 
 
 class Requirement(NamedTuple):

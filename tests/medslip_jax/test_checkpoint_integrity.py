@@ -2,11 +2,13 @@
 
 import json
 import shutil
+import threading
 import time
+from importlib.metadata import version
 
 import numpy as np
 import pytest
-from orbax.checkpoint._src.metadata import checkpoint as orbax_metadata
+from etils import epath
 from tiny_state import CONFIG, HARMS, array_data, cut, flip, new_run, remove, save, tiny_state
 
 from medslip_jax import checkpoint
@@ -121,15 +123,19 @@ def test_checkpoints_of_before_there_were_digests(written, harm, name, found):
 
 
 def test_metadata_that_orbax_writes_in_another_thread_is_waited_for(tmp_path, monkeypatch):
-    update = orbax_metadata._MetadataStoreImpl.update
+    paths = type(epath.Path(tmp_path))  # Orbax writes through it
+    write_text, threads = paths.write_text, set()
 
-    def slow(*args, **kwargs):
-        time.sleep(0.3)
-        update(*args, **kwargs)
+    def slow(self, *args, **kwargs):
+        if self.name == STAMPED:
+            threads.add(threading.current_thread())
+            time.sleep(0.3)
+        return write_text(self, *args, **kwargs)
 
-    monkeypatch.setattr(orbax_metadata._MetadataStoreImpl, "update", slow)
+    monkeypatch.setattr(paths, "write_text", slow)
     directory = new_run(tmp_path, 1, 2)
     assert [damage(directory / name) for name in "12"] == [None, None]
+    assert threads - {threading.main_thread()}, f"orbax-checkpoint {version('orbax-checkpoint')} writes it otherwise"
 
 
 def test_no_checkpoint_gets_its_name_without_digests(tmp_path, monkeypatch):

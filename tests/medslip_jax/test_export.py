@@ -9,6 +9,7 @@ from medslip_jax.models import MeDSLIP
 from medslip_jax.models.kinds import initial_variables
 from medslip_jax.pretrained import load
 from medslip_jax.serving import read_stablehlo
+from medslip_jax.serving_versions import written_with
 from medslip_jax.testing import synthetic_batch, tiny_books, tiny_config
 from medslip_jax.vocabulary import PATHOLOGIES
 
@@ -32,7 +33,7 @@ def saved(tmp_path_factory):
 def test_stablehlo_says_what_the_model_says(saved, tmp_path, capsys):
     to = tmp_path / "m.zip"
     assert cli.main(["export", f"--from={saved}", f"--to={to}", "--image_size=64", "--platforms=cpu"]) == 0
-    assert "uint8 (batch, 64, 64) in" in capsys.readouterr().out
+    assert capsys.readouterr().out.endswith(f"; uint8 (batch, 64, 64) in; {written_with()['promise']}\n")
     pretrained, served, images = load(saved)["pretrained"], read_stablehlo(to), synthetic_batch(3)["image"]
     logits = np.asarray(pretrained(images)["pathology"]["logits"])
     want = 1 / (1 + np.exp(logits[..., 0] - logits[..., 1]))

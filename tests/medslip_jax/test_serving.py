@@ -12,7 +12,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from jax.extend.core import jaxpr_as_fun
 
 from medslip_jax import onnx_export
 from medslip_jax.errors import InputError
@@ -178,7 +177,7 @@ def test_stablehlo_of_fine_tuned_models(name, output, shape, tmp_path):
         ("not JSON", "damaged, or not an exported model"),
         ("not an object", "format None, but this version reads 1; update medslip_jax"),
         ("newer", "format 99, but this version reads 1; update medslip_jax"),
-        ("other program", "cannot read model.jax_export .*; update jax"),
+        ("other program", r"model.jax_export: written by a jax that it does not name, and jax [\d.]+ cannot read it"),
     ],
 )
 def test_unreadable_stablehlo_is_one_line(exported, tmp_path, damage, message):
@@ -236,22 +235,23 @@ def test_names_and_sizes_are_checked_before_writing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_pooling_over_planes_is_the_same_pooling():
-    function, images = function_of(CONFIGS["classifier"]), images_of(2)
+def test_the_program_for_onnx_is_flat_and_pools_over_planes():
+    function, images, spec = function_of(CONFIGS["classifier"]), images_of(2), image_spec(SIZE)
     # The inner jit makes it a program within the program.
-    program = jax.make_jaxpr(jax.jit(function))(image_spec(SIZE))
-    rewritten = onnx_export._with_poolable_planes(program)
-    assert "window_dimensions=(1, 3, 3, 1)" in str(program) and "window_dimensions=(1, 3, 3)" in str(rewritten)
-    assert "window_dimensions=(1, 3, 3, 1)" not in str(rewritten)
-    concrete = onnx_export._with_poolable_planes(jax.make_jaxpr(function)(images))
-    np.testing.assert_allclose(jaxpr_as_fun(concrete)(images)[0], function(images)["probability"], atol=1e-6)
+    program = jax.make_jaxpr(jax.jit(function))(spec)
+    flat = str(jax.make_jaxpr(onnx_export._flattened(program))(spec))
+    for text in ("window_dimensions=(1, 3, 3, 1)", "jit[", "custom_jvp_call[", "custom_vjp_call["):
+        assert text in str(program) and text not in flat
+    assert "window_dimensions=(1, 3, 3)" in flat
+    concrete = onnx_export._flattened(jax.make_jaxpr(function)(images))
+    np.testing.assert_allclose(concrete(images)[0], function(images)["probability"], atol=1e-6)
 
 
 @pytest.mark.parametrize("package", ["jax2onnx", "onnx"])
 def test_missing_jax2onnx_is_named(tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, "jax2onnx", types.ModuleType("jax2onnx"))
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(InputError, match=r"needs jax2onnx; `pip install medslip_jax\[onnx\]`"):
+    with pytest.raises(InputError, match=rf"needs {package}; `pip install medslip_jax\[onnx\]`"):
         write_onnx(tmp_path / "model.onnx", function_of(CONFIGS["medslip"]))
 
 
@@ -265,6 +265,16 @@ def test_jax2onnx_without_an_operation_is_named(onnxruntime, tmp_path, monkeypat
     monkeypatch.setattr(jax2onnx, "to_onnx", to_onnx)
     with pytest.raises(InputError, match=r"jax2onnx [\d.]+ lacks an operation .*'stack'.*; update it"):
         write_onnx(tmp_path / "model.onnx", function_of(CONFIGS["medslip"]))
+
+
+@pytest.mark.onnx
+def test_jax2onnx_for_another_jax_is_named(onnxruntime, tmp_path, monkeypatch):
+    # An operation without its parameters is what a version with other names for them would find.
+    monkeypatch.setattr(onnx_export, "_CALLS", (*onnx_export._CALLS, "add"))
+    with pytest.raises(
+        InputError, match=r"jax2onnx [\d.]+ does not work with jax [\d.]+ \(KeyError: 'jaxpr'\); install"
+    ):
+        write_onnx(tmp_path / "model.onnx", function_of(CONFIGS["classifier"]))
 
 
 @pytest.mark.onnx
