@@ -2,12 +2,12 @@
 
 import concurrent.futures
 import multiprocessing
-import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
 from typing import TypeVar
 
+from data_pipelines.worker_processes import begin_worker, interrupts_blocked, no_shared_memory
 from medslip_jax.errors import InputError
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
@@ -18,6 +18,8 @@ def in_order(
 ) -> Iterator[Result]:
     """Yields function(item) for every item.
 
+    The processes end at once where it ends early: an error, Ctrl-C, a caller that wants no more.
+
     Args:
       function: with workers > 1 it and the items must be picklable.
       items: what it is called with.
@@ -26,15 +28,23 @@ def in_order(
 
     Raises:
       InputError: a process ended without an answer.
+      NoSharedMemory: workers > 1 and no semaphore can be made in /dev/shm.
     """
     if workers == 1:
         yield from map(function, items)
         return
     # "spawn": a forked child would inherit the locks of grain's and OpenCV's threads.
     context = multiprocessing.get_context("spawn")
+    lifeline, end = context.Pipe(duplex=False)
     try:
-        with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
-            yield from pool.map(function, items, chunksize=chunk)
+        with lifeline, end, _pool(workers, context, lifeline) as pool:
+            try:
+                with interrupts_blocked():
+                    results = pool.map(function, items, chunksize=chunk)
+                yield from results
+            except BaseException:
+                end.close()
+                raise
     except BrokenProcessPool as error:
         raise InputError(
             'a worker process ended abruptly: in a script of your own, build below `if __name__ == "__main__":`; '
@@ -42,11 +52,12 @@ def in_order(
         ) from error
 
 
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
-
-    def wait() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
+def _pool(
+    workers: int, context: multiprocessing.context.BaseContext, lifeline: connection.Connection
+) -> concurrent.futures.ProcessPoolExecutor:
+    """Processes that end when the other end of the lifeline is closed."""
+    begin = {"initializer": begin_worker, "initargs": (lifeline,)}
+    try:
+        return concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, **begin)
+    except OSError as error:
+        raise no_shared_memory(error, instead="use --workers=1") from error
