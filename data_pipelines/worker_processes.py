@@ -97,22 +97,26 @@ def require_shared_memory(size: int, *, instead: str = _THREADS) -> None:
     # A size of 0 is a tmpfs without a limit; other systems than Linux have no such directory.
     room = os.statvfs(SHARED_MEMORY) if SHARED_MEMORY.is_dir() else None
     if room and room.f_blocks and room.f_bavail * room.f_frsize < size:
-        raise NoSharedMemory(f"{_full()} and the worker processes need {_mb(size)}; {instead}, or {_MORE_ROOM}")
+        raise NoSharedMemory(
+            f"{SHARED_MEMORY}: {_room()} and the worker processes need {_mb(size)}; {instead}, or {_MORE_ROOM}"
+        )
 
 
 def no_shared_memory(error: OSError, *, instead: str = _THREADS) -> NoSharedMemory:
     """What to say of an error that came when a semaphore or a shared array was made."""
     if error.errno == errno.ENOSPC and SHARED_MEMORY.is_dir():
-        return NoSharedMemory(f"{_full()}, too little for worker processes; {instead}, or {_MORE_ROOM}")
+        return NoSharedMemory(
+            f"{SHARED_MEMORY}: {_room()}, too little for worker processes; {instead}, or {_MORE_ROOM}"
+        )
     reason = "not there" if error.errno == errno.ENOENT else error.strerror or str(error)
     return NoSharedMemory(
         f"{SHARED_MEMORY}: {reason}, and worker processes need it; {instead}, or mount a writable tmpfs there"
     )
 
 
-def _full() -> str:
+def _room() -> str:
     room = os.statvfs(SHARED_MEMORY)
-    return f"{SHARED_MEMORY}: {_mb(room.f_bavail * room.f_frsize)} of {_mb(room.f_blocks * room.f_frsize)} are free"
+    return f"{_mb(room.f_bavail * room.f_frsize)} of {_mb(room.f_blocks * room.f_frsize)} are free"
 
 
 def _mb(size: int) -> str:
@@ -131,8 +135,8 @@ def explained(error: OSError | RuntimeError) -> InputError | None:
     code = int(ended[1])
     if code == -signal.SIGBUS:
         return NoSharedMemory(
-            f"{SHARED_MEMORY} became full and a data worker died of it ({_full()}); {_THREADS}, or {_MORE_ROOM}; "
-            "the same command goes on from the last checkpoint"
+            f"a data worker was killed by SIGBUS, as happens where {SHARED_MEMORY} becomes full (now {_room()}); "
+            f"{_THREADS}, or {_MORE_ROOM}; the same command goes on from the last checkpoint"
         )
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     hint = ", as happens where memory runs out: use fewer data workers, or threads" if code == -signal.SIGKILL else ""

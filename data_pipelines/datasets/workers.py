@@ -1,5 +1,6 @@
 """One function over many items, in this process or in several; the results come in the order of the items."""
 
+import collections
 import concurrent.futures
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
@@ -39,9 +40,14 @@ def in_order(
     try:
         with lifeline, end, _pool(workers, context, lifeline) as pool:
             try:
+                starts = range(0, len(items), chunk)
                 with interrupts_blocked():
-                    results = pool.map(function, items, chunksize=chunk)
-                yield from results
+                    # Not `pool.map`, which cancels what waits; Python 3.11 cannot end the processes after that.
+                    chunks = collections.deque(
+                        pool.submit(_each, function, items[start : start + chunk]) for start in starts
+                    )
+                while chunks:
+                    yield from chunks.popleft().result()
             except BaseException:
                 end.close()
                 raise
@@ -50,6 +56,10 @@ def in_order(
             'a worker process ended abruptly: in a script of your own, build below `if __name__ == "__main__":`; '
             "where memory ran out, use workers=1"
         ) from error
+
+
+def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    return list(map(function, items))
 
 
 def _pool(
