@@ -12,7 +12,6 @@ import mmap
 import sys
 import weakref
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import grain
@@ -22,7 +21,7 @@ from absl import flags
 from data_pipelines import augment as augment_lib
 from data_pipelines import images, records
 from data_pipelines.targets import Targets, mask_to
-from data_pipelines.worker_processes import begin_grain_worker, explained, interrupts_blocked, require_shared_memory
+from data_pipelines.worker_processes import begin_grain_worker, explained, require_shared_memory, undisturbed
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import PATHOLOGIES
 
@@ -170,14 +169,8 @@ class Loader:
 
     def _first(self) -> dict:
         iterator = self._running["iterator"] = iter(self._start(self._batch))
-        if not self._workers:
-            return next(iterator)
-        # The workers are started here. This thread still gets Ctrl-C.
-        pool = ThreadPoolExecutor(1)
-        try:
-            return pool.submit(_next_undisturbed, iterator).result()
-        finally:
-            pool.shutdown(wait=False)
+        # The first batch starts the workers.
+        return undisturbed(next, iterator) if self._workers else next(iterator)
 
     def _start(self, first_batch: int) -> grain.IterDataset:
         part = _HostPart(self._positions, first_batch=first_batch, **self._share)
@@ -201,11 +194,6 @@ def _shared_bytes(example: dict, *, share: int, workers: int) -> int:
     """What the workers have in shared memory where they are ahead of the reader, as in every validation."""
     batch = sum(-(-share * array.nbytes // mmap.PAGESIZE) for array in example.values())
     return (batch + workers * (_BATCHES_A_WORKER * batch + _PAGES_A_WORKER)) * mmap.PAGESIZE
-
-
-def _next_undisturbed(iterator: grain.DatasetIterator) -> dict:
-    with interrupts_blocked():
-        return next(iterator)
 
 
 def _close(running: dict[str, grain.DatasetIterator]) -> None:

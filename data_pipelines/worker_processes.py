@@ -12,12 +12,15 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import connection
 from pathlib import Path
+from typing import TypeVar
 
 from medslip_jax.errors import InputError
 
+Result = TypeVar("Result")
 SHARED_MEMORY = Path("/dev/shm")
 _SEGMENTS = f"{SHARED_MEMORY}/psm_"  # of `multiprocessing.shared_memory`
 _PATIENCE = 1.0  # seconds
@@ -69,15 +72,15 @@ def begin_grain_worker(worker_index: int, worker_count: int) -> None:
     cv2.setNumThreads(0)
 
 
-@contextlib.contextmanager
-def interrupts_blocked() -> Iterator[None]:
-    """This thread does not get SIGINT, nor do the threads and processes that it starts, of which none then prints a
-    traceback while it is still importing."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def undisturbed(function: Callable[..., Result], *args: object) -> Result:
+    """function(*args), which starts processes, in a thread that Ctrl-C does not interrupt.
+
+    The processes inherit that SIGINT is blocked, so none of them prints a traceback while it is still importing, nor
+    is one left half-started. The caller gets the interrupt when the function has come back.
+    """
+    blocked = (signal.SIG_BLOCK, {signal.SIGINT})
+    with ThreadPoolExecutor(1, initializer=signal.pthread_sigmask, initargs=blocked) as helper:
+        return helper.submit(function, *args).result()
 
 
 def require_shared_memory(size: int, *, instead: str = _THREADS) -> None:

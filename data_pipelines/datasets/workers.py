@@ -8,7 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
 from typing import TypeVar
 
-from data_pipelines.worker_processes import begin_worker, interrupts_blocked, no_shared_memory
+from data_pipelines.worker_processes import begin_worker, no_shared_memory, undisturbed
 from medslip_jax.errors import InputError
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
@@ -41,11 +41,10 @@ def in_order(
         with lifeline, end, _pool(workers, context, lifeline) as pool:
             try:
                 starts = range(0, len(items), chunk)
-                with interrupts_blocked():
-                    # Not `pool.map`, which cancels what waits; Python 3.11 cannot end the processes after that.
-                    chunks = collections.deque(
-                        pool.submit(_each, function, items[start : start + chunk]) for start in starts
-                    )
+                # Not `pool.map`, which cancels what waits; Python 3.11 cannot end the processes after that.
+                chunks = undisturbed(
+                    lambda: collections.deque(pool.submit(_each, function, items[i : i + chunk]) for i in starts)
+                )
                 while chunks:
                     yield from chunks.popleft().result()
             except BaseException:
