@@ -8,6 +8,7 @@ therefore one number.
 """
 
 import dataclasses
+import mmap
 import sys
 import weakref
 from collections.abc import Sequence
@@ -20,8 +21,13 @@ from absl import flags
 from data_pipelines import augment as augment_lib
 from data_pipelines import images, records
 from data_pipelines.targets import Targets, mask_to
+from data_pipelines.worker_processes import begin_grain_worker, explained, require_shared_memory, undisturbed
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import PATHOLOGIES
+
+# Of each worker in shared memory: a batch in its hands, one in its queue, two in this process; and 25 semaphores,
+# each a page (counted with grain 0.2.18).
+_BATCHES_A_WORKER, _PAGES_A_WORKER = 4, 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +87,8 @@ class Loader:
 
     Raises:
       InputError: a number that does not fit, an empty source; while reading, a record with a damaged image or
-        a matrix or labels of the wrong shape, naming its image_id.
+        a matrix or labels of the wrong shape, naming its image_id, or a worker that was killed.
+      NoSharedMemory: workers > 0 and /dev/shm has no room for their batches.
     """
 
     def __init__(
@@ -113,6 +120,11 @@ class Loader:
             if train
             else _eval_positions(source, size=image_size, padded=self._length * batch_size, targets=targets)
         )
+        self._shared_bytes = _shared_bytes(
+            _filling(image_size, targets), share=batch_size // host_count, workers=workers
+        )
+        if workers:
+            require_shared_memory(self._shared_bytes)
         self._batch = 0
         self._running: dict[str, grain.DatasetIterator] = {}
         # At interpreter exit grain's own clean-up of its workers comes too late and leaks shared memory.
@@ -128,9 +140,13 @@ class Loader:
         return self
 
     def __next__(self) -> dict:
-        if not self._running:
-            self._running["iterator"] = iter(self._start(self._batch))
-        batch = next(self._running["iterator"])
+        try:
+            batch = next(self._running["iterator"]) if self._running else self._first()
+        except (OSError, RuntimeError) as error:
+            known = explained(error) if self._workers else None
+            if known is None:
+                raise
+            raise known from error
         self._batch += 1
         # What a worker sends lies in shared memory that lives as long as the array; hand out ordinary arrays.
         return {key: np.array(value) for key, value in batch.items()} if self._workers else batch
@@ -151,6 +167,11 @@ class Loader:
         self.close()
         self._batch = batch
 
+    def _first(self) -> dict:
+        iterator = self._running["iterator"] = iter(self._start(self._batch))
+        # The first batch starts the workers.
+        return undisturbed(next, iterator) if self._workers else next(iterator)
+
     def _start(self, first_batch: int) -> grain.IterDataset:
         part = _HostPart(self._positions, first_batch=first_batch, **self._share)
         batches = part.batch(self._share["batch_size"] // self._share["host_count"], drop_remainder=True)
@@ -160,10 +181,19 @@ class Loader:
         stream = batches.to_iter_dataset(options)
         if self._workers == 0:
             return stream
+        require_shared_memory(self._shared_bytes)
         # grain reads absl flags when it starts workers; under pytest or in a notebook nobody has parsed them.
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
-        return stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=self._workers), worker_init_fn=_init_worker)
+        return stream.mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=self._workers), worker_init_fn=begin_grain_worker
+        )
+
+
+def _shared_bytes(example: dict, *, share: int, workers: int) -> int:
+    """What the workers have in shared memory where they are ahead of the reader, as in every validation."""
+    batch = sum(-(-share * array.nbytes // mmap.PAGESIZE) for array in example.values())
+    return (batch + workers * (_BATCHES_A_WORKER * batch + _PAGES_A_WORKER)) * mmap.PAGESIZE
 
 
 def _close(running: dict[str, grain.DatasetIterator]) -> None:
@@ -266,7 +296,3 @@ def _for_batch(sample: dict) -> dict:
     if "masks" in sample:
         sample["masks"] = np.ascontiguousarray((sample["masks"] > 127).astype(np.uint8).transpose(1, 2, 0))
     return sample
-
-
-def _init_worker(worker_index: int, worker_count: int) -> None:
-    cv2.setNumThreads(0)

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.datasets import RecordSource, open_split
 from data_pipelines.loader import Loader
+from data_pipelines.worker_processes import NoSharedMemory
 from medslip_jax import experiment, sharding, user_queries, zero_shot
 from medslip_jax.checkpoint import find_checkpoint
 from medslip_jax.errors import InputError
@@ -197,16 +198,20 @@ def score_splits(task: Task) -> dict[str, dict | None]:
 
 def _scored(step: Callable, variables: Mapping, source: RecordSource, *, task: Task, mesh: Mesh) -> dict:
     known = _settings(task.pretrained.info).data
-    loader = Loader(
-        source,
-        train=False,
-        batch_size=task.protocol.batch_size,
-        image_size=task.pretrained.info["preprocessing"]["image_size"],
-        workers=known.workers,
-        threads=known.threads,
-        host_index=jax.process_index(),
-        host_count=jax.process_count(),
-    )
+    options = {
+        "train": False,
+        "batch_size": task.protocol.batch_size,
+        "image_size": task.pretrained.info["preprocessing"]["image_size"],
+        "threads": known.threads,
+        "host_index": jax.process_index(),
+        "host_count": jax.process_count(),
+    }
+    try:
+        loader = Loader(source, workers=known.workers, **options)
+    except NoSharedMemory as error:
+        # The number is from the machine that trained.
+        print(f"note: read with {known.threads} threads and no worker processes ({str(error).partition(';')[0]})")
+        loader = Loader(source, workers=0, **options)
     try:
         arrays = score(step, variables, loader, mesh=mesh)
     finally:

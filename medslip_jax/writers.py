@@ -1,6 +1,7 @@
 """Where a run's numbers go: JSON lines, TensorBoard, and a progress bar with rate and time left."""
 
 import json
+import multiprocessing
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -65,7 +66,7 @@ class Writers:
             file = Path(workdir) / "metrics.jsonl"
             _drop_after(file, first_step)
             self._lines = file.open("a", encoding="utf-8")
-            self._board = SummaryWriter(str(workdir), purge_step=first_step + 1)
+            self._board = SummaryWriter(str(workdir), purge_step=first_step + 1, write_to_disk=_has_semaphores())
 
     def advance(self, loss: float) -> None:
         """One step done; moves the bar."""
@@ -87,6 +88,16 @@ class Writers:
         if self._enabled:
             self._lines.close()
             self._board.close()
+
+
+def _has_semaphores() -> bool:
+    """Whether there are the semaphores that tensorboardX's queue has; a note if not, as the run can do without."""
+    try:
+        multiprocessing.Queue(1).close()
+    except OSError as error:
+        print(f"note: no TensorBoard files, which need /dev/shm ({error.strerror}); metrics.jsonl has all numbers")
+        return False
+    return True
 
 
 def _step(line: str) -> float:

@@ -4,6 +4,8 @@ import multiprocessing
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
+from data_pipelines.worker_processes import begin_worker
+
 
 class OtherProcess:
     """Called, it runs once what `make` has made in the other process, and waits. A context manager.
@@ -41,6 +43,7 @@ class OtherProcess:
 
 
 def _serve(there: Connection, make: Callable, args: tuple, kwargs: dict) -> None:
+    begin_worker()
     work = make(*args, **kwargs)
     there.send("made")
     while True:

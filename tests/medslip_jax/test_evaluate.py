@@ -7,10 +7,12 @@ import cv2
 import numpy as np
 import pytest
 
+from data_pipelines import loader
 from data_pipelines.datasets import open_split
 from data_pipelines.phantom import PATHOLOGIES_DRAWN
 from data_pipelines.phantom_regions import REGIONS
-from medslip_jax import cli, grounding, zero_shot
+from data_pipelines.worker_processes import NoSharedMemory
+from medslip_jax import cli, grounding, judging, zero_shot
 from medslip_jax.errors import InputError
 from medslip_jax.pretrain import pretrain
 from medslip_jax.vocabulary import PATHOLOGIES, pathology_index
@@ -91,6 +93,24 @@ def test_same_numbers_again(run, results, tmp_path):
     assert (again["protocol"].pop("pictures"), first["protocol"].pop("pictures")) == (0, 12)
     assert again == first
     assert not (tmp_path / "heatmaps.png").exists()
+
+
+def test_threads_read_where_the_workers_of_the_training_have_no_room(run, results, tmp_path, monkeypatch, capsys):
+    def refuse(size: int) -> None:
+        raise NoSharedMemory(f"/dev/shm: 0 MB are free and the workers need {size}; use threads")
+
+    def trained_with_workers(info):
+        known = settings(info)
+        known.data.workers = 2
+        return known
+
+    settings = judging._settings
+    monkeypatch.setattr(judging, "_settings", trained_with_workers)
+    monkeypatch.setattr(loader, "require_shared_memory", refuse)
+    assert cli.main(["evaluate", f"--checkpoint={run}", f"--out={tmp_path}", "--resamples=50"]) == 0
+    again, first = (json.loads((d / "metrics.json").read_text()) for d in (tmp_path, results))
+    assert again == first
+    assert "note: read with 2 threads and no worker processes (/dev/shm: 0 MB are free" in capsys.readouterr().out
 
 
 def test_unknown_split(run, tmp_path, capsys):
