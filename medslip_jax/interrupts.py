@@ -6,6 +6,7 @@ after it the interpreter takes down XLA's client under threads that still comput
 """
 
 import _thread
+import atexit
 import contextlib
 import os
 import select
@@ -47,12 +48,17 @@ class CtrlC:
         main = threading.current_thread() is threading.main_thread()
         if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
             return self
+        # What workers that are killed leave in /dev/shm, Python's resource tracker removes; it need not say so.
+        quiet = "ignore:resource_tracker:UserWarning"
+        os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), quiet]))
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
         signal.signal(signal.SIGINT, self._handle)
         # The C handler writes there at once, while Python's waits for the main thread to come back from C++.
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         os.register_at_fork(after_in_child=self._forget)
+        # Runs last: the verb has done its work, and Python, which gives SIGINT its default back, takes a second to go.
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
         self._hooks = sys.unraisablehook, threading.excepthook
         sys.unraisablehook, threading.excepthook = self._unraisable, self._failed_thread
         threading.Thread(target=self._watch, name="ctrl-c", daemon=True).start()
@@ -89,8 +95,9 @@ class CtrlC:
                 os.write(2, bar + b"medslip: interrupted\n")
         os._exit(INTERRUPTED)
 
-    def _handle(self, _number, _frame) -> None:
-        if self._over:
+    def _handle(self, _number, frame) -> None:
+        # An exception out of a C++ module's own start ends in `std::terminate` or a segmentation fault (jaxlib's).
+        if self._over or _importing(frame):
             self.end()
         self.came = True
         # A second one would interrupt what unwinds; `_watch` sees to it.
@@ -136,6 +143,12 @@ class CtrlC:
         with contextlib.suppress(ValueError):  # not the main thread, which alone may do so
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _importing(frame) -> bool:
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
 
 
 def _clean_up() -> None:
