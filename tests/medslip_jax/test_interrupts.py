@@ -1,4 +1,4 @@
-"""Ctrl-C as a terminal sends it, to all processes of a group: 130, one line, nothing left behind, whatever is going on."""
+"""Ctrl-C as a terminal sends it, to a whole process group: 130, one line, nothing left behind, whatever is going on."""
 
 import contextlib
 import ctypes
