@@ -1,6 +1,8 @@
 """Where a run's numbers go: JSON lines, TensorBoard, and a progress bar with rate and time left."""
 
 import json
+import multiprocessing
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -65,7 +67,7 @@ class Writers:
             file = Path(workdir) / "metrics.jsonl"
             _drop_after(file, first_step)
             self._lines = file.open("a", encoding="utf-8")
-            self._board = SummaryWriter(str(workdir), purge_step=first_step + 1)
+            self._board = _board(workdir, purge_step=first_step + 1)
 
     def advance(self, loss: float) -> None:
         """One step done; moves the bar."""
@@ -87,6 +89,19 @@ class Writers:
         if self._enabled:
             self._lines.close()
             self._board.close()
+
+
+def _board(workdir: str | Path, *, purge_step: int) -> SummaryWriter:
+    """One that writes nothing where there are no semaphores, which tensorboardX needs for its thread."""
+    try:
+        multiprocessing.Lock()
+    except OSError as error:
+        print(
+            f"note: no TensorBoard file, as /dev/shm is missing or full ({error.strerror}); metrics.jsonl has it all",
+            file=sys.stderr,
+        )
+        return SummaryWriter(str(workdir), write_to_disk=False)
+    return SummaryWriter(str(workdir), purge_step=purge_step)
 
 
 def _step(line: str) -> float:

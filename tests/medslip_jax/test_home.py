@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from run_processes import ROOT, TINY
 
-from medslip_jax import compilation_cache, home
+from medslip_jax import compilation_cache, home, writers
 
 UID = 54321  # without an entry
 # Python may lie below a directory of root's: reading everything is kept, writing is refused.
@@ -208,3 +208,17 @@ def test_without_any_place_there_is_no_cache(monkeypatch, tmp_path):
     monkeypatch.delenv(compilation_cache.VARIABLE, raising=False)
     compilation_cache.enable()
     assert os.environ[compilation_cache.VARIABLE] == "" and compilation_cache.directory() is None
+
+
+def test_a_run_without_semaphores_has_its_numbers(monkeypatch, tmp_path, capsys):
+    """As where /dev/shm is missing."""
+
+    def missing():
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr("multiprocessing.Lock", missing)
+    written = writers.Writers(tmp_path, num_steps=1)
+    written.write(1, {"loss": 2.0})
+    written.close()
+    assert [file.name for file in tmp_path.iterdir()] == ["metrics.jsonl"]
+    assert "note: no TensorBoard file, as /dev/shm is missing" in capsys.readouterr().err
