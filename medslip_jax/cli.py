@@ -2,10 +2,12 @@
 
 import contextlib
 import importlib
+import os
 import sys
 
-from medslip_jax.errors import InputError, Preempted
+# Little is imported here: until `main` is called, Ctrl-C shows Python's traceback.
 from medslip_jax.exit_codes import BAD_INPUT, DONE, INTERRUPTED, PREEMPTED
+from medslip_jax.interrupts import CtrlC
 
 # verb -> (module, one line of help); a module is imported only when its verb is asked for.
 VERBS = {
@@ -36,32 +38,61 @@ def usage() -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one verb; returns the exit code (`exit_codes`)."""
-    argv = sys.argv[1:] if argv is None else argv
+    """Runs one verb; returns the exit code (`exit_codes`).
+
+    Args:
+      argv: the verb and its flags. Without, it is what the process was called with, and Ctrl-C ends the process
+        (`interrupts`) instead of coming back as a code.
+    """
+    if argv is not None:
+        return _run(argv)
+    _in_utf8()
+    with CtrlC() as ctrl_c:
+        code = _run(sys.argv[1:], ctrl_c=ctrl_c)
+    return code
+
+
+def _in_utf8() -> None:
+    """Starts Python anew where the locale is not UTF-8: reports and file names hold what ASCII lacks."""
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.ignore_environment:
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, sys.orig_argv)
+    # PYTHONIOENCODING, and file names that are not UTF-8: a line on the terminal is no reason to fail.
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _run(argv: list[str], *, ctrl_c: CtrlC | None = None) -> int:
+    from medslip_jax.errors import InputError, Preempted
+
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
         return DONE if argv else BAD_INPUT
     if argv[0] not in VERBS:
         print(f"medslip: unknown verb {argv[0]!r}; one of: {', '.join(VERBS)}", file=sys.stderr)
         return BAD_INPUT
-    _prepare()
     try:
-        return importlib.import_module(VERBS[argv[0]][0]).main(argv[1:]) or DONE
-    except InputError as error:
-        print(f"medslip: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except Preempted as stop:
-        print(f"medslip: {stop}", file=sys.stderr)
-        return PREEMPTED
-    except KeyboardInterrupt:
-        print("medslip: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        _prepare(argv[0])
+        code = importlib.import_module(VERBS[argv[0]][0]).main(argv[1:]) or DONE
+    except (InputError, Preempted, KeyboardInterrupt) as error:
+        if ctrl_c and ctrl_c.came:  # what follows from it, such as workers that are gone, is no news
+            raise
+        interrupted = isinstance(error, KeyboardInterrupt)
+        print(f"medslip: {'interrupted' if interrupted else error}", file=sys.stderr)
+        return INTERRUPTED if interrupted else PREEMPTED if isinstance(error, Preempted) else BAD_INPUT
+    if ctrl_c and ctrl_c.came and code not in (DONE, INTERRUPTED):
+        raise KeyboardInterrupt
+    return code
 
 
-def _prepare() -> None:
+def _prepare(verb: str) -> None:
     """What all verbs want, imported here so that `medslip --help` answers at once."""
-    from medslip_jax import compilation_cache
+    from medslip_jax import compilation_cache, home
 
+    if verb != "doctor":  # which says it among what else is wrong
+        home.require_temporary()
+    home.prepare()
     compilation_cache.enable()
     # Without absl, `medslip doctor` still has to say that it is missing.
     with contextlib.suppress(ModuleNotFoundError):

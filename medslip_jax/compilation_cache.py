@@ -5,6 +5,8 @@ import os
 import platform
 from pathlib import Path
 
+from medslip_jax import home
+
 VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 
 
@@ -14,17 +16,18 @@ def enable() -> None:
     `JAX_COMPILATION_CACHE_DIR=` (empty) switches the cache off. What lies there depends on JAX's version, the devices
     and the program, all of which JAX puts into its keys.
     """
-    os.environ.setdefault(VARIABLE, str(directory()))
+    os.environ.setdefault(VARIABLE, str(directory() or ""))
 
 
-def directory() -> Path:
-    """XDG_CACHE_HOME/medslip_jax/xla/MACHINE, ~/.cache by default.
+def directory() -> Path | None:
+    """XDG_CACHE_HOME/medslip_jax/xla/MACHINE, ~/.cache by default, below TMPDIR where that cannot be written; or None.
 
     MACHINE names the processor: programs for CPUs hold its own instructions, and a home directory may be shared by
     different machines.
     """
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "medslip_jax" / "xla" / f"{platform.machine()}-{hashlib.sha256(_processor()).hexdigest()[:12]}"
+    base = home.cache_folder()
+    machine = f"{platform.machine()}-{hashlib.sha256(_processor()).hexdigest()[:12]}"
+    return base and base / "medslip_jax" / "xla" / machine
 
 
 def _processor() -> bytes:

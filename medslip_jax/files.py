@@ -11,6 +11,9 @@ from pathlib import Path
 
 from medslip_jax.errors import InputError
 
+# Temporary paths that are being written now.
+_UNFINISHED: set[Path] = set()
+
 
 @contextlib.contextmanager
 def replacing_file(path: str | Path) -> Iterator[Path]:
@@ -23,6 +26,7 @@ def replacing_file(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = _temporary(path)
+    _UNFINISHED.add(temporary)
     try:
         yield temporary
         temporary.replace(path)
@@ -30,6 +34,7 @@ def replacing_file(path: str | Path) -> Iterator[Path]:
         raise _failed(path, temporary, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+        _UNFINISHED.discard(temporary)
 
 
 @contextlib.contextmanager
@@ -43,6 +48,7 @@ def replacing_directory(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path).absolute()
     temporary, old = _temporary(path), path.with_name(f".{path.name}.{os.getpid()}.old")
+    _UNFINISHED.add(temporary)
     try:
         temporary.mkdir()
         yield temporary
@@ -60,7 +66,18 @@ def replacing_directory(path: str | Path) -> Iterator[Path]:
         # Orbax writes to a longer name beside it, and leaves that when it fails.
         for left in (temporary, *temporary.parent.glob(f"{glob.escape(temporary.name)}.*")):
             _remove(left)
+        _UNFINISHED.discard(temporary)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def remove_unfinished() -> None:
+    """What the two above are writing, for a process that ends without their `finally`."""
+    for temporary in list(_UNFINISHED):
+        for left in (temporary, *temporary.parent.glob(f"{glob.escape(temporary.name)}.*")):
+            if left.is_dir():
+                _remove(left)
+            else:
+                left.unlink(missing_ok=True)
 
 
 def on_this_machine(path: str | Path, *, flag: str) -> Path:

@@ -8,6 +8,7 @@ where it was stopped: finished variants are kept. Writes DIR/table.txt and DIR/s
 import argparse
 import dataclasses
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from medslip_jax.errors import InputError
 from medslip_jax.exit_codes import INTERRUPTED, PREEMPTED
 from medslip_jax.files import tree_hash, write_bytes
 from medslip_jax.help_layout import help_layout
+from medslip_jax.interrupts import QUIET
 from medslip_jax.report.sweep_table import sweep_row, sweep_table
 
 RESULTS = "zero_shot"
@@ -110,13 +112,25 @@ def run(variant: Variant, *, overrides: Sequence[str], resamples: int) -> bool:
 
 
 def _ended(command: Sequence[str]) -> int:
-    """Exit code of a medslip command, to which SIGTERM is passed on: it saves, and the sweep ends with it."""
-    process = subprocess.Popen([*_COMMAND, *command])
-    former = signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM))
+    """Exit code of a medslip command, to which signals are passed on: it ends as it does, and the sweep with it."""
+    started, asked = [], []
+
+    def pass_on(number: int, _frame) -> None:
+        asked.append(number)
+        for process in started:
+            process.send_signal(number)
+
+    # Who ignores SIGINT (nohup) has it ignored in the command, too.
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+    former = {number: signal.signal(number, pass_on) for number in numbers}
     try:
-        return process.wait()
+        started.append(subprocess.Popen([*_COMMAND, *command], env=os.environ | {QUIET: "1"}))
+        for number in asked[:1]:  # it came before there was anyone to pass it on to
+            started[0].send_signal(number)
+        return started[0].wait()
     finally:
-        signal.signal(signal.SIGTERM, former)
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def _finished(directory: Path, wanted) -> bool:

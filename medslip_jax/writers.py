@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -95,7 +96,10 @@ def _has_semaphores() -> bool:
     try:
         multiprocessing.Queue(1).close()
     except OSError as error:
-        print(f"note: no TensorBoard files, which need /dev/shm ({error.strerror}); metrics.jsonl has all numbers")
+        print(
+            f"note: no TensorBoard files, which need /dev/shm ({error.strerror}); metrics.jsonl has all numbers",
+            file=sys.stderr,
+        )
         return False
     return True
 

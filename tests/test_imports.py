@@ -48,6 +48,8 @@ ROOMS = {
     "collectives": 0,
     "launch": 4,
     "compilation_cache": 0,
+    "home": 0,
+    "interrupts": 0,
     "chips": 0,
     "watchdog": 1,
     "stopping": 1,

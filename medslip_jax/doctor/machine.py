@@ -7,13 +7,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from medslip_jax import compilation_cache
+from medslip_jax import compilation_cache, home
 from medslip_jax.doctor.findings import Section
 
 _GIB = 2**30
 # Below it, a run of any size would end in the middle.
 _LEAST_GIB = 1.0
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
+# Through it data workers hand over their batches; Docker gives 64 MiB.
+_SHARED = Path("/dev/shm")
+_LEAST_SHARED_MIB = 32
 
 
 def machine(*, data_dir: Path) -> Section:
@@ -28,9 +31,15 @@ def machine(*, data_dir: Path) -> Section:
     if memory and memory["GiB free"] < _LEAST_GIB:
         what = f"only {memory['GiB free']} GiB of memory are free"
         section.complain(what, next_step="end other programs, or take a larger machine")
-    disks = {"disk here": Path.cwd(), "disk of the data": data_dir, "temporary files": Path(tempfile.gettempdir())}
+    disks = {"disk here": Path.cwd(), "disk of the data": data_dir}
+    if (temporary := home.temporary()) is None:
+        section.complain(home.NO_TEMPORARY, next_step=home.MAKE_TEMPORARY)
+    else:
+        disks["temporary files"] = temporary
     for name, path in disks.items():
         _disk(section, name, path)
+    if sys.platform == "linux":
+        shared_memory(section)
     return section
 
 
@@ -56,14 +65,30 @@ def _disk(section: Section, name: str, path: Path) -> None:
         section.complain(f"{there}: only {free:.2f} GiB are free", next_step="remove what is not needed there")
 
 
+def shared_memory(section: Section, where: Path = _SHARED) -> None:
+    """Whether data workers have room for their batches; runs without them (config.data.workers=0) need none."""
+    if not where.is_dir() or not os.access(where, os.W_OK):
+        section.facts["shared memory"] = what = f"{where} is missing or cannot be written"
+    else:
+        free = shutil.disk_usage(where).free / 2**20
+        section.facts["shared memory"] = f"{free:.0f} MiB free ({where})"
+        if free >= _LEAST_SHARED_MIB:
+            return
+        what = f"{where}: only {free:.0f} MiB are free"
+    step = "docker run --shm-size=2g; or threads in place of data workers: --config.data.workers=0"
+    section.complain(what, next_step=step)
+
+
 def cache() -> Section:
     """The persistent compilation cache: where, how full, and can it be written?"""
     section = Section("compilation cache")
-    where = os.environ.get(compilation_cache.VARIABLE, str(compilation_cache.directory()))
+    where = os.environ.get(compilation_cache.VARIABLE, str(compilation_cache.directory() or ""))
     if not where:
-        section.facts["path"] = f"switched off ({compilation_cache.VARIABLE} is empty)"
+        section.facts["path"] = f"switched off ({compilation_cache.VARIABLE} is empty, or no folder can be written)"
         return section
     section.facts["path"] = where
+    if home.private_folder() in Path(where).parents:
+        section.facts["why there"] = "there is no home directory, or it cannot be written"
     if "://" in where:
         section.facts["content"] = "in a bucket: not looked at"
         return section

@@ -5,6 +5,7 @@ Signals reach all processes, and `--retries` starts all of them again when one w
 
 import argparse
 import os
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -39,6 +40,8 @@ def launch(flags: argparse.Namespace, command: Sequence[str]) -> int:
         return DONE
     for left in range(flags.retries, -1, -1):
         ended = run_together(commands_of(flags, command), environments=environments, grace=flags.grace)
+        if ended.asked == signal.SIGINT and ended.code != DONE:
+            raise KeyboardInterrupt
         # Who stops us wants us to stop, and gets to know that the training was saved.
         if ended.asked or not left or not worth_another_run(ended.code):
             break

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from medslip_jax.exit_codes import DONE, PREEMPTED
+from medslip_jax.interrupts import QUIET
 from medslip_jax.launch.commands import say
 from medslip_jax.launch.output import relay
 
@@ -49,7 +50,7 @@ def run_together(
         for command, environment in zip(commands, environments, strict=True):
             children.append(_start(command, environment))
         readers = _relay_all(children)
-        codes = _wait_for_all(children, grace=grace)
+        codes = _wait_for_all(children, grace=grace, asked=asked)
     for child in children:
         _kill(child)  # helpers that a process left behind hold its output open
     for reader in readers:
@@ -61,7 +62,7 @@ def _start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess
     # A session of its own: Ctrl-C in a terminal would otherwise reach it a second time, past us.
     return subprocess.Popen(
         command,
-        env={**os.environ, **environment},
+        env={**os.environ, QUIET: "1", **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -102,8 +103,11 @@ def _passing_on_signals(children: Sequence[subprocess.Popen]) -> Iterator[list[i
             signal.signal(number, handler)
 
 
-def _wait_for_all(children: Sequence[subprocess.Popen], *, grace: float) -> list[int]:
-    """Exit codes in the order in which the processes ended; those that we had to kill last are left out."""
+def _wait_for_all(children: Sequence[subprocess.Popen], *, grace: float, asked: Sequence[int]) -> list[int]:
+    """Exit codes in the order in which the processes ended; those that we had to kill last are left out.
+
+    Nothing is said of ends that a signal `asked` for.
+    """
     ends: queue.SimpleQueue = queue.SimpleQueue()
     for i, child in enumerate(children):
         threading.Thread(target=lambda i=i, child=child: ends.put((i, child.wait())), daemon=True).start()
@@ -118,7 +122,8 @@ def _wait_for_all(children: Sequence[subprocess.Popen], *, grace: float) -> list
             break
         codes.append(code)
         if code != DONE and until is None and running > 1:
-            say(f"process {process} ended with {_as_shells_say(code)}; the others have {grace:g} s to follow")
+            if not asked:
+                say(f"process {process} ended with {_as_shells_say(code)}; the others have {grace:g} s to follow")
             until = time.monotonic() + grace
     return codes
 

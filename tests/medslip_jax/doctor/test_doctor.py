@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from medslip_jax.doctor import main as doctor
 from medslip_jax.doctor.findings import Section
+from medslip_jax.doctor.machine import shared_memory
 
 
 def report(*argv, code: int, **env) -> dict:
@@ -61,3 +63,16 @@ def test_the_text_of_one_problem_and_of_none():
 def test_the_verb_itself_imports_nothing_that_may_be_broken(module):
     code = f"import sys, medslip_jax.doctor.main; sys.exit({module!r} in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_shared_memory_that_is_missing_or_small(tmp_path, monkeypatch):
+    section = Section("machine")
+    shared_memory(section, where=tmp_path / "shm")
+    assert section.facts["shared memory"] == f"{tmp_path / 'shm'} is missing or cannot be written"
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=5 << 20))
+    shared_memory(section, where=tmp_path)
+    assert [problem.what for problem in section.problems] == [
+        f"{tmp_path / 'shm'} is missing or cannot be written",
+        f"{tmp_path}: only 5 MiB are free",
+    ]
+    assert "--config.data.workers=0" in section.problems[0].next_step
