@@ -213,12 +213,12 @@ def test_without_any_place_there_is_no_cache(monkeypatch, tmp_path):
 def test_a_run_without_semaphores_has_its_numbers(monkeypatch, tmp_path, capsys):
     """As where /dev/shm is missing."""
 
-    def missing():
+    def missing(size):
         raise FileNotFoundError(2, "No such file or directory")
 
-    monkeypatch.setattr("multiprocessing.Lock", missing)
+    monkeypatch.setattr("multiprocessing.Queue", missing)
     written = writers.Writers(tmp_path, num_steps=1)
     written.write(1, {"loss": 2.0})
     written.close()
     assert [file.name for file in tmp_path.iterdir()] == ["metrics.jsonl"]
-    assert "note: no TensorBoard file, as /dev/shm is missing" in capsys.readouterr().err
+    assert "note: no TensorBoard files, which need /dev/shm (No such file or directory)" in capsys.readouterr().err
