@@ -1,7 +1,7 @@
 """`medslip serve --checkpoint A`: a page on this machine that reads X-rays dropped on it. Not for clinical use.
 
 Needs the extra [demo]. The page binds 127.0.0.1, asks no other host for anything and keeps no upload on disk. Ctrl-C
-ends it.
+ends it, and so does SIGTERM, with exit code 0.
 """
 
 import argparse
@@ -27,7 +27,7 @@ _CLOSE_SECONDS = 1  # that open pages are waited for: each holds a connection fo
 
 
 def main(argv: list[str]) -> int:
-    """Runs the verb until it is interrupted (0); `InputError` for bad flags, a taken port or without Gradio."""
+    """Runs the verb until SIGTERM (0) or Ctrl-C; `InputError` for bad flags, a taken port or without Gradio."""
     args = _parser().parse_args(argv)
     max_bytes = round(args.max_mb * 1e6)
     if max_bytes < 1:
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     if importlib.util.find_spec("gradio") is None:
         raise InputError("serve needs Gradio: pip install 'medslip_jax[demo]'")
     # Before the model, whose reading takes longer than a look at the port.
-    with _interruptible(), contextlib.suppress(KeyboardInterrupt), bind(args.host, args.port) as listener:
+    with contextlib.suppress(_Terminated), _terminable(), bind(args.host, args.port) as listener:
         pretrained = load(args.checkpoint, books=args.books)["pretrained"]
         provenance = pretrained.books.provenance if pretrained.books else {}
         length = provenance.get("max_length", MAX_LENGTH)
@@ -96,14 +96,18 @@ def _serve(reader: Reader, listener: socket.socket, *, source: str, host: str, m
         uvicorn.Server(config).run(sockets=[listener])
 
 
+class _Terminated(BaseException):
+    """SIGTERM has come."""
+
+
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM ends what is inside like Ctrl-C does, so that temporary folders are removed."""
+def _terminable() -> Iterator[None]:
+    """SIGTERM unwinds what is inside like Ctrl-C does, so that temporary folders are removed."""
 
-    def interrupt(number, frame) -> None:
-        raise KeyboardInterrupt
+    def terminate(number, frame) -> None:
+        raise _Terminated
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
     finally:
