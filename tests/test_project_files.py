@@ -35,7 +35,9 @@ def test_the_workflow_runs_what_a_change_has_to_pass_and_nothing_else():
     assert (ROOT / ".ci" / "run").is_file()
     assert job["runs-on"] == "ubuntu-latest" and job["timeout-minutes"] == 90
     [python] = [step["with"] for step in job["steps"] if "setup-python" in step.get("uses", "")]
-    assert python["python-version"] == "3.11" and python["cache"] == "pip"
+    assert python["python-version"] == "${{ matrix.python }}" and python["cache"] == "pip"
+    known = sorted((ROOT / "constraints").glob("python*.txt"))
+    assert [f"python{version}" for version in job["strategy"]["matrix"]["python"]] == [file.stem for file in known]
     assert (ROOT / python["cache-dependency-path"]).is_file()
 
 

@@ -17,8 +17,8 @@ _STARTED = time.monotonic()
 
 
 def pytest_terminal_summary(terminalreporter, config) -> None:
-    """pytest's hook; xdist's workers have no terminal, so a run writes one row."""
-    if VARIABLE not in os.environ:
+    """pytest's hook, which xdist's workers call, too; a run writes one row."""
+    if VARIABLE not in os.environ or hasattr(config, "workerinput"):
         return
     stats = {name: len(terminalreporter.stats.get(name, ())) for name in OUTCOMES}
     stats["failed"] += len(terminalreporter.stats.get("error", ()))

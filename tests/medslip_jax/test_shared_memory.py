@@ -82,7 +82,7 @@ def read_and_log(built: str, workdir: str) -> tuple[int, str]:
 
     code = cli.main(["data", "build", "phantom", f"--out={built}", *COUNTS, "--workers=1"])
     loader = Loader(open_split(built, "phantom", "train"), batch_size=2, image_size=32, train=True, threads=2)
-    with contextlib.redirect_stdout(io.StringIO()) as said:
+    with contextlib.redirect_stderr(io.StringIO()) as said:
         writers = Writers(workdir, num_steps=1)
         writers.write(1, {"loss": float(next(loader)["image"].shape[0])})
         writers.close()
