@@ -54,6 +54,13 @@ class Writers:
 
     def __init__(self, workdir: str | Path, *, num_steps: int, first_step: int = 0, enabled: bool = True):
         self._enabled = enabled
+        if enabled:
+            Path(workdir).mkdir(parents=True, exist_ok=True)
+            file = Path(workdir) / "metrics.jsonl"
+            _drop_after(file, first_step)
+            self._lines = file.open("a", encoding="utf-8")
+            self._board = SummaryWriter(str(workdir), purge_step=first_step + 1, write_to_disk=_has_semaphores())
+        # Last: what is printed before it stands on lines of its own.
         self._bar = tqdm(
             total=num_steps,
             initial=first_step,
@@ -62,12 +69,6 @@ class Writers:
             disable=not enabled,
             dynamic_ncols=True,
         )
-        if enabled:
-            Path(workdir).mkdir(parents=True, exist_ok=True)
-            file = Path(workdir) / "metrics.jsonl"
-            _drop_after(file, first_step)
-            self._lines = file.open("a", encoding="utf-8")
-            self._board = SummaryWriter(str(workdir), purge_step=first_step + 1, write_to_disk=_has_semaphores())
 
     def advance(self, loss: float) -> None:
         """One step done; moves the bar."""
