@@ -76,6 +76,8 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3.6",
             "hypothesis>=6.100",
+            "packaging>=24",
+            "time-machine>=2.16",
             "ruff>=0.14",
             "nbclient>=0.10",
             "nbformat>=5.10",
