@@ -74,7 +74,10 @@ def _run(argv: list[str], *, ctrl_c: CtrlC | None = None) -> int:
         return BAD_INPUT
     try:
         _prepare(argv[0])
-        code = importlib.import_module(VERBS[argv[0]][0]).main(argv[1:]) or DONE
+        verb = importlib.import_module(VERBS[argv[0]][0])
+        if ctrl_c:
+            ctrl_c.begun = True
+        code = verb.main(argv[1:]) or DONE
     except (InputError, Preempted, KeyboardInterrupt) as error:
         if ctrl_c and ctrl_c.came:  # what follows from it, such as workers that are gone, is no news
             raise

@@ -5,7 +5,6 @@ garbage collector calls (JAX has one: `evaluate` and `pretrain` then went on), i
 after it the interpreter takes down XLA's client under threads that still compute (segmentation fault).
 """
 
-import _thread
 import atexit
 import contextlib
 import os
@@ -36,10 +35,11 @@ class CtrlC:
 
     Attributes:
       came: whether SIGINT has come, so that an error is its consequence.
+      begun: to be set when the verb begins; until then nothing has to be unwound, and the process may end at once.
     """
 
     def __init__(self):
-        self.came = False
+        self.came = self.begun = False
         self._raised = self._over = False
         self._ending = threading.Lock()
         self._reader = self._writer = -1
@@ -97,11 +97,14 @@ class CtrlC:
 
     def _handle(self, _number, frame) -> None:
         # An exception out of a C++ module's own start ends in `std::terminate` or a segmentation fault (jaxlib's).
-        if self._over or _importing(frame):
+        importing = _importing(frame)
+        if self._over or (importing and not self.begun):
             self.end()
         self.came = True
+        if importing:
+            os.write(self._writer, _LOST)
         # A second one would interrupt what unwinds; `_watch` sees to it.
-        if not self._raised:
+        elif not self._raised:
             self._raised = True
             raise KeyboardInterrupt
 
@@ -116,9 +119,10 @@ class CtrlC:
                 continue
             for number in os.read(self._reader, 64):
                 if number == _LOST[0]:
-                    time.sleep(0.01)  # until the callback that lost it is left
+                    time.sleep(0.01)  # until the callback that lost it is left, or the module is imported
                     self._raised, resent = False, resent + 1
-                    _thread.interrupt_main(signal.SIGINT)
+                    # A signal and not `interrupt_main`, which leaves a wait in C as it is.
+                    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
                 elif number != signal.SIGINT or signal.getsignal(signal.SIGINT) != self._handle:
                     continue
                 elif resent:

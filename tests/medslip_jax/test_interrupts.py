@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -162,6 +163,13 @@ def hang(unfinished: Path, grace: float) -> None:
         libc.pthread_mutex_lock(mutex)
 
 
+def import_late(folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=folder):
+        press_at_import("wave")
+        importlib.import_module("wave")
+        time.sleep(600)
+
+
 def _stay(ready) -> None:
     """As data workers do."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -242,6 +250,13 @@ def test_code_that_does_not_come_back(grace, presses, tmp_path):
         time.sleep(0.5)  # past what counts as one press; the first may also come a moment before it hangs
         run.interrupt()
     run.check_ended()
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_temporary_folder_goes_when_a_module_is_imported_late(tmp_path):
+    (tmp_path / "out").mkdir()
+    late = functools.partial(import_late, tmp_path / "out")
+    interrupted(["report", "runs"], tmp_path / "log", first=before, given=("medslip_jax.reporting:main", late))
     assert list((tmp_path / "out").iterdir()) == []
 
 
