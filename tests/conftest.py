@@ -6,6 +6,7 @@ import tempfile
 import threading
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 from fast_compiling import xla_flags
@@ -24,6 +25,10 @@ if threading.current_thread() is threading.main_thread():
 # inherit what is asked for here once.
 if "XLA_FLAGS" not in os.environ:
     os.environ["XLA_FLAGS"] = xla_flags()
+
+# By default an example that takes more than 0.2 seconds is a failure.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 HERE = Path(__file__).parent
 SHARED = HERE.parent.parent / "shared"

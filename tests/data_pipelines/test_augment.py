@@ -87,7 +87,7 @@ def test_flip_happens_half_of_the_time_or_never():
     assert flipped(dataclasses.replace(plain, flip="none")) == 0
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10_000), st.integers(8, 300), st.integers(8, 300))
 def test_crop_window_lies_inside_with_the_asked_area(seed, height, width):
     x0, y0, x1, y1 = augment.crop_window(rng(seed), height=height, width=width, scale=(0.2, 1), ratio=(3 / 4, 4 / 3))
@@ -112,7 +112,7 @@ def test_whole_crop_of_an_image_of_that_size_is_the_image():
 boxes = st.tuples(st.floats(0.25, 0.45), st.floats(0.25, 0.45), st.floats(0.55, 0.75), st.floats(0.55, 0.75))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(boxes, st.integers(0, 10_000))
 def test_boxes_follow_the_crop(box, seed):
     sample = with_square(list(box))
@@ -120,7 +120,7 @@ def test_boxes_follow_the_crop(box, seed):
     np.testing.assert_allclose(out["boxes"][0], bounds(out["image"]), atol=0.011)  # one pixel of 100
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     boxes,
     st.sampled_from(["shear_x", "shear_y", "translate_x", "translate_y", "rotate"]),

@@ -129,7 +129,7 @@ def test_polarity_overrides_the_tag():
         np.testing.assert_array_equal(images.read_grey(data, policy=ImagePolicy(polarity=polarity))[0], expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.one_of(
         *(hnp.arrays(kind, hnp.array_shapes(min_dims=2, max_dims=2, max_side=6)) for kind in ("u1", "u2", "i1", "i2"))
@@ -254,7 +254,7 @@ WHOLE = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(sorted(WHOLE)), st.floats(0, 0.97))
 def test_truncated_file_is_refused(kind, share):
     with pytest.raises(InputError):

@@ -42,7 +42,7 @@ def test_sixteen_bits_can_be_stretched():
     np.testing.assert_array_equal(images.read_grey(data, policy=ImagePolicy(sixteen_bit="stretch")), [[0, 62, 255]])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     hnp.arrays(np.uint16, hnp.array_shapes(min_dims=2, max_dims=2, max_side=8)), st.sampled_from(["full", "stretch"])
 )
@@ -163,7 +163,7 @@ def test_corrupt_middle_of_a_png_is_refused():
         images.read_grey(bytes(data))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.binary(max_size=200),
     st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", bytes(128) + b"DICM"]),
@@ -173,7 +173,7 @@ def test_any_bytes_give_an_input_error(data, start):
         images.read_grey(start + data)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(6, 90), st.integers(6, 90), st.integers(1, 64))
 def test_short_side_and_aspect(height, width, size):
     resized = images.resize_short_side(np.zeros((height, width), np.uint8), size)

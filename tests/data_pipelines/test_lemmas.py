@@ -69,7 +69,7 @@ def test_singular_leaves_words_that_only_end_in_s():
     ]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.text())
 def test_any_text_is_lower_case_and_keeps_its_word_count(text):
     lemma = lemmatise(text)

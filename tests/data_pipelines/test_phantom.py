@@ -64,7 +64,7 @@ def test_names_are_in_the_vocabulary():
     assert {anatomy for places in PLACES.values() for anatomy in places} <= set(ANATOMIES)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**63), size=st.sampled_from([64, 97, 128, 224]))
 def test_study_is_consistent(seed, size):
     study = draw(seed, size=size)
@@ -85,7 +85,7 @@ def test_study_is_consistent(seed, size):
         assert isinstance(exists, bool)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**63))
 def test_report_and_triplets_say_the_truth(seed):
     study = draw(seed, size=64)

@@ -58,7 +58,7 @@ def test_round_trip_without_annotations():
     assert through_tfds(make(annotations=[]))["annotations"] == []
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**32 - 1))
 def test_round_trip_of_any_matrix(seed):
     rng = np.random.default_rng(seed)

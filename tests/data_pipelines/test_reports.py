@@ -279,7 +279,7 @@ def test_structure_by_hand():
 WORDS = sorted({word for text, _ in TABLE for word in text.split()} | {"FINDINGS:", "\n\n", "?", "-", "1.", "and/or"})
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.one_of(st.text(), st.lists(st.sampled_from(WORDS), max_size=60).map(" ".join)))
 def test_any_text_gives_a_valid_graph(text):
     graph = extract(text)

@@ -50,7 +50,7 @@ def test_no_mask(text):
     assert encode_rle(np.zeros((3, 2), np.uint8)) == EMPTY
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)))
 @example(np.array([[True]]))
 def test_round_trip(mask):
@@ -60,7 +60,7 @@ def test_round_trip(mask):
         np.testing.assert_array_equal(by_walking(text, mask.shape[1], mask.shape[0]), mask * np.uint8(255))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=5))
 def test_any_runs_mean_what_the_published_decoder_says(runs):
     text = " ".join(f"{offset} {length}" for offset, length in runs)

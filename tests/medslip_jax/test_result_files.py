@@ -46,7 +46,7 @@ def test_a_table_reads_as_one():
     assert json_bytes(long).count(b"\n") == 6
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(JSON)
 def test_any_json_comes_back(value):
     assert json.loads(json_bytes(value)) == value

@@ -128,7 +128,7 @@ def test_file_that_is_none(tmp_path):
         load_books(path)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**32 - 1), width=st.integers(2, 9))
 def test_centred_tables_have_mean_zero_and_a_fixed_size(seed, width):
     books = centred(random_books(seed, width))

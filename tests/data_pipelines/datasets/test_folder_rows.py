@@ -92,7 +92,7 @@ def test_hashed_shares_are_close_to_the_fractions():
         assert found.count(split) / 4000 == pytest.approx(share, abs=0.03)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.text())
 def test_any_patient_gets_a_split_with_a_share(patient):
     assert split_of(patient, {"train": 0.5, "validation": 0.5}) in ("train", "validation")

@@ -54,7 +54,7 @@ def test_intervals_by_patient():
         assert row["low"] < row["ece"] < row["high"] < row["low"] + 0.2
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.floats(0, 1), st.integers(-1, 1)), min_size=1, max_size=40),
     st.integers(1, 12),

@@ -164,7 +164,7 @@ def test_no_images_and_repeated_names_are_refused():
         classification_report(np.hstack([SCORES] * 2), labels=np.hstack([LABELS] * 2), names=["a", "a"])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 1)), min_size=2, max_size=40))
 def test_only_the_order_of_scores_matters(pairs):
     score, truth = np.array(pairs).T[:, :, None]

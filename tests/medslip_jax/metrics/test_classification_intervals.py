@@ -54,7 +54,7 @@ def test_ties_are_one_step():
     assert got == pytest.approx([1 / 2 * 1 / 2 + 1 / 2 * 2 / 3])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ROWS)
 def test_average_precision_agrees_with_scikit_learn(rows):
     score, truth, counts, floats = np.array(rows).T
@@ -67,7 +67,7 @@ def test_average_precision_agrees_with_scikit_learn(rows):
             assert value == pytest.approx(average_precision_score(truth, score, sample_weight=column), abs=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ROWS, st.sampled_from([-1.0, 0.0, 2.5, 3.0, 6.0]))
 def test_decisions_agree_with_scikit_learn(rows, threshold):
     score, truth, counts, floats = np.array(rows).T

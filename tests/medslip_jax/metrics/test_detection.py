@@ -97,7 +97,7 @@ boxes = st.lists(
 ).map(lambda found: np.array(found, float).reshape(-1, 4))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(images=st.lists(st.tuples(boxes, boxes), max_size=4), order=st.randoms(use_true_random=False))
 def test_rates_fall_with_the_threshold_and_know_no_order_of_images(images, order):
     predicted, true = [p for p, _ in images], [t for _, t in images]
@@ -111,7 +111,7 @@ def test_rates_fall_with_the_threshold_and_know_no_order_of_images(images, order
     assert detection_report([predicted[i] for i in places], true=[true[i] for i in places]) == rows
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(predicted=boxes, true=boxes)
 def test_a_matching_is_one_to_one_and_greedy(predicted, true):
     found = matched_ious(predicted, true)
@@ -121,7 +121,7 @@ def test_a_matching_is_one_to_one_and_greedy(predicted, true):
     assert matched_ious(true, true).tolist() == [1.0] * len(true)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(iou=st.lists(st.floats(0, 1), min_size=1, max_size=20), order=st.randoms(use_true_random=False))
 def test_localisation_accuracy_falls_and_knows_no_order(iou, order):
     found = localisation_accuracy(iou)

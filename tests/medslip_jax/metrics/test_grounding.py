@@ -147,7 +147,7 @@ def test_a_map_of_zeros_predicts_nothing_and_shows_its_ties():
     assert (report["iou"], report["dice"], report["argmax_cells"]) == (0.0, 0.0, 4.0)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     maps=arrays(np.float32, (3, 4, 5), elements=st.floats(0, 1, width=32)),
     targets=arrays(bool, (3, 8, 10)),

@@ -57,7 +57,7 @@ def test_which_classes_patients_can_vary():
     assert found["enough"].tolist() == [True, False, False, False]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(
         st.tuples(st.integers(0, 8), st.integers(0, 1), st.integers(0, 3), st.floats(0.01, 5)),

@@ -27,7 +27,7 @@ def test_a_result_against_itself_differs_by_nothing():
     assert found["macro"]["auroc"]["p"] == 1
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 1000))
 def test_a_swap_flips_the_sign(seed):
     a, b, sample = _sample(60, seed=seed)

@@ -84,7 +84,7 @@ fractions = st.tuples(st.floats(0, 1, width=32), st.floats(0, 1, width=32)).map(
 wide = fractions.filter(lambda pair: pair[1] - pair[0] > 1e-6)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(x=wide, y=wide, size=st.tuples(st.integers(1, 40), st.integers(1, 40)))
 def test_every_box_has_a_mask_of_about_its_area_and_place(x, y, size):
     mask = box_masks(pad_boxes([[[x[0], y[0], x[1], y[1]]]]), size=size)[0]
