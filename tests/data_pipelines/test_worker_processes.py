@@ -8,7 +8,7 @@ import pytest
 from process_traces import Family, require_own_shared_memory
 
 from data_pipelines.worker_processes import NoSharedMemory, explained
-from medslip_jax.exit_codes import BAD_INPUT, STUCK
+from medslip_jax.exit_codes import BAD_INPUT, INTERRUPTED, STUCK
 
 # A parent with workers that are ahead of it, and ways to end.
 READER = """
@@ -32,6 +32,14 @@ if __name__ == "__main__":
     import numpy as np
     from data_pipelines import images
     from data_pipelines.loader import Loader
+    from medslip_jax import interrupts
+    if way == "interrupt":  # as in every verb
+        ctrl_c = interrupts.CtrlC()
+        ctrl_c.__enter__()
+        ctrl_c.begun = True
+        from multiprocessing import shared_memory
+        # A batch that was taken from the queue and not opened yet, as where Ctrl-C comes in between.
+        shared_memory.SharedMemory(create=True, size=1).close()
     image = images.encode_grey(np.zeros((32, 32), np.uint8))
     record = {"image": image, "image_id": "a", "matrix": np.zeros((51, 75), np.int8)}
     loader = Loader([record], batch_size=8, image_size=64, train=True, workers=workers)
@@ -43,8 +51,7 @@ if __name__ == "__main__":
             next(loader)
     except KeyboardInterrupt:
         loader.close()
-        print("interrupted")
-        sys.exit(3)
+        ctrl_c.end()
     while not go.exists():
         time.sleep(0.01)
     if way == "full":
@@ -89,9 +96,12 @@ def test_nothing_outlives_a_parent_that_ends_without_cleaning_up(way, code, work
 def test_ctrl_c_is_the_parents_alone(moment, tmp_path):
     with Family(READER, "interrupt", tmp_path / "go", 1, directory=tmp_path) as family:
         family.until(lambda: family.workers() if moment == "starting" else "reading" in family.output())
+        shared = family.shared_memory()
         os.killpg(family.parent.pid, signal.SIGINT)
-        assert family.parent.wait(60) == 3 and family.ends()
-        assert family.output().split() in (["own", "interrupted"], ["own", "reading", "interrupted"]), family.output()
+        assert family.parent.wait(60) == INTERRUPTED and family.ends(), family.output()
+        assert not family.output().startswith("own") or shared() == []
+        *before, said = family.output().splitlines()
+        assert said == "medslip: interrupted" and before in (["own"], ["own", "reading"]), family.output()
 
 
 def test_dev_shm_that_becomes_full_is_named(tmp_path):
