@@ -85,7 +85,7 @@ setup(
             "setuptools>=70.1",  # the first that builds wheels by itself, for tests/test_package.py
         ],
     },
-    entry_points={"console_scripts": ["medslip = medslip_jax.cli:main"]},
+    entry_points={"console_scripts": ["medslip = medslip_jax.cli.main:main"]},
     classifiers=[
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3.11",

@@ -17,9 +17,9 @@ _INTERFACES = {
     "medslip_jax/models/dual_stream.py": ("medslip_jax.models", ("MeDSLIP",)),
     "medslip_jax/models/config.py": ("medslip_jax.models", ("MeDSLIPConfig",)),
     "medslip_jax/models/pretrainable.py": ("medslip_jax.models.pretrainable", ("Pretrainable",)),
-    "medslip_jax/losses.py": ("medslip_jax.losses", ()),
-    "medslip_jax/torch_checkpoint.py": ("medslip_jax.torch_checkpoint", ("from_torch", "to_torch")),
-    "medslip_jax/text_books.py": ("medslip_jax.text_books", ()),
+    "medslip_jax/step/losses.py": ("medslip_jax.step.losses", ()),
+    "medslip_jax/weights/torch/conversion.py": ("medslip_jax.weights.torch.conversion", ("from_torch", "to_torch")),
+    "medslip_jax/text/books.py": ("medslip_jax.text.books", ()),
     "medslip_jax/vocabulary.py": ("medslip_jax.vocabulary", ()),
     "medslip_jax/errors.py": ("medslip_jax.errors", ("InputError", "Preempted")),
 }

@@ -16,9 +16,9 @@ _LAZY = {
     "InputError": "medslip_jax.errors",
     "MeDSLIP": "medslip_jax.models",
     "MeDSLIPConfig": "medslip_jax.models",
-    "medslip_loss": "medslip_jax.losses",
-    "from_torch": "medslip_jax.torch_checkpoint",
-    "to_torch": "medslip_jax.torch_checkpoint",
+    "medslip_loss": "medslip_jax.step.losses",
+    "from_torch": "medslip_jax.weights.torch.conversion",
+    "to_torch": "medslip_jax.weights.torch.conversion",
 }
 
 __all__ = ["InputError", "MeDSLIP", "MeDSLIPConfig", "__version__", "from_torch", "medslip_loss", "to_torch"]

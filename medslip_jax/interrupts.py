@@ -157,8 +157,8 @@ def _importing(frame) -> bool:
 
 def _clean_up() -> None:
     """What would be left behind by `os._exit`: half-written files, processes, and semaphores in /dev/shm."""
-    if "medslip_jax.files" in sys.modules:
-        sys.modules["medslip_jax.files"].remove_unfinished()
+    if "medslip_jax.storage.files" in sys.modules:
+        sys.modules["medslip_jax.storage.files"].remove_unfinished()
     if "multiprocessing" in sys.modules:
         for child in sys.modules["multiprocessing"].active_children():
             child.kill()

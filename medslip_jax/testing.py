@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from medslip_jax.models import MeDSLIPConfig
-from medslip_jax.text_books import TextBooks
+from medslip_jax.text.books import TextBooks
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES
 
 

@@ -79,7 +79,7 @@ def cxr_sample() -> Path:
 @pytest.fixture(scope="session")
 def phantom_data(tmp_path_factory) -> Path:
     """A data directory with a small phantom set: 24 / 8 / 16 images of 64 pixels."""
-    from data_pipelines.datasets.build import build
+    from data_pipelines.datasets.building.build import build
     from data_pipelines.datasets.phantom import PhantomOptions
 
     out = tmp_path_factory.mktemp("phantom_data")
@@ -90,7 +90,7 @@ def phantom_data(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def new_tiny_run(phantom_data):
     """Makes configs that train in seconds on `phantom_data`."""
-    from medslip_jax import experiment
+    from medslip_jax.experiment import config as experiment
 
     def make():
         config = experiment.load_config([f"--config={HERE.parent / 'configs' / 'phantom.py'}:tiny"])

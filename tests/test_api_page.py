@@ -35,13 +35,13 @@ def test_what_others_rely_on_is_there():
     for name in (
         "medslip_jax.models.MeDSLIP",
         "medslip_jax.models.MeDSLIPConfig",
-        "medslip_jax.losses.medslip_loss",
-        "medslip_jax.torch_checkpoint.from_torch",
-        "medslip_jax.torch_checkpoint.to_torch",
+        "medslip_jax.step.losses.medslip_loss",
+        "medslip_jax.weights.torch.conversion.from_torch",
+        "medslip_jax.weights.torch.conversion.to_torch",
         "data_pipelines.radgraph.label_matrices",
         "data_pipelines.reports.extract",
         "data_pipelines.datasets.open_split",
-        "medslip_jax.metrics.grounding.grounding_report",
+        "medslip_jax.evaluation.metrics.grounding.grounding_report",
     ):
         assert f"#### {name}\n" in page
 

@@ -11,10 +11,10 @@ import medslip_jax
 
 # module -> why it is not imported here.
 _SKIPPED = {
-    "medslip_jax.torch_model": "needs PyTorch, extra [torch]",
-    "medslip_jax.serve_page": "needs Gradio, extra [demo]",
+    "medslip_jax.weights.torch.torch_model": "needs PyTorch, extra [torch]",
+    "medslip_jax.demo_page.page": "needs Gradio, extra [demo]",
     "medslip_jax.benchmarks.torch_step": "needs PyTorch, extra [torch]",
-    "data_pipelines.datasets.beam": "needs Apache Beam, extra [beam]",
+    "data_pipelines.datasets.building.beam": "needs Apache Beam, extra [beam]",
 }
 _OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 _FINDER = doctest.DocTestFinder(exclude_empty=True)

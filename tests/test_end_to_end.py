@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from medslip_jax.serving import read_stablehlo
+from medslip_jax.weights.export.stablehlo import read_stablehlo
 
 pytestmark = [pytest.mark.slow, pytest.mark.portable]
 

@@ -114,7 +114,7 @@ ROOMS = {
 
 
 # The one way up: `MeDSLIP.from_pretrained` is looked for on the class, and what it does lives above the models.
-HUB_METHODS = ("medslip_jax.pretrained", "medslip_jax.text_books")
+HUB_METHODS = ("medslip_jax.weights.loading", "medslip_jax.text.books")
 
 
 def imported(file: Path) -> list[tuple[str, bool]]:
@@ -150,7 +150,7 @@ def test_rules(file):
         if first == "torch":
             assert file.name in (*NEED_TORCH, "torch_files.py", "inference.py")
             assert file.name in NEED_TORCH or not top, "torch only inside functions"
-        if module.startswith("medslip_jax.torch_model") and file.name not in NEED_TORCH:
+        if module.startswith("medslip_jax.weights.torch.torch_model") and file.name not in NEED_TORCH:
             assert not top, "torch_model is for those who have PyTorch"
     relative = file.relative_to(ROOT)
     if relative.parts[0] == "data_pipelines":

@@ -8,7 +8,7 @@ import pytest
 
 from data_pipelines.datasets import open_split
 from data_pipelines.images import decode_grey
-from medslip_jax import cli
+from medslip_jax.cli import main
 from medslip_jax.vocabulary import anatomy_index, pathology_index
 
 ROOT = Path(__file__).parent.parent
@@ -20,7 +20,7 @@ def built(cxr_sample, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("real")
     options = ROOT / "configs" / "folder_cxr_sample.json"
     command = ["data", "build", "folder", "--root", str(cxr_sample), "--options", str(options), "--out", str(out)]
-    assert cli.main(command) == 0
+    assert main.main(command) == 0
     return out
 
 
@@ -52,8 +52,8 @@ def test_records_say_what_the_csv_says(built):
 def test_trains_and_evaluates(built, tmp_path):
     config = f"--config={ROOT / 'configs' / 'folder.py'}:tiny"
     run, out = str(tmp_path / "run"), tmp_path / "results"
-    assert cli.main(["pretrain", config, f"--config.data.dir={built}", f"--workdir={run}"]) == 0
-    assert cli.main(["evaluate", f"--checkpoint={run}", f"--out={out}", "--resamples=20"]) == 0
+    assert main.main(["pretrain", config, f"--config.data.dir={built}", f"--workdir={run}"]) == 0
+    assert main.main(["evaluate", f"--checkpoint={run}", f"--out={out}", "--resamples=20"]) == 0
     metrics = json.loads((out / "metrics.json").read_text())
     report = metrics["classification"]["pathology"]["report"]
     assert report["n_images"] == 105

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data_pipelines.datasets import RecordSource, built_directory
-from data_pipelines.datasets.build import DROPS_FILE, NOTES_FILE
+from data_pipelines.datasets.building.build import DROPS_FILE, NOTES_FILE
 from data_pipelines.records import LABELS_SHAPE, MATRIX_SHAPE
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from data_pipelines.datasets import listed, official, xray
-from data_pipelines.datasets.plan import SPLITS, Drop, Job, Plan, Policy
-from data_pipelines.datasets.planned import PlannedBuilder
+from data_pipelines.datasets.building.plan import SPLITS, Drop, Job, Plan, Policy
+from data_pipelines.datasets.building.planned import PlannedBuilder
+from data_pipelines.datasets.shared import listed, official, xray
 from medslip_jax.errors import InputError
 
 TARGET = "covid19"

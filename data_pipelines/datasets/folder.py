@@ -7,14 +7,14 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from data_pipelines.datasets import attributes, xray
+from data_pipelines.datasets.building.plan import SPLITS, Drop, Job, Plan, Policy
+from data_pipelines.datasets.building.planned import PlannedBuilder
 from data_pipelines.datasets.folder_options import FolderOptions
 from data_pipelines.datasets.folder_rows import Row, read_rows
-from data_pipelines.datasets.plan import SPLITS, Drop, Job, Plan, Policy
-from data_pipelines.datasets.planned import PlannedBuilder
-from data_pipelines.image_policy import ImagePolicy
-from data_pipelines.report_sections import select_section
-from data_pipelines.text_policy import TextPolicy
+from data_pipelines.datasets.shared import attributes, xray
+from data_pipelines.images.policy import ImagePolicy
+from data_pipelines.reports.sections import select_section
+from data_pipelines.reports.text_policy import TextPolicy
 
 
 class Folder(PlannedBuilder):

@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from data_pipelines.datasets.plan import SPLITS
-from data_pipelines.datasets.split_lists import read_json
-from data_pipelines.image_policy import ImagePolicy
-from data_pipelines.text_policy import TextPolicy
+from data_pipelines.datasets.building.plan import SPLITS
+from data_pipelines.datasets.shared.split_lists import read_json
+from data_pipelines.images.policy import ImagePolicy
+from data_pipelines.reports.text_policy import TextPolicy
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES
 

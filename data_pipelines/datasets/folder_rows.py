@@ -10,8 +10,8 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+from data_pipelines.datasets.building.plan import SPLITS
 from data_pipelines.datasets.folder_options import FolderOptions
-from data_pipelines.datasets.plan import SPLITS
 from medslip_jax.errors import InputError
 
 

@@ -12,14 +12,14 @@ from typing import Literal
 
 import tensorflow_datasets as tfds
 
-from data_pipelines.datasets import official, xray
-from data_pipelines.datasets.listed import obey
+from data_pipelines.datasets.building.plan import Job, Made, Plan, Policy
+from data_pipelines.datasets.building.planned import PlannedBuilder
 from data_pipelines.datasets.mimic_rows import read_split, read_views, study_matrices
-from data_pipelines.datasets.official import Expected, OfficialOptions
-from data_pipelines.datasets.plan import Job, Made, Plan, Policy
-from data_pipelines.datasets.planned import PlannedBuilder
-from data_pipelines.report_sections import read_sections, select_section
-from data_pipelines.text_policy import TextPolicy
+from data_pipelines.datasets.shared import official, xray
+from data_pipelines.datasets.shared.listed import obey
+from data_pipelines.datasets.shared.official import Expected, OfficialOptions
+from data_pipelines.reports.sections import read_sections, select_section
+from data_pipelines.reports.text_policy import TextPolicy
 from medslip_jax.errors import InputError, check_choices
 
 SPLIT_FILE = "mimic-cxr-2.0.0-split.csv.gz"

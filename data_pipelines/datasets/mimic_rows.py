@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from data_pipelines import records
-from data_pipelines.datasets.csv_rows import read_columns
-from data_pipelines.datasets.plan import Drop, Job
-from data_pipelines.datasets.xray import compressed
+from data_pipelines.datasets.building.plan import Drop, Job
+from data_pipelines.datasets.shared.csv_rows import read_columns
+from data_pipelines.datasets.shared.xray import compressed
 from data_pipelines.radgraph import Entity, fill_study
-from data_pipelines.radgraph_stream import iter_entities
-from data_pipelines.text_policy import COUNTED_AS, Uncertain
+from data_pipelines.radgraph.stream import iter_entities
+from data_pipelines.reports.text_policy import COUNTED_AS, Uncertain
 from medslip_jax.errors import InputError
 
 SPLIT_NAMES = {"train": "train", "validate": "validation", "test": "test"}

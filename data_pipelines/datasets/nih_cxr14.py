@@ -14,11 +14,11 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from data_pipelines import images
-from data_pipelines.datasets import attributes, listed, official, xray
+from data_pipelines.datasets.building.plan import SPLITS, Drop, Job, Made, Plan, Policy
+from data_pipelines.datasets.building.planned import PlannedBuilder
 from data_pipelines.datasets.folder_rows import split_of
 from data_pipelines.datasets.nih_lists import CLASSES, LISTS, Entry, ListedBox, read_boxes, read_entries, read_sides
-from data_pipelines.datasets.plan import SPLITS, Drop, Job, Made, Plan, Policy
-from data_pipelines.datasets.planned import PlannedBuilder
+from data_pipelines.datasets.shared import attributes, listed, official, xray
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import PATHOLOGIES, pathology_index
 

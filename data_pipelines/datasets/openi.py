@@ -13,15 +13,15 @@ from typing import Literal
 import tensorflow_datasets as tfds
 
 from data_pipelines import records
-from data_pipelines.datasets import official, xray
-from data_pipelines.datasets.cases import Case, Drops, SplitOptions, plan_of
-from data_pipelines.datasets.official import Expected
+from data_pipelines.datasets.building.plan import Drop, Job, Made, Plan, Policy
+from data_pipelines.datasets.building.planned import PlannedBuilder
 from data_pipelines.datasets.openi_rows import image_files, picture, read_cases, read_projections
-from data_pipelines.datasets.plan import Drop, Job, Made, Plan, Policy
-from data_pipelines.datasets.planned import PlannedBuilder
-from data_pipelines.dicom_tags import view_position
-from data_pipelines.openi_xml import read_reports
-from data_pipelines.text_policy import TextPolicy
+from data_pipelines.datasets.shared import official, xray
+from data_pipelines.datasets.shared.cases import Case, Drops, SplitOptions, plan_of
+from data_pipelines.datasets.shared.official import Expected
+from data_pipelines.images.dicom_tags import view_position
+from data_pipelines.reports.openi_xml import read_reports
+from data_pipelines.reports.text_policy import TextPolicy
 from medslip_jax.errors import InputError, check_choices
 
 REPORTS = {

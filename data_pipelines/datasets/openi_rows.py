@@ -12,13 +12,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from data_pipelines import report_mesh
-from data_pipelines.datasets.cases import Case, Drops
-from data_pipelines.datasets.csv_rows import read_columns
-from data_pipelines.datasets.plan import Drop
-from data_pipelines.datasets.xray import XRay
-from data_pipelines.openi_xml import OpeniReport
-from data_pipelines.text_policy import Section
+from data_pipelines.datasets.building.plan import Drop
+from data_pipelines.datasets.shared.cases import Case, Drops
+from data_pipelines.datasets.shared.csv_rows import read_columns
+from data_pipelines.datasets.shared.xray import XRay
+from data_pipelines.reports import mesh
+from data_pipelines.reports.openi_xml import OpeniReport
+from data_pipelines.reports.text_policy import Section
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import pathology_index
 
@@ -119,13 +119,11 @@ def mesh_labels(codes: Sequence[str]) -> tuple[tuple[int, ...], tuple[int, ...]]
     >>> [len(indices) for indices in mesh_labels(["Cardiomegaly/borderline"])]  # `borderline`; not judged: cardiomegaly
     [1, 36]
     """
-    parsed = [report_mesh.parse_code(code) for code in codes]
-    if not parsed or any(heading in report_mesh.NOT_CODED for heading, _ in parsed):
+    parsed = [mesh.parse_code(code) for code in codes]
+    if not parsed or any(heading in mesh.NOT_CODED for heading, _ in parsed):
         return (), ()
-    judged = set(report_mesh.CLASSES) - report_mesh.doubtful(parsed)
-    return tuple(sorted(map(pathology_index, report_mesh.asserted(parsed)))), tuple(
-        sorted(map(pathology_index, judged))
-    )
+    judged = set(mesh.CLASSES) - mesh.doubtful(parsed)
+    return tuple(sorted(map(pathology_index, mesh.asserted(parsed)))), tuple(sorted(map(pathology_index, judged)))
 
 
 def section_text(report: OpeniReport, section: Section) -> str:

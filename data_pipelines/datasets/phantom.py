@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_pipelines import images, phantom, radgraph, records
-from data_pipelines.datasets.plan import SPLITS, Job, Made, Plan
-from data_pipelines.datasets.planned import PlannedBuilder
+from data_pipelines.datasets.building.plan import SPLITS, Job, Made, Plan
+from data_pipelines.datasets.building.planned import PlannedBuilder
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import anatomy_index, pathology_index
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from data_pipelines.datasets import attributes, official
-from data_pipelines.datasets.cases import Case, Drops, SplitOptions, plan_of
-from data_pipelines.datasets.plan import Drop, Plan, Policy
-from data_pipelines.datasets.planned import PlannedBuilder
+from data_pipelines.datasets.building.plan import Drop, Plan, Policy
+from data_pipelines.datasets.building.planned import PlannedBuilder
 from data_pipelines.datasets.rsna_labels import IMAGES, Labelled, compare_classes, read_labels, read_patients
-from data_pipelines.datasets.xray import XRay, make_dicom
+from data_pipelines.datasets.shared import attributes, official
+from data_pipelines.datasets.shared.cases import Case, Drops, SplitOptions, plan_of
+from data_pipelines.datasets.shared.xray import XRay, make_dicom
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import pathology_index
 

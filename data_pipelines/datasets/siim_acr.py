@@ -12,11 +12,12 @@ from typing import Literal
 import tensorflow_datasets as tfds
 from PIL import Image as Pillow
 
-from data_pipelines.datasets import attributes, official
-from data_pipelines.datasets.cases import Case, Drops, SplitOptions, plan_of
-from data_pipelines.datasets.official import Expected
-from data_pipelines.datasets.plan import Drop, Job, Made, Plan, Policy
-from data_pipelines.datasets.planned import PlannedBuilder
+from data_pipelines.datasets.building.plan import Drop, Job, Made, Plan, Policy
+from data_pipelines.datasets.building.planned import PlannedBuilder
+from data_pipelines.datasets.shared import attributes, official
+from data_pipelines.datasets.shared.cases import Case, Drops, SplitOptions, plan_of
+from data_pipelines.datasets.shared.official import Expected
+from data_pipelines.datasets.shared.xray import Storing, XRay, make, make_dicom
 from data_pipelines.datasets.siim_acr_images import (
     PNG_IMAGES,
     PNG_MASKS,
@@ -28,7 +29,6 @@ from data_pipelines.datasets.siim_acr_images import (
     read_pngs,
     read_runs,
 )
-from data_pipelines.datasets.xray import Storing, XRay, make, make_dicom
 from medslip_jax.errors import InputError, check_choices
 from medslip_jax.vocabulary import pathology_index
 

@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from data_pipelines.datasets.cases import Drops
-from data_pipelines.datasets.csv_rows import read_columns
-from data_pipelines.datasets.xray import Mask
-from data_pipelines.rle import EMPTY
+from data_pipelines.datasets.shared.cases import Drops
+from data_pipelines.datasets.shared.csv_rows import read_columns
+from data_pipelines.datasets.shared.xray import Mask
+from data_pipelines.images.rle import EMPTY
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import pathology_index
 

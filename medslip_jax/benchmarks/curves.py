@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from data_pipelines.loader_bench import bench_workers
+from medslip_jax.benchmarks.loader import bench_workers
 from medslip_jax.benchmarks.other_process import OtherProcess
 from medslip_jax.benchmarks.step import jax_step
 from medslip_jax.benchmarks.timing import in_turns, machine

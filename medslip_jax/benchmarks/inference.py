@@ -7,12 +7,12 @@ import importlib.util
 import jax
 import numpy as np
 
-from medslip_jax import sharding
 from medslip_jax.benchmarks.other_process import OtherProcess
 from medslip_jax.benchmarks.step import DTYPES, paper_trainer
 from medslip_jax.benchmarks.timing import in_turns, machine
+from medslip_jax.parallel import sharding
+from medslip_jax.step.train_step import eval_step, jit_init
 from medslip_jax.testing import synthetic_batch, tiny_books
-from medslip_jax.train_step import eval_step, jit_init
 
 
 def bench_inference(*, batch: int = 32, image_size: int = 224, precision: str = "fp32", rounds: int = 5) -> dict:
@@ -57,7 +57,7 @@ def _jax(books, images: np.ndarray, *, dtype: str):
 def torch_inference(books, images: np.ndarray, *, precision: str):
     import torch
 
-    from medslip_jax.torch_model import MeDSLIP, preprocess, probabilities
+    from medslip_jax.weights.torch.torch_model import MeDSLIP, preprocess, probabilities
 
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     model = MeDSLIP(text_dim=books.pathology.shape[1]).eval().to(dtype)

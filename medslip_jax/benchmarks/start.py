@@ -10,15 +10,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from medslip_jax import compilation_cache
 from medslip_jax.benchmarks.timing import machine, summary
+from medslip_jax.parallel import compilation_cache
 
 # The paper's model from a checkpoint, one image: import to probabilities.
 _PREDICT = """
 import sys
 import jax
 import numpy as np
-from medslip_jax.pretrained import load
+from medslip_jax.weights.loading import load
 model = load(sys.argv[1])["pretrained"]
 image = np.random.default_rng(0).integers(0, 256, (1, 224, 224), np.uint8)
 print(np.asarray(model(image)["pathology"]["logits"]).shape)
@@ -26,7 +26,7 @@ print(np.asarray(model(image)["pathology"]["logits"]).shape)
 
 
 _CONFIG = """
-from medslip_jax.experiment import default_config
+from medslip_jax.experiment.config import default_config
 
 def get_config():
     config = default_config()
@@ -62,10 +62,10 @@ def bench_start(*, rounds: int = 3) -> dict:
 
 def _prepare(root: Path) -> None:
     """A checkpoint of the paper's model on the shipped text tables, phantoms, and a config that trains on them."""
-    from data_pipelines.datasets.build import build
+    from data_pipelines.datasets.building.build import build
     from data_pipelines.datasets.phantom import PhantomOptions
-    from medslip_jax import experiment
-    from medslip_jax.checkpoint import write_model
+    from medslip_jax.checkpoints.manager import write_model
+    from medslip_jax.experiment import config as experiment
     from medslip_jax.models.kinds import config_from_fields, initial_variables
 
     (root / "config.py").write_text(_CONFIG)

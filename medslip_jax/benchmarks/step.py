@@ -8,17 +8,17 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from medslip_jax import sharding
+from medslip_jax.aot.compiled import read_memory
 from medslip_jax.benchmarks.other_process import OtherProcess
 from medslip_jax.benchmarks.timing import in_turns, machine
 from medslip_jax.benchmarks.traced import trace_step
-from medslip_jax.compiled import read_memory
-from medslip_jax.losses import LossConfig
 from medslip_jax.models import MeDSLIPConfig
-from medslip_jax.optim import OptimConfig
+from medslip_jax.parallel import sharding
+from medslip_jax.step.losses import LossConfig
+from medslip_jax.step.optim import OptimConfig
+from medslip_jax.step.train_step import Trainer, jit_init, jit_train_step
 from medslip_jax.testing import synthetic_batch, tiny_books
-from medslip_jax.text_books import TextBooks
-from medslip_jax.train_step import Trainer, jit_init, jit_train_step
+from medslip_jax.text.books import TextBooks
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 

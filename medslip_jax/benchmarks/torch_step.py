@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from medslip_jax.torch_model import MeDSLIP, preprocess
+from medslip_jax.weights.torch.torch_model import MeDSLIP, preprocess
 
 Losses = Literal["looped", "whole"]
 

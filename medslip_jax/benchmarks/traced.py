@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 from jax.profiler import ProfileData, ProfileOptions
 
-from medslip_jax.collectives import Instruction, collective_kind, instructions
+from medslip_jax.aot.collectives import Instruction, collective_kind, instructions
 
 _MODEL = "MeDSLIP)"
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%([\w.\-]+) (?:\(|\{)", re.MULTILINE)

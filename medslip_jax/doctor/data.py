@@ -53,7 +53,7 @@ def text_tables() -> Section:
     """The shipped pair."""
     section = Section("text tables")
     try:
-        from medslip_jax.text_books import load_books, shipped_books
+        from medslip_jax.text.books import load_books, shipped_books
 
         books = load_books()
     # An incomplete installation, in whatever way.

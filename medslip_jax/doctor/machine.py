@@ -7,8 +7,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from medslip_jax import compilation_cache, home
 from medslip_jax.doctor.findings import Section
+from medslip_jax.parallel import compilation_cache
+from medslip_jax.storage import home
 
 _GIB = 2**30
 # Below it, a run of any size would end in the middle.

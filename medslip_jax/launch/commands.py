@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medslip_jax.errors import InputError
-from medslip_jax.files import replacing_file
+from medslip_jax.storage.files import replacing_file
 
 
 def shown(command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:

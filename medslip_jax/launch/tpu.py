@@ -110,7 +110,7 @@ def check_config(command: Sequence[str]) -> None:
     Raises:
       InputError: what the hosts would say.
     """
-    from medslip_jax import experiment
+    from medslip_jax.experiment import config as experiment
 
     file, colon, argument = value_of(command, "--config").partition(":")
     keys = [i for i, word in enumerate(command) if word.startswith("--config.")]

@@ -12,7 +12,7 @@ from medslip_jax.models.resnet import ResNetTrunk, resnet_stage
 
 
 class Classifier(Pretrainable, nn.Module):
-    """Image -> one logit a class. Pre-trained weights enter up to `layer3` by name (`medslip_jax.transfer`).
+    """Image -> one logit a class. Pre-trained weights enter up to `layer3` by name (`medslip_jax.weights.transfer`).
 
     Example:
       variables = Classifier(ClassifierConfig(num_classes=14)).init(key, image)

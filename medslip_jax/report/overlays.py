@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from medslip_jax.errors import InputError
-from medslip_jax.files import write_bytes
-from medslip_jax.metrics.regions import upsample
+from medslip_jax.evaluation.metrics.regions import upsample
+from medslip_jax.storage.files import write_bytes
 
 # Yellow to red, which is nowhere in an X-ray nor in the boxes' cyan; transparent where attention is low, so
 # that the image stays readable. The colour bar shows the same colours over mid-grey.

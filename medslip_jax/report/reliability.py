@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from medslip_jax.errors import InputError
-from medslip_jax.files import write_bytes
+from medslip_jax.storage.files import write_bytes
 
 _ACROSS, _PANEL_INCHES = 5, 2.1
 _LINE, _BARS, _PERFECT = "#0b4a8f", "#c9d6e6", "0.6"

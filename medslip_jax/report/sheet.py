@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 
 from data_pipelines import images
-from medslip_jax.files import write_bytes
-from medslip_jax.report.contents_html import HEAD, STYLE, bullets, section
+from medslip_jax.report.contents.html import HEAD, STYLE, bullets, section
 from medslip_jax.report.overlays import blend
+from medslip_jax.storage.files import write_bytes
 
 _SIDE = 384  # pixels of a picture's longer side at most; the overlays on disk have the image's own size
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_pipelines import augment
+from data_pipelines.loading import augment
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import anatomy_index
 

@@ -13,9 +13,9 @@ from pydicom import uid
 from pydicom.pixels import get_decoder
 
 from data_pipelines import images
-from data_pipelines.dicom import read_dicom
-from data_pipelines.image_checks import suspicions
-from data_pipelines.image_policy import ImagePolicy
+from data_pipelines.images.checks import suspicions
+from data_pipelines.images.dicom import read_dicom
+from data_pipelines.images.policy import ImagePolicy
 from medslip_jax.errors import InputError
 
 WINDOW = {"WindowCenter": 500.5, "WindowWidth": 1001}  # LINEAR: 0 and below is black, 1000 and above white

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from data_pipelines import images, phantom
-from data_pipelines.image_checks import chest_likeness, colour_share, suspicions
-from data_pipelines.image_policy import ImagePolicy
+from data_pipelines.images.checks import chest_likeness, colour_share, suspicions
+from data_pipelines.images.policy import ImagePolicy
 
 
 @pytest.mark.parametrize("seed", range(12))

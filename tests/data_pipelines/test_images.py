@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from data_pipelines import images
-from data_pipelines.image_policy import ImagePolicy
+from data_pipelines.images.policy import ImagePolicy
 from medslip_jax.errors import InputError, from_section
 
 RAMP = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (48, 1))  # 48 x 64

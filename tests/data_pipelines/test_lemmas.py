@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_pipelines.lemmas import lemmatise, without_plural
 from data_pipelines.radgraph import observation_class
+from data_pipelines.radgraph.lemmas import lemmatise, without_plural
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "radgraph_lemmas.json").read_text())
 

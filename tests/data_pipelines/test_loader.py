@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from data_pipelines import images, records
-from data_pipelines.augment import AugmentConfig
-from data_pipelines.loader import Loader, Mixture
+from data_pipelines.loading.augment import AugmentConfig
+from data_pipelines.loading.loader import Loader, Mixture
 from medslip_jax.errors import InputError
 
 pytestmark = pytest.mark.portable
@@ -212,7 +212,7 @@ def test_exit_with_running_workers_is_quiet(tmp_path):
     script.write_text(
         "import numpy as np\n"
         "from data_pipelines import images\n"
-        "from data_pipelines.loader import Loader\n"
+        "from data_pipelines.loading.loader import Loader\n"
         "if __name__ == '__main__':\n"
         "    image = images.encode_grey(np.zeros((32, 32), np.uint8))\n"
         "    record = {'image': image, 'image_id': 'a', 'matrix': np.zeros((51, 75), np.int8)}\n"

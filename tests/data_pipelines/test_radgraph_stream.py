@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_pipelines import radgraph, radgraph_bench
-from data_pipelines.radgraph_stream import iter_label_matrices, iter_studies
+from data_pipelines import radgraph
+from data_pipelines.radgraph.stream import iter_label_matrices, iter_studies
+from medslip_jax.benchmarks import radgraph as radgraph_bench
 from medslip_jax.errors import InputError
 
 GOLDEN = Path(__file__).parents[1] / "golden"

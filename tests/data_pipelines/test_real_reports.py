@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from data_pipelines import report_scores as scores
-from data_pipelines.openi_xml import read_reports
+from data_pipelines.reports import scores as scores
+from data_pipelines.reports.openi_xml import read_reports
 
 REPORTS = Path(__file__).parents[3] / "shared/iu_xray/NLMCXR_reports.tgz"
 pytestmark = pytest.mark.real

@@ -5,11 +5,11 @@ import tarfile
 import numpy as np
 import pytest
 
-from data_pipelines import report_mesh as mesh
-from data_pipelines import report_scores as scores
-from data_pipelines.openi_xml import OpeniReport, parse_report, read_reports
 from data_pipelines.radgraph import Triplet
-from data_pipelines.report_areas import code_areas, our_areas
+from data_pipelines.reports import mesh as mesh
+from data_pipelines.reports import scores as scores
+from data_pipelines.reports.areas import code_areas, our_areas
+from data_pipelines.reports.openi_xml import OpeniReport, parse_report, read_reports
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES
 
@@ -91,7 +91,7 @@ def test_bad_archives(tmp_path, monkeypatch, archive):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"no \.xml files"):
         list(read_reports(tmp_path / "empty"))
-    monkeypatch.setattr("data_pipelines.openi_xml.LARGEST", 100)
+    monkeypatch.setattr("data_pipelines.reports.openi_xml.LARGEST", 100)
     with pytest.raises(InputError, match="more than a report can have"):
         list(read_reports(archive))
 

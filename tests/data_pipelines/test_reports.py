@@ -5,11 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipelines import radgraph
-from data_pipelines import report_terms as terms
-from data_pipelines.lemmas import without_plural
-from data_pipelines.report_sections import read_sections
-from data_pipelines.report_tokens import tag, tokenise
+from data_pipelines.radgraph.lemmas import without_plural
 from data_pipelines.reports import extract
+from data_pipelines.reports import terms as terms
+from data_pipelines.reports.sections import read_sections
+from data_pipelines.reports.tokens import tag, tokenise
 
 FIELDS = "unspecified effusion -, unspecified pneumothorax -, heart_size cardiomegaly +"
 # (text, "anatomy pathology sign" ...): + present, - absent, ? uncertain; nothing else may be found.

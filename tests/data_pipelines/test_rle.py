@@ -4,7 +4,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from data_pipelines.rle import EMPTY, decode_rle, encode_rle
+from data_pipelines.images.rle import EMPTY, decode_rle, encode_rle
 from medslip_jax.errors import InputError
 
 # Columns first:  0  4  8        from 2 on two pixels (2, 3), then 1 off, 2 on (5, 6), then 3 off, 2 on (10, 11)

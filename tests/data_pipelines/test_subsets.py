@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_targets import record
 
-from data_pipelines.subsets import Subset, known_images, nested_rows
-from data_pipelines.targets import Targets
+from data_pipelines.loading.subsets import Subset, known_images, nested_rows
+from data_pipelines.loading.targets import Targets
 from medslip_jax.errors import InputError
 
 patients = st.lists(st.integers(0, 30).map(str), min_size=1, max_size=120)

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from data_pipelines import images
-from data_pipelines.augment import AugmentConfig, apply_operation, augment, flip, random_resized_crop
-from data_pipelines.loader import Loader
-from data_pipelines.targets import Targets, mask_to
+from data_pipelines.loading.augment import AugmentConfig, apply_operation, augment, flip, random_resized_crop
+from data_pipelines.loading.loader import Loader
+from data_pipelines.loading.targets import Targets, mask_to
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import anatomy_index, pathology_index
 

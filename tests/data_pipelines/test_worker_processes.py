@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from process_traces import Family, require_own_shared_memory
 
-from data_pipelines.worker_processes import NoSharedMemory, explained
+from data_pipelines.loading.worker_processes import NoSharedMemory, explained
 from medslip_jax.exit_codes import BAD_INPUT, INTERRUPTED, STUCK
 
 # A parent with workers that are ahead of it, and ways to end.
@@ -18,7 +18,7 @@ from pathlib import Path
 import process_traces
 
 def end(way):
-    from medslip_jax import distributed, errors, watchdog
+    from medslip_jax import errors; from medslip_jax.parallel import processes as distributed; from medslip_jax.training import watchdog
     if way == "watchdog":
         with watchdog.Watchdog(0.2):
             time.sleep(600)
@@ -31,7 +31,7 @@ if __name__ == "__main__":
     way, go, workers = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     import numpy as np
     from data_pipelines import images
-    from data_pipelines.loader import Loader
+    from data_pipelines.loading.loader import Loader
     from medslip_jax import interrupts
     if way == "interrupt":  # as in every verb
         ctrl_c = interrupts.CtrlC()
@@ -116,7 +116,7 @@ def test_dev_shm_that_becomes_full_is_named(tmp_path):
 STUBBORN = """
 import multiprocessing, os, signal, sys, time
 from pathlib import Path
-from data_pipelines.worker_processes import begin_worker
+from data_pipelines.loading.worker_processes import begin_worker
 
 def work(way, ready):
     begin_worker()

@@ -10,8 +10,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from safetensors.numpy import save_file
 
-from medslip_jax.models.bert import Bert, BertConfig
-from medslip_jax.models.bert_weights import hf_name
+from medslip_jax.text.bert import Bert, BertConfig
+from medslip_jax.text.bert_weights import hf_name
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "_", ".", ",", "-"]
 VOCABULARY += [prefix + letter for prefix in ("", "##") for letter in string.ascii_lowercase + string.digits]

@@ -4,11 +4,11 @@ import jax
 import numpy as np
 from tiny_weights import CONFIGS, state_of
 
-from medslip_jax.bundle import describe
 from medslip_jax.models.kinds import kind_of
-from medslip_jax.pretrained import Pretrained
 from medslip_jax.testing import tiny_books
-from medslip_jax.torch_checkpoint import flatten, from_torch
+from medslip_jax.weights.bundle import describe
+from medslip_jax.weights.loading import Pretrained
+from medslip_jax.weights.torch.conversion import flatten, from_torch
 
 
 def make_pretrained(name: str, *, shift: float = 0, **info) -> Pretrained:

@@ -78,9 +78,9 @@ def _main(argv: list[str], log: Path, devices: int) -> None:
             stream.reconfigure(line_buffering=True)
     os.chdir(ROOT)
     see_devices(devices)
-    from medslip_jax import cli
+    from medslip_jax.cli import main
 
-    sys.exit(cli.main(argv))
+    sys.exit(main.main(argv))
 
 
 def pair(workdir: Path, data: Path, *extra: str, devices: int = 4, timeout: int = 600) -> list[Run]:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from medslip_jax.errors import InputError
-from medslip_jax.fine_tuner import FineTuner
-from medslip_jax.losses import LossConfig, draw_all_negatives
+from medslip_jax.finetuning.tuner import FineTuner
 from medslip_jax.models.config import ClassifierConfig, SegmenterConfig
-from medslip_jax.optim import OptimConfig
+from medslip_jax.step.losses import LossConfig, draw_all_negatives
+from medslip_jax.step.optim import OptimConfig
+from medslip_jax.step.train_step import Trainer, _gradients, init_state
 from medslip_jax.testing import synthetic_batch, tiny_books, tiny_config
-from medslip_jax.train_step import Trainer, _gradients, init_state
 
 
 class GivenNegatives(Trainer):

@@ -9,14 +9,16 @@ import jax
 import numpy as np
 import pytest
 
-from data_pipelines.loader import Loader
-from medslip_jax import aot, pretrain, sharding
+from data_pipelines.loading.loader import Loader
+from medslip_jax.aot import lowering
+from medslip_jax.aot.step_shapes import Step, step_of
 from medslip_jax.benchmarks.step import paper_trainer
-from medslip_jax.chips import parse_topology
+from medslip_jax.cli import pretrain
 from medslip_jax.errors import InputError
-from medslip_jax.step_shapes import Step, step_of
+from medslip_jax.parallel import sharding
+from medslip_jax.parallel.chips import parse_topology
+from medslip_jax.step.train_step import jit_init, jit_train_step
 from medslip_jax.testing import tiny_books
-from medslip_jax.train_step import jit_init, jit_train_step
 
 pytestmark = pytest.mark.portable
 
@@ -37,7 +39,7 @@ def test_the_program_from_shapes_is_the_one_that_runs(tiny_run):
     loader.close()
     running = jit_train_step(trainer, mesh, state).lower(state, batch).as_text()
     per_chip = tiny_run.data.batch_size // mesh.size
-    assert aot.lower_step(step_of(tiny_run, mesh=mesh), mesh=mesh, per_chip=per_chip).as_text() == running
+    assert lowering.lower_step(step_of(tiny_run, mesh=mesh), mesh=mesh, per_chip=per_chip).as_text() == running
 
 
 def test_the_batch_of_a_whole_pod_has_a_program():
@@ -45,7 +47,7 @@ def test_the_batch_of_a_whole_pod_has_a_program():
     trainer, mesh = paper_trainer(tiny_books(768), dtype="bfloat16"), sharding.make_mesh()
     batch = {"image": ((224, 224), np.uint8), "matrix": ((51, 75), np.int8)}
     step = Step(parts=trainer, batch=batch, image_size=224)
-    text = aot.lower_step(step, mesh=mesh, per_chip=65_536 // mesh.size).as_text()
+    text = lowering.lower_step(step, mesh=mesh, per_chip=65_536 // mesh.size).as_text()
     assert "tensor<65536x224x224xui8>" in text
 
 
@@ -55,44 +57,44 @@ def test_without_libtpu_the_pin_of_jax_is_named(monkeypatch):
     with pytest.raises(
         InputError, match=r"--topology v5e:2x2: libtpu is not installed; pip install 'libtpu==[\d.]+\*'"
     ):
-        aot.tpu_mesh(parse_topology("v5e:2x2"))
+        lowering.tpu_mesh(parse_topology("v5e:2x2"))
 
 
 def test_the_pin_is_read_from_the_metadata_of_jax(monkeypatch):
     lines = ["numpy>=2.0", 'jaxlib<=9,>=9; extra == "tpu"', 'libtpu==9.1.*; extra == "tpu"']
-    monkeypatch.setattr(aot.importlib.metadata, "requires", lambda name: lines)
-    assert aot.libtpu_requirement() == "libtpu==9.1.*"
+    monkeypatch.setattr(lowering.importlib.metadata, "requires", lambda name: lines)
+    assert lowering.libtpu_requirement() == "libtpu==9.1.*"
 
 
 def test_a_cache_for_the_time_being(tmp_path):
     before = jax.config.jax_compilation_cache_dir
     x = np.arange(3.0)
-    with aot.saving_to(tmp_path):
+    with lowering.saving_to(tmp_path):
         jax.jit(lambda x: x * 3 + 1)(x)
     assert list(tmp_path.glob("*-cache"))
     assert jax.config.jax_compilation_cache_dir == before
     entries = set(tmp_path.parent.rglob("*-cache"))
-    with aot.saving_to(None):
+    with lowering.saving_to(None):
         jax.jit(lambda x: x * 4 + 1)(x)
     assert jax.config.jax_enable_compilation_cache
     assert set(tmp_path.parent.rglob("*-cache")) == entries
-    with pytest.raises(ZeroDivisionError), aot.saving_to(tmp_path):
+    with pytest.raises(ZeroDivisionError), lowering.saving_to(tmp_path):
         _ = 1 / 0
     assert jax.config.jax_compilation_cache_dir == before
 
 
 def test_libtpu_is_given_the_flag_of_a_machine_with_tpus(monkeypatch):
-    monkeypatch.setattr(aot, "_ENVIRONMENT", {})
+    monkeypatch.setattr(lowering, "_ENVIRONMENT", {})
     for given, expected in (
         ("", "--xla_tpu_use_enhanced_launch_barrier=true"),
         ("--a=1", "--a=1 --xla_tpu_use_enhanced_launch_barrier=true"),
         ("--xla_tpu_use_enhanced_launch_barrier=false", "--xla_tpu_use_enhanced_launch_barrier=false"),
     ):
         monkeypatch.setenv("LIBTPU_INIT_ARGS", given)
-        aot.prepare_environment()
+        lowering.prepare_environment()
         assert os.environ["LIBTPU_INIT_ARGS"] == expected
 
 
 def test_the_flag_is_still_the_one_of_jax():
     source = inspect.getsource(importlib.import_module("jax._src.cloud_tpu_init"))
-    assert aot._LIBTPU_FLAG in source, f"jax {jax.__version__} gives libtpu other flags; see aot.py"
+    assert lowering._LIBTPU_FLAG in source, f"jax {jax.__version__} gives libtpu other flags; see aot.py"

@@ -8,8 +8,8 @@ import pytest
 from tiny_state import CONFIG, tiny_state
 from warm_processes import free_port, together
 
-from medslip_jax import sharding
-from medslip_jax.best import Best
+from medslip_jax.checkpoints.best import Best
+from medslip_jax.parallel import sharding
 
 
 def offers(workdir: Path, rank: int, port: int) -> list[list]:

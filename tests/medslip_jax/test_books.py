@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from bert_directory import write_toy_bert
 
-from medslip_jax import books, cli, vocabulary
-from medslip_jax.text_books import load_books
+from medslip_jax import vocabulary
+from medslip_jax.cli import books, main
+from medslip_jax.text.books import load_books
 
 
 def run(*argv: object) -> int:
-    return cli.main(["books", *map(str, argv)])
+    return main.main(["books", *map(str, argv)])
 
 
 def test_writes_the_tables_and_their_origin(tmp_path, capsys):

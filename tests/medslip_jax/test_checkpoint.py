@@ -12,8 +12,8 @@ import jax
 import pytest
 from tiny_state import CONFIG, HARMS, array_data, flip, new_run, remove, restored, same, save, tiny_state
 
-from medslip_jax import checkpoint
-from medslip_jax.checkpoint import (
+from medslip_jax.checkpoints import manager
+from medslip_jax.checkpoints.manager import (
     Checkpoints,
     find_checkpoint,
     find_latest,
@@ -192,7 +192,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from tiny_state import save
-from medslip_jax import checkpoint
+from medslip_jax.checkpoints import manager as checkpoint
 checkpoints = checkpoint.Checkpoints(sys.argv[1])
 save(checkpoints, 1)
 write = checkpoint.write_digests
@@ -227,8 +227,8 @@ def test_saving_does_not_wait_for_the_disk(tmp_path, monkeypatch):
     """And the one before is deleted only when the new one is complete."""
     checkpoints = Checkpoints(tmp_path, keep=1)
     save(checkpoints, 1)
-    write, slow = checkpoint.write_digests, threading.Event()
-    monkeypatch.setattr(checkpoint, "write_digests", lambda directory: slow.wait(60) and write(directory))
+    write, slow = manager.write_digests, threading.Event()
+    monkeypatch.setattr(manager, "write_digests", lambda directory: slow.wait(60) and write(directory))
     checkpoints.save(tiny_state(2), step=2, loader_state={"batch": 2}, config=CONFIG)
     assert {"1"} <= there(checkpoints.directory) <= {"1", "2.orbax-checkpoint-tmp"}
     slow.set()

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 from tiny_state import new_run, restored, save
 
-from medslip_jax import checkpoint
-from medslip_jax.checkpoint import Checkpoints, find_latest
+from medslip_jax.checkpoints import manager
+from medslip_jax.checkpoints.manager import Checkpoints, find_latest
 from medslip_jax.errors import InputError
 
 HERE = Path(__file__).parent
@@ -37,7 +37,7 @@ def disk(tmp_path):
 def hidden(monkeypatch):
     """The space seems to be there when the save begins, as when others fill the disk meanwhile."""
     plenty = SimpleNamespace(disk_usage=lambda path: SimpleNamespace(free=1 << 40))
-    monkeypatch.setattr(checkpoint, "shutil", plenty)
+    monkeypatch.setattr(manager, "shutil", plenty)
 
 
 FULL = (
@@ -131,7 +131,7 @@ def test_other_failures_are_one_line_too(tmp_path):
 VERB = """
 import sys
 from tiny_state import save
-from medslip_jax import checkpoint
+from medslip_jax.checkpoints import manager as checkpoint
 def main(argv):
     checkpoints = checkpoint.Checkpoints(argv[0], keep=1)
     try:
@@ -149,7 +149,7 @@ def test_on_the_command_line(disk, tmp_path, seen):
     checkpoints.close()
     hide = "import shutil, types\nshutil.disk_usage = lambda path: types.SimpleNamespace(free=1 << 40)\n"
     (tmp_path / "verb.py").write_text((hide if seen == "while writing" else "") + VERB)
-    code = "import sys; from medslip_jax import cli; cli.VERBS['v'] = ('verb', ''); sys.exit(cli.main(sys.argv[1:]))"
+    code = "import sys; from medslip_jax.cli import main as cli; cli.VERBS['v'] = ('verb', ''); sys.exit(cli.main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "v", disk / "run", str(WIDTH)]
     path = os.pathsep.join([str(HERE), str(tmp_path)])
     run = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False)

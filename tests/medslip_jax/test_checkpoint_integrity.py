@@ -11,9 +11,9 @@ import pytest
 from etils import epath
 from tiny_state import CONFIG, HARMS, array_data, cut, flip, new_run, remove, save, tiny_state
 
-from medslip_jax import checkpoint
-from medslip_jax.checkpoint import Checkpoints, write_model
-from medslip_jax.checkpoint_integrity import DIGESTS, damage
+from medslip_jax.checkpoints import manager
+from medslip_jax.checkpoints.integrity import DIGESTS, damage
+from medslip_jax.checkpoints.manager import Checkpoints, write_model
 from medslip_jax.errors import InputError
 
 STAMPED = "_CHECKPOINT_METADATA"
@@ -145,7 +145,7 @@ def test_no_checkpoint_gets_its_name_without_digests(tmp_path, monkeypatch):
         assert unfinished.name.startswith("2.") and not (directory / "2").exists()
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(checkpoint, "write_digests", fail)
+    monkeypatch.setattr(manager, "write_digests", fail)
     checkpoints = Checkpoints(tmp_path)
     with pytest.raises(InputError, match=r"^checkpoint 2 in .* \(.*Input/output error\); the last good one is 1$"):
         save(checkpoints, 2)

@@ -10,10 +10,10 @@ import pytest
 from tiny_state import CONFIG, array_data, flip, new_run, restored, same, tiny_state
 from warm_processes import free_port, together
 
-from medslip_jax import sharding
-from medslip_jax.checkpoint import Checkpoints, find_checkpoint, read_variables
-from medslip_jax.checkpoint_integrity import damage
+from medslip_jax.checkpoints.integrity import damage
+from medslip_jax.checkpoints.manager import Checkpoints, find_checkpoint, read_variables
 from medslip_jax.errors import InputError
+from medslip_jax.parallel import sharding
 
 
 def restore_and_save(workdir: Path, steps: tuple[int, ...], rank: int, port: int) -> tuple[dict, list[str]]:

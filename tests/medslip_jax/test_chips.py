@@ -1,7 +1,7 @@
 import pytest
 
-from medslip_jax.chips import CHIPS, parse_topology, peak_flops
 from medslip_jax.errors import InputError
+from medslip_jax.parallel.chips import CHIPS, parse_topology, peak_flops
 
 
 @pytest.mark.parametrize(

@@ -3,27 +3,27 @@ import sys
 
 import pytest
 
-from medslip_jax import cli
+from medslip_jax.cli import main
 from medslip_jax.errors import InputError
 
 pytestmark = pytest.mark.portable
 
 
 def test_usage(capsys):
-    assert cli.main(["--help"]) == 0
+    assert main.main(["--help"]) == 0
     assert "pretrain" in capsys.readouterr().out
-    assert cli.main([]) == 2
+    assert main.main([]) == 2
 
 
 def test_unknown_verb(capsys):
-    assert cli.main(["trian"]) == 2
+    assert main.main(["trian"]) == 2
     assert "unknown verb 'trian'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", sorted(cli.VERBS))
+@pytest.mark.parametrize("verb", sorted(main.VERBS))
 def test_every_verb_has_help(verb, capsys):
     with pytest.raises(SystemExit) as stop:
-        cli.main([verb, "--help"])
+        main.main([verb, "--help"])
     assert stop.value.code == 0
     assert "usage" in capsys.readouterr().out
 
@@ -34,8 +34,8 @@ def test_bad_input_is_one_line_and_code_2(capsys, monkeypatch):
         (),
         {"main": staticmethod(lambda argv: (_ for _ in ()).throw(InputError("row 3: no image")))},
     )
-    monkeypatch.setattr(cli.importlib, "import_module", lambda name: module)
-    assert cli.main(["pretrain"]) == 2
+    monkeypatch.setattr(main.importlib, "import_module", lambda name: module)
+    assert main.main(["pretrain"]) == 2
     assert capsys.readouterr().err == "medslip: row 3: no image\n"
 
 

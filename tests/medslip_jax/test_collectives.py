@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medslip_jax.collectives import count_collectives, dtype_bits, instructions, type_bytes
+from medslip_jax.aot.collectives import count_collectives, dtype_bits, instructions, type_bytes
 
 # Made by hand in the form of XLA's text: layouts with parentheses, comments in tuples, a wrapped collective, a loop.
 HLO = """\

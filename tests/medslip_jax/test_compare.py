@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medslip_jax import cli, fine_tuning, finetune
-from medslip_jax.compare import compare
+from medslip_jax.cli import finetune, main
+from medslip_jax.cli.compare import compare
 from medslip_jax.errors import InputError
-from medslip_jax.result_files import ids_hash
+from medslip_jax.evaluation.result_files import ids_hash
+from medslip_jax.finetuning import parts
 from medslip_jax.vocabulary import PATHOLOGIES, pathology_index
 
 NAMES = ("mass", "nodule", "hernia")
@@ -174,7 +175,7 @@ def fine_tuned(directory, *, gain: float) -> Path:
     names = ("pneumothorax", "covid19")
     directory.mkdir()
     metrics = {"checkpoint": {"kind": "classifier"}, "data": {"ids_sha256": ids_hash(rows)}}
-    metrics |= fine_tuning.classification_result(rows, rows, names=names, resamples=5)
+    metrics |= parts.classification_result(rows, rows, names=names, resamples=5)
     (directory / "metrics.json").write_text(json.dumps(metrics))
     finetune._write_predictions(directory / "predictions.npz", rows, names=names)
     return directory
@@ -192,7 +193,7 @@ def test_a_fine_tuned_segmenter_has_no_probabilities(tmp_path, capsys):
     (tmp_path / "u_net").mkdir()
     (tmp_path / "u_net" / "metrics.json").write_text(json.dumps({"segmentation": {"targets": {}}}))
     np.savez(tmp_path / "u_net" / "predictions.npz", said=np.zeros((2, 1)))
-    assert cli.main(["compare", str(a), str(tmp_path / "u_net")]) == 2
+    assert main.main(["compare", str(a), str(tmp_path / "u_net")]) == 2
     err = capsys.readouterr().err
     assert "u_net/metrics.json: results of a segmenter have areas of masks and no probabilities" in err
     assert err.count("\n") == 1
@@ -201,7 +202,7 @@ def test_a_fine_tuned_segmenter_has_no_probabilities(tmp_path, capsys):
 def test_the_verb(tmp_path, capsys):
     a, b = result(tmp_path / "a", seed=1), result(tmp_path / "b", seed=2, gain=2.0, pointing=[1])
     out = tmp_path / "difference.json"
-    assert cli.main(["compare", str(a), str(b), "--resamples=50", f"--out={out}"]) == 0
+    assert main.main(["compare", str(a), str(b), "--resamples=50", f"--out={out}"]) == 0
     printed = capsys.readouterr().out
     assert "macro mean of 2" in printed and "p (holm)" in printed and "not compared: hernia" in printed
     assert max(map(len, printed.split("A: ")[0].splitlines())) <= 100
@@ -218,6 +219,6 @@ def test_what_is_no_result_is_refused(tmp_path, capsys):
         file.write_bytes(damage or b"{}")
         cases[name] = "predictions.npz: cannot be read" if name == "cut" else "metrics.json: not a result"
     for name, message in cases.items():
-        assert cli.main(["compare", str(a), str(tmp_path / name)]) == 2
+        assert main.main(["compare", str(a), str(tmp_path / name)]) == 2
         err = capsys.readouterr().err
         assert message in err and err.count("\n") == 1

@@ -5,10 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from medslip_jax import compilation_cache
+from medslip_jax.parallel import compilation_cache
 
 PROGRAM = """
-from medslip_jax import compilation_cache
+from medslip_jax.parallel import compilation_cache
 compilation_cache.enable()
 import jax, jax.numpy as jnp
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from medslip_jax import compile as verb
-from medslip_jax.chips import CHIPS, Topology, parse_topology
-from medslip_jax.compiled import Attempt
+from medslip_jax.aot.compiled import Attempt
+from medslip_jax.cli import compile as verb
 from medslip_jax.errors import InputError
+from medslip_jax.parallel.chips import CHIPS, Topology, parse_topology
 
 CONFIG = str(Path(__file__).parents[2] / "configs" / "phantom.py") + ":tiny"
 # The smallest model: a step that compiles for a TPU in well under a minute.
@@ -36,7 +36,7 @@ def test_bad_flags_are_one_line():
 
 
 def test_the_module_does_not_load_the_compiler_of_tpus():
-    code = "import pathlib, sys, medslip_jax.compile; sys.exit('libtpu' in pathlib.Path('/proc/self/maps').read_text())"
+    code = "import pathlib, sys, medslip_jax.cli.compile; sys.exit('libtpu' in pathlib.Path('/proc/self/maps').read_text())"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -61,11 +61,12 @@ def compiled(monkeypatch):
         program = {"cost": {"flops": 197e9, "bytes": 1.0}, "memory": memory, "collectives": {}}
         return Attempt(per_chip=per_chip, seconds=seconds, needs=needs, limit=limit, program=program)
 
-    from medslip_jax import aot, sharding
+    from medslip_jax.aot import lowering
+    from medslip_jax.parallel import sharding
 
     monkeypatch.setattr(verb, "_compile_at", compile_at)
     monkeypatch.setattr(verb.importlib.metadata, "version", lambda name: "1")
-    monkeypatch.setattr(aot, "tpu_mesh", lambda topology, **_: sharding.make_mesh())
+    monkeypatch.setattr(lowering, "tpu_mesh", lambda topology, **_: sharding.make_mesh())
     return asked
 
 
@@ -131,13 +132,14 @@ def test_the_tiny_step_compiles_for_four_chips(capsys, tmp_path):
 @pytest.mark.tpu_backend
 @needs_libtpu
 def test_a_huge_batch_does_not_fit():
-    from medslip_jax import aot, experiment
-    from medslip_jax.step_shapes import step_of
+    from medslip_jax.aot import lowering
+    from medslip_jax.aot.step_shapes import step_of
+    from medslip_jax.experiment import config
 
     topology = parse_topology("v5e:2x2")
-    mesh = aot.tpu_mesh(topology)
-    step = step_of(experiment.load_config([f"--config={CONFIG}", *TINY]), mesh=mesh)
-    attempt = aot.compile_step(step, mesh=mesh, topology=topology, per_chip=2**20)
+    mesh = lowering.tpu_mesh(topology)
+    step = step_of(config.load_config([f"--config={CONFIG}", *TINY]), mesh=mesh)
+    attempt = lowering.compile_step(step, mesh=mesh, topology=topology, per_chip=2**20)
     assert attempt.too_large
     assert not attempt.fits
     assert attempt.limit == pytest.approx(topology.chip.usable_gib * 2**30)
@@ -147,10 +149,10 @@ def test_a_huge_batch_does_not_fit():
 @needs_libtpu
 @pytest.mark.parametrize("name", ["v4:2x2x1", "v5e:1x1", "v5e:16x16", "v5p:4x4x16", "v6e:4x4"])
 def test_slices_are_known_to_libtpu(name):
-    from medslip_jax import aot
+    from medslip_jax.aot import lowering
 
     topology = parse_topology(name)
-    mesh = aot.tpu_mesh(topology)
+    mesh = lowering.tpu_mesh(topology)
     assert mesh.size == topology.chips
     assert len({d.process_index for d in mesh.devices.flat}) == topology.hosts
 
@@ -158,8 +160,8 @@ def test_slices_are_known_to_libtpu(name):
 @pytest.mark.tpu_backend
 @needs_libtpu
 def test_a_slice_that_libtpu_refuses_is_one_line():
-    from medslip_jax import aot
+    from medslip_jax.aot import lowering
 
     with pytest.raises(InputError, match="--topology v5e:3x3: libtpu has no such slice") as error:
-        aot.tpu_mesh(Topology(CHIPS["v5e"], (3, 3)))
+        lowering.tpu_mesh(Topology(CHIPS["v5e"], (3, 3)))
     assert "\n" not in str(error.value)

@@ -2,8 +2,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from medslip_jax.chips import CHIPS
-from medslip_jax.compiled import GIB, parse_too_large, read_memory, read_program, roofline
+from medslip_jax.aot.compiled import GIB, parse_too_large, read_memory, read_program, roofline
+from medslip_jax.parallel.chips import CHIPS
 
 STATS = SimpleNamespace(
     argument_size_in_bytes=100,

@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
-from medslip_jax import cli, completion
-from medslip_jax.completion_scripts import SCRIPTS
+from medslip_jax.cli import completion, main
+from medslip_jax.cli.completion_scripts import SCRIPTS
 
 pytestmark = pytest.mark.portable
 
@@ -36,7 +36,7 @@ def complete(words, tmp_path_factory):
 
 
 def test_verbs(complete):
-    assert complete("") == list(cli.VERBS)
+    assert complete("") == list(main.VERBS)
     assert complete("com") == ["compare", "compile", "completion"]
     assert complete("xyz") == []
 
@@ -70,13 +70,13 @@ def test_a_flag_that_takes_nothing_offers_what_comes_next(complete):
 
 
 def test_every_verb_has_words(words):
-    assert [w.path[0] for w in words if len(w.path) == 1] == list(cli.VERBS)
+    assert [w.path[0] for w in words if len(w.path) == 1] == list(main.VERBS)
     assert all(flag.text for w in words for flag in w.flags if flag.name == "--config")
 
 
 @pytest.mark.parametrize("shell", SCRIPTS)
 def test_the_command_prints_a_script_that_the_shell_reads(shell, capsys, tmp_path):
-    assert cli.main(["completion", shell]) == 0
+    assert main.main(["completion", shell]) == 0
     text = capsys.readouterr().out
     assert "medslip" in text and "--workdir" in text.replace("-l workdir", "--workdir")
     if shutil.which(shell) is None:

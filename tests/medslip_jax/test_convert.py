@@ -22,11 +22,11 @@ from tiny_weights import (
 from medslip_jax.models import MeDSLIPConfig
 from medslip_jax.models.config import ClassifierConfig, SegmenterConfig
 from medslip_jax.models.kinds import initial_leaves
-from medslip_jax.pretrained import load
+from medslip_jax.storage.tensor_files import read_state, write_state
 from medslip_jax.testing import recipe_state, tiny_books, tiny_config
-from medslip_jax.text_books import TextBooks, load_books, save_books
-from medslip_jax.torch_files import read_state, write_state
+from medslip_jax.text.books import TextBooks, load_books, save_books
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES
+from medslip_jax.weights.loading import load
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -44,7 +44,7 @@ def _config_file(folder: Path, config: MeDSLIPConfig) -> Path:
     lines = [f"    config.model.{key} = {value!r}" for key, value in dataclasses.asdict(config).items()]
     path = folder / "experiment.py"
     body = [
-        "from medslip_jax import experiment",
+        "from medslip_jax.experiment import config as experiment",
         "def get_config(arg=None):",
         "    config = experiment.default_config()",
     ]

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from tiny_weights import CONFIGS, books_file, converted, files_below, foreign, refused, run_convert, state_of
 
-from medslip_jax import checkpoint, cli, publish
-from medslip_jax.pretrained import load
+from medslip_jax.checkpoints import manager
+from medslip_jax.cli import main
+from medslip_jax.storage.tensor_files import write_state
 from medslip_jax.testing import tiny_config
-from medslip_jax.torch_files import write_state
+from medslip_jax.weights import saving
+from medslip_jax.weights.loading import load
 
 ROOT = Path(__file__).parents[2]
 
@@ -100,7 +102,7 @@ def test_source_that_cannot_be_used(convert, tmp_path, case, to):
 def orbax(tmp_path_factory) -> Path:
     """A converted checkpoint; copy it before you damage it."""
     folder = tmp_path_factory.mktemp("orbax")
-    assert cli.main(["convert", f"--from={foreign(folder / 'a.safetensors')}", f"--to={folder / 'b'}"]) == 0
+    assert main.main(["convert", f"--from={foreign(folder / 'a.safetensors')}", f"--to={folder / 'b'}"]) == 0
     return folder / "b"
 
 
@@ -192,13 +194,13 @@ def _orbax_stops(self, directory, *args, **kwargs):
 @pytest.mark.parametrize(
     ("to", "where", "fake"),
     [
-        ("b.safetensors", (publish, "info_bytes"), _no_space),
-        ("b.safetensors", (publish, "save_books"), _no_space),
-        ("b.safetensors", (publish, "file_hash"), _no_space),
-        ("b", (publish, "write_model"), _no_space),
-        ("b", (publish, "save_books"), _no_space),
-        ("b", (checkpoint.ocp.Checkpointer, "save"), _orbax_stops),
-        ("b", (checkpoint.shutil, "disk_usage"), lambda path: shutil._ntuple_diskusage(1000, 999, 1)),
+        ("b.safetensors", (saving, "info_bytes"), _no_space),
+        ("b.safetensors", (saving, "save_books"), _no_space),
+        ("b.safetensors", (saving, "file_hash"), _no_space),
+        ("b", (saving, "write_model"), _no_space),
+        ("b", (saving, "save_books"), _no_space),
+        ("b", (manager.ocp.Checkpointer, "save"), _orbax_stops),
+        ("b", (manager.shutil, "disk_usage"), lambda path: shutil._ntuple_diskusage(1000, 999, 1)),
     ],
     ids=["description", "books", "hash", "orbax", "orbax books", "tensorstore", "free space"],
 )
@@ -273,7 +275,7 @@ def test_real_process_refuses_a_half_written_directory(tmp_path, orbax, damage):
 
 _KILLED = """
 import os, signal, sys
-from medslip_jax import cli, publish
+from medslip_jax.cli import main as cli; from medslip_jax.weights import saving as publish
 publish.info_bytes = lambda info: os.kill(os.getpid(), signal.SIGKILL)
 publish.write_model = lambda directory, *args, **kwargs: (directory / "half").touch() or publish.info_bytes(0)
 cli.main(["convert", "--from", sys.argv[1], "--to", sys.argv[2], "--overwrite"])

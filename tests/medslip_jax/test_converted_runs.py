@@ -10,17 +10,18 @@ import pytest
 from pretrained_models import assert_same, make_pretrained
 from tiny_weights import CONFIGS, files_below, state_of
 
-from medslip_jax import cli, experiment
-from medslip_jax.checkpoint import Checkpoints, find_checkpoint, read_config
+from medslip_jax.checkpoints.manager import Checkpoints, find_checkpoint, read_config
+from medslip_jax.cli import main
+from medslip_jax.cli.pretrain import make_trainer
+from medslip_jax.experiment import config as experiment
 from medslip_jax.models import MeDSLIP
 from medslip_jax.models.kinds import KINDS, kind_of
-from medslip_jax.optim import OptimConfig
-from medslip_jax.pretrain import make_trainer
-from medslip_jax.pretrained import Pretrained
-from medslip_jax.publish import save_orbax
+from medslip_jax.step.optim import OptimConfig
+from medslip_jax.step.train_step import TrainState, eval_step, eval_variables
 from medslip_jax.testing import synthetic_batch
-from medslip_jax.torch_checkpoint import from_torch
-from medslip_jax.train_step import TrainState, eval_step, eval_variables
+from medslip_jax.weights.loading import Pretrained
+from medslip_jax.weights.saving import save_orbax
+from medslip_jax.weights.torch.conversion import from_torch
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,7 @@ def test_orbax_round_trip(name, tmp_path):
 @pytest.fixture(scope="module")
 def evaluated(runs, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("evaluated")
-    assert cli.main(evaluate_argv(runs["ema"]["workdir"], out)) == 0
+    assert main.main(evaluate_argv(runs["ema"]["workdir"], out)) == 0
     return out
 
 
@@ -121,7 +122,7 @@ def test_a_converted_run_evaluates_alike_even_when_moved(runs, evaluated, tmp_pa
     (tmp_path / "elsewhere").mkdir()
     moved = (tmp_path / "converted").rename(tmp_path / "elsewhere" / "model of mine")
     assert read_config(find_checkpoint(moved)).books.path == str(moved / "books.npz")
-    assert cli.main(evaluate_argv(moved, tmp_path / "out")) == 0
+    assert main.main(evaluate_argv(moved, tmp_path / "out")) == 0
     got, want = results(tmp_path / "out"), results(evaluated)
     assert got["metrics"].pop("checkpoint") != want["metrics"].pop("checkpoint")
     assert got["metrics"] == want["metrics"]
@@ -137,7 +138,7 @@ def test_a_model_without_tables_is_not_evaluated(runs, phantom_data, tmp_path, c
     nameless = Pretrained(pretrained.config, pretrained.variables, None, {"num_batches_tracked": 0})
     save_orbax(nameless, tmp_path / "model")
     data = [f"--data_dir={phantom_data}", "--data=phantom", "--batch_size=8"]
-    assert cli.main(evaluate_argv(tmp_path / "model", tmp_path / "out", *data)) == 2
+    assert main.main(evaluate_argv(tmp_path / "model", tmp_path / "out", *data)) == 2
     assert one_line(capsys) == (
         "medslip: this model came without text tables; give those that it was trained with (--books FILE)"
     )
@@ -153,7 +154,7 @@ def one_line(capsys) -> str:
 
 def test_a_classifier_is_not_evaluated_zero_shot(tmp_path, capsys):
     save_orbax(make_pretrained("classifier"), tmp_path / "model")
-    assert cli.main(evaluate_argv(tmp_path / "model", tmp_path / "out")) == 2
+    assert main.main(evaluate_argv(tmp_path / "model", tmp_path / "out")) == 2
     assert one_line(capsys) == (
         f"medslip: {tmp_path}/model: holds a classifier; zero-shot evaluation takes pre-training models"
     )
@@ -164,7 +165,7 @@ def test_a_published_model_is_evaluated_like_the_run_that_it_comes_from(runs, ev
     """The experiment travels with it, but for the paths of the machine that it ran on."""
     pretrained = MeDSLIP.from_pretrained(runs["ema"]["workdir"])
     pretrained.save_pretrained(tmp_path / "model", license="mit")
-    assert cli.main(evaluate_argv(tmp_path / "model", tmp_path / "out", f"--data_dir={phantom_data}")) == 0
+    assert main.main(evaluate_argv(tmp_path / "model", tmp_path / "out", f"--data_dir={phantom_data}")) == 0
     got, want = results(tmp_path / "out"), results(evaluated)
     assert got["metrics"].pop("checkpoint") != want["metrics"].pop("checkpoint")
     assert got["metrics"] == want["metrics"]
@@ -172,7 +173,7 @@ def test_a_published_model_is_evaluated_like_the_run_that_it_comes_from(runs, ev
 
 def test_a_model_that_nobody_trained_here_needs_the_data_named(tmp_path, capsys):
     make_pretrained("medslip").save_pretrained(tmp_path / "model", license="mit")
-    assert cli.main(evaluate_argv(tmp_path / "model", tmp_path / "out")) == 2
+    assert main.main(evaluate_argv(tmp_path / "model", tmp_path / "out")) == 2
     assert "--data NAME of evaluate" in one_line(capsys)
 
 

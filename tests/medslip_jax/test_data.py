@@ -5,7 +5,7 @@ import pytest
 
 from data_pipelines import images
 from data_pipelines.datasets import open_split
-from medslip_jax import cli
+from medslip_jax.cli import main
 
 PHANTOM = ["data", "build", "phantom", "--size", "64", "--train", "3", "--validation", "1", "--test", "1"]
 
@@ -35,19 +35,19 @@ def folder(root) -> list[str]:
 
 def test_phantom_is_built_once_and_rebuilt_on_request(tmp_path, capsys):
     out = ["--out", str(tmp_path / "data")]
-    assert cli.main(PHANTOM + out) == 0
+    assert main.main(PHANTOM + out) == 0
     assert capsys.readouterr().out.endswith("phantom/1.0.0: train 3, validation 1, test 1\n")
     assert len(open_split(tmp_path / "data", "phantom", "train")) == 3
-    assert cli.main(PHANTOM + out) == 2
+    assert main.main(PHANTOM + out) == 2
     assert (
         capsys.readouterr().err == f"medslip: {tmp_path}/data/phantom exists; choose another --out or add --overwrite\n"
     )
-    assert cli.main([*PHANTOM, *out, "--overwrite", "--train", "2"]) == 0
+    assert main.main([*PHANTOM, *out, "--overwrite", "--train", "2"]) == 0
     assert len(open_split(tmp_path / "data", "phantom", "train")) == 2
 
 
 def test_folder_skips_and_says_so(tmp_path, capsys):
-    assert cli.main([*folder(tmp_path), "--out", str(tmp_path / "data"), "--size", "64", "--policy", "skip"]) == 0
+    assert main.main([*folder(tmp_path), "--out", str(tmp_path / "data"), "--size", "64", "--policy", "skip"]) == 0
     lines = capsys.readouterr().out.splitlines()
     directory = tmp_path / "data" / "folder" / "1.0.0"
     assert lines[0] == f"{directory}: train 2"
@@ -65,7 +65,7 @@ def test_notes_are_shown(tmp_path, capsys):
     (tmp_path / "options.json").write_text(
         '{"columns": {"image": "image", "labels": "findings"}, "split_fractions": {"train": 0.5, "test": 0.5}}'
     )
-    assert cli.main([*flags, "--out", str(tmp_path / "data")]) == 0
+    assert main.main([*flags, "--out", str(tmp_path / "data")]) == 0
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
     found = json.loads((tmp_path / "data" / "folder" / "1.0.0" / "notes.json").read_text())
     assert len(notes) == 6 and len(found) > 6 and "drawn by image" in notes[0] and "same file" in notes[1]
@@ -73,7 +73,7 @@ def test_notes_are_shown(tmp_path, capsys):
 
 
 def test_folder_fails_by_default(tmp_path, capsys):
-    assert cli.main([*folder(tmp_path), "--out", str(tmp_path / "data")]) == 2
+    assert main.main([*folder(tmp_path), "--out", str(tmp_path / "data")]) == 2
     error = capsys.readouterr().err
     assert "labels.csv: row 4: " in error and "policy skip" in error and error.count("\n") == 1
 
@@ -93,7 +93,7 @@ def test_folder_fails_by_default(tmp_path, capsys):
 )
 def test_bad_flags_end_with_one_line(tmp_path, capsys, monkeypatch, flags, message):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["data", "build", *flags, "--out", str(tmp_path / "data")]) == 2
+    assert main.main(["data", "build", *flags, "--out", str(tmp_path / "data")]) == 2
     error = capsys.readouterr().err
     assert error.startswith("medslip: " + message) and error.count("\n") == 1
 
@@ -101,5 +101,5 @@ def test_bad_flags_end_with_one_line(tmp_path, capsys, monkeypatch, flags, messa
 def test_unknown_option_is_named(tmp_path, capsys):
     (tmp_path / "o.json").write_text('{"sizes": 3}')
     flags = ["data", "build", "phantom", "--out", str(tmp_path / "d"), "--options", str(tmp_path / "o.json")]
-    assert cli.main(flags) == 2
+    assert main.main(flags) == 2
     assert "o.json: unknown option 'sizes' of phantom" in capsys.readouterr().err

@@ -2,11 +2,11 @@ import shutil
 
 import pytest
 
-from data_pipelines.datasets.build import build
+from data_pipelines.datasets.building.build import build
 from data_pipelines.datasets.phantom import PhantomOptions
-from medslip_jax import cli
+from medslip_jax.cli import main
 from medslip_jax.errors import InputError
-from medslip_jax.report.contents_page import write_page
+from medslip_jax.report.contents.page import write_page
 
 
 @pytest.fixture(scope="module")
@@ -17,15 +17,15 @@ def built(tmp_path_factory):
 
 
 def test_verb_writes_beside_the_data_or_where_told(built, tmp_path, capsys):
-    assert cli.main(["data", "show", str(built), "--out", str(tmp_path / "page.html")]) == 0
+    assert main.main(["data", "show", str(built), "--out", str(tmp_path / "page.html")]) == 0
     assert capsys.readouterr().out == f"written: {tmp_path}/page.html\n"
-    assert cli.main(["data", "show", str(built / "1.0.0")]) == 0
+    assert main.main(["data", "show", str(built / "1.0.0")]) == 0
     assert capsys.readouterr().out == f"written: {built}/1.0.0/contents.html\n"
     assert (built / "1.0.0" / "contents.html").read_bytes() == (tmp_path / "page.html").read_bytes()
 
 
 def test_verb_without_data_ends_with_one_line(tmp_path, capsys):
-    assert cli.main(["data", "show", str(tmp_path)]) == 2
+    assert main.main(["data", "show", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith(f"medslip: {tmp_path}: no built data set there; give OUT/NAME")
 
 

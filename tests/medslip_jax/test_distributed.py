@@ -5,9 +5,9 @@ import argparse
 import jax
 import pytest
 
-from medslip_jax import distributed
 from medslip_jax.errors import InputError
 from medslip_jax.exit_codes import BAD_INPUT, STUCK
+from medslip_jax.parallel import processes
 
 pytestmark = pytest.mark.portable
 
@@ -23,10 +23,10 @@ pytestmark = pytest.mark.portable
     ],
 )
 def test_flags_that_do_not_fit(argv, message, monkeypatch):
-    monkeypatch.setattr(distributed.jax.distributed, "initialize", lambda **_: pytest.fail("tried to connect"))
+    monkeypatch.setattr(processes.jax.distributed, "initialize", lambda **_: pytest.fail("tried to connect"))
     parser = argparse.ArgumentParser()
-    distributed.add_flags(parser)
-    with pytest.raises(InputError, match=message), distributed.processes(parser.parse_args(argv)):
+    processes.add_flags(parser)
+    with pytest.raises(InputError, match=message), processes.processes(parser.parse_args(argv)):
         pass
 
 
@@ -40,9 +40,9 @@ def test_flags_that_do_not_fit(argv, message, monkeypatch):
 def test_a_save_that_fails_as_another_process_is_gone_may_be_started_again(cause, code, monkeypatch, capsys):
     """Launchers start anew after STUCK and give up after BAD_INPUT."""
     ended = []
-    monkeypatch.setattr(distributed.os, "_exit", ended.append)
+    monkeypatch.setattr(processes.os, "_exit", ended.append)
     error = InputError("checkpoint 5 could not be written")
     error.__cause__ = cause
-    distributed._leave(error)
+    processes._leave(error)
     assert ended == [code]
     assert ("another process is gone" in capsys.readouterr().err) == (code == STUCK)

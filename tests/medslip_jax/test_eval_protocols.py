@@ -10,16 +10,16 @@ import pytest
 from bert_directory import write_toy_bert
 from tiny_weights import books_file, foreign, state_of
 
-from data_pipelines.datasets.build import build
-from medslip_jax import cli
-from medslip_jax.bundle import describe
-from medslip_jax.compare import compare
-from medslip_jax.pretrained import Pretrained
+from data_pipelines.datasets.building.build import build
+from medslip_jax.cli import main
+from medslip_jax.cli.compare import compare
 from medslip_jax.testing import tiny_config
-from medslip_jax.text_books import make_books, prompts_sha256
-from medslip_jax.text_encoder import load_encoder
-from medslip_jax.torch_checkpoint import from_torch
+from medslip_jax.text.books import make_books, prompts_sha256
+from medslip_jax.text.encoder import load_encoder
 from medslip_jax.vocabulary import pathology_index, pathology_prompts
+from medslip_jax.weights.bundle import describe
+from medslip_jax.weights.loading import Pretrained
+from medslip_jax.weights.torch.conversion import from_torch
 
 ROOT = Path(__file__).parents[2]
 # The small trees that the builders' own tests make.
@@ -47,7 +47,7 @@ def model(bert, tmp_path_factory) -> Path:
 
 def evaluate(model, out, *argv) -> dict:
     argv = ["evaluate", f"--checkpoint={model}", f"--out={out}", "--resamples=20", "--batch_size=8", *map(str, argv)]
-    assert cli.main(argv) == 0
+    assert main.main(argv) == 0
     metrics = json.loads((out / "metrics.json").read_text())
     with np.load(out / "predictions.npz") as file:
         return {"metrics": metrics, "predictions": dict(file)}
@@ -117,7 +117,7 @@ def test_covidx_asks_by_text(model, bert, tmp_path):
     assert sorted(predictions["targets"][:, 0]) == [0, 1]
     assert predictions["extra"].shape == (2, 1)
     page = tmp_path / "page.html"
-    assert cli.main(["report", str(model), f"--results={tmp_path / 'out'}", f"--out={page}"]) == 0
+    assert main.main(["report", str(model), f"--results={tmp_path / 'out'}", f"--out={page}"]) == 0
     assert "ROC of covid19" in page.read_text() and "covid19: " in page.read_text().split("<h2>Cases")[1]
     other = evaluate(
         model,
@@ -138,7 +138,7 @@ def test_a_text_that_repeats_a_prompt_scores_like_its_class(model, bert, tmp_pat
     file = tmp_path / "mine.py"
     file.write_text(
         "from ml_collections import ConfigDict\n"
-        "from medslip_jax.protocol import default_protocol\n"
+        "from medslip_jax.evaluation.protocol import default_protocol\n"
         "def get_config(arg=None):\n"
         "    protocol = default_protocol()\n"
         f"    protocol.data.name, protocol.data.dir = 'phantom', {str(phantom_data)!r}\n"
@@ -153,7 +153,7 @@ def test_a_text_that_repeats_a_prompt_scores_like_its_class(model, bert, tmp_pat
     np.testing.assert_array_equal(predictions["targets"][:, 0], predictions["labels"][:, effusion])
     np.testing.assert_allclose(predictions["extra"][:, 0], predictions["pathology"][:, effusion], atol=1e-4)
     page = tmp_path / "page.html"
-    assert cli.main(["report", str(model), f"--results={tmp_path / 'out'}", f"--out={page}"]) == 0
+    assert main.main(["report", str(model), f"--results={tmp_path / 'out'}", f"--out={page}"]) == 0
     assert "<h3>Queries given as text</h3>" in page.read_text() and "<dt>effusion</dt>" in page.read_text()
     assert compare(tmp_path / "out", tmp_path / "out", resamples=5)["left_out"] == []
 
@@ -174,7 +174,7 @@ def test_phantom_and_what_is_refused(model, phantom_data, tmp_path, capsys):
         "--split=tset": "no split 'tset'",
         "--config.prompts=nowhere.json": "nowhere.json: cannot read the prompts",
     }.items():
-        assert cli.main([*run, flag]) == 2, flag
+        assert main.main([*run, flag]) == 2, flag
         err = capsys.readouterr().err
         assert said in err and err.count("\n") == 1
     assert not (tmp_path / "refused" / "metrics.json").exists()
@@ -222,5 +222,5 @@ def test_folder_with_subgroups(model, tmp_path):
 def test_a_mistyped_path_is_said_first(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["evaluate", "--checkpoint=runs/aa", "--out=out"]) == 2
+    assert main.main(["evaluate", "--checkpoint=runs/aa", "--out=out"]) == 2
     assert capsys.readouterr().err.startswith("medslip: --checkpoint runs/aa: no such file or directory; as a hub id: ")

@@ -7,20 +7,21 @@ import cv2
 import numpy as np
 import pytest
 
-from data_pipelines import loader
 from data_pipelines.datasets import open_split
+from data_pipelines.loading import loader
+from data_pipelines.loading.worker_processes import NoSharedMemory
 from data_pipelines.phantom import PATHOLOGIES_DRAWN
-from data_pipelines.phantom_regions import REGIONS
-from data_pipelines.worker_processes import NoSharedMemory
-from medslip_jax import cli, grounding, judging, zero_shot
+from data_pipelines.phantom.regions import REGIONS
+from medslip_jax.cli import main
+from medslip_jax.cli.pretrain import pretrain
 from medslip_jax.errors import InputError
-from medslip_jax.pretrain import pretrain
+from medslip_jax.evaluation import grounding, judging, zero_shot
 from medslip_jax.vocabulary import PATHOLOGIES, pathology_index
 
 
 @pytest.fixture(scope="module")
 def run(phantom_data, tmp_path_factory):
-    from medslip_jax import experiment
+    from medslip_jax.experiment import config as experiment
 
     workdir = tmp_path_factory.mktemp("run")
     root = Path(__file__).parent.parent.parent
@@ -34,7 +35,7 @@ def run(phantom_data, tmp_path_factory):
 @pytest.fixture(scope="module")
 def results(run, tmp_path_factory):
     out = tmp_path_factory.mktemp("results")
-    assert cli.main(["evaluate", f"--checkpoint={run}", f"--out={out}", "--resamples=50"]) == 0
+    assert main.main(["evaluate", f"--checkpoint={run}", f"--out={out}", "--resamples=50"]) == 0
     return out
 
 
@@ -88,7 +89,7 @@ def test_picture_is_there(results):
 
 
 def test_same_numbers_again(run, results, tmp_path):
-    assert cli.main(["evaluate", f"--checkpoint={run}", f"--out={tmp_path}", "--resamples=50", "--pictures=0"]) == 0
+    assert main.main(["evaluate", f"--checkpoint={run}", f"--out={tmp_path}", "--resamples=50", "--pictures=0"]) == 0
     again, first = (json.loads((d / "metrics.json").read_text()) for d in (tmp_path, results))
     assert (again["protocol"].pop("pictures"), first["protocol"].pop("pictures")) == (0, 12)
     assert again == first
@@ -107,19 +108,19 @@ def test_threads_read_where_the_workers_of_the_training_have_no_room(run, result
     settings = judging._settings
     monkeypatch.setattr(judging, "_settings", trained_with_workers)
     monkeypatch.setattr(loader, "require_shared_memory", refuse)
-    assert cli.main(["evaluate", f"--checkpoint={run}", f"--out={tmp_path}", "--resamples=50"]) == 0
+    assert main.main(["evaluate", f"--checkpoint={run}", f"--out={tmp_path}", "--resamples=50"]) == 0
     again, first = (json.loads((d / "metrics.json").read_text()) for d in (tmp_path, results))
     assert again == first
     assert "note: read with 2 threads and no worker processes (/dev/shm: 0 MB are free" in capsys.readouterr().out
 
 
 def test_unknown_split(run, tmp_path, capsys):
-    assert cli.main(["evaluate", f"--checkpoint={run}", f"--out={tmp_path}", "--split=tset"]) == 2
+    assert main.main(["evaluate", f"--checkpoint={run}", f"--out={tmp_path}", "--split=tset"]) == 2
     assert "no split 'tset'" in capsys.readouterr().err
 
 
 def test_thresholds_never_come_from_the_judged_split(run, tmp_path, capsys):
-    assert cli.main(["evaluate", f"--checkpoint={run}", f"--out={tmp_path}", "--split=validation"]) == 2
+    assert main.main(["evaluate", f"--checkpoint={run}", f"--out={tmp_path}", "--split=validation"]) == 2
     assert "--threshold_split validation is the judged split" in capsys.readouterr().err
 
 

@@ -3,11 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from medslip_jax import experiment, fine_tuning
 from medslip_jax.errors import InputError
-from medslip_jax.losses import LossConfig
+from medslip_jax.experiment import config as experiment
+from medslip_jax.finetuning import parts
 from medslip_jax.models import MeDSLIPConfig
-from medslip_jax.optim import OptimConfig
+from medslip_jax.step.losses import LossConfig
+from medslip_jax.step.optim import OptimConfig
 from medslip_jax.vocabulary import pathology_index
 
 pytestmark = pytest.mark.portable
@@ -27,7 +28,7 @@ def test_default_is_the_released_recipe():
 def test_every_config_file_describes_an_experiment(file):
     config = experiment.load_config([f"--config={file}"])
     if "tune" in config:
-        assert fine_tuning.model_of(fine_tuning.settled(config)).num_classes == len(config.targets)
+        assert parts.model_of(parts.settled(config)).num_classes == len(config.targets)
     else:
         assert experiment.model_config(config)
         assert experiment.loss_config(config)
@@ -162,7 +163,7 @@ def test_config_file_with_an_error_is_one_line(tmp_path, text, message):
 def test_an_unknown_key_is_named_in_one_line(setting, said):
     with pytest.raises(InputError) as error:
         experiment.load_config([f"--config={CONFIGS[0].with_name('phantom.py')}", f"--config.{setting}"])
-    assert str(error.value) == f"{said}medslip_jax/experiment.py says what each is"
+    assert str(error.value) == f"{said}medslip_jax/experiment/config.py says what each is"
 
 
 def test_a_colon_in_a_path_is_no_argument(tmp_path):

@@ -4,14 +4,14 @@ import zipfile
 import numpy as np
 import pytest
 
-from medslip_jax import cli
+from medslip_jax.cli import main
 from medslip_jax.models import MeDSLIP
 from medslip_jax.models.kinds import initial_variables
-from medslip_jax.pretrained import load
-from medslip_jax.serving import read_stablehlo
-from medslip_jax.serving_versions import written_with
 from medslip_jax.testing import synthetic_batch, tiny_books, tiny_config
 from medslip_jax.vocabulary import PATHOLOGIES
+from medslip_jax.weights.export.stablehlo import read_stablehlo
+from medslip_jax.weights.export.versions import written_with
+from medslip_jax.weights.loading import load
 
 pytestmark = pytest.mark.portable
 
@@ -32,7 +32,7 @@ def saved(tmp_path_factory):
 
 def test_stablehlo_says_what_the_model_says(saved, tmp_path, capsys):
     to = tmp_path / "m.zip"
-    assert cli.main(["export", f"--from={saved}", f"--to={to}", "--image_size=64", "--platforms=cpu"]) == 0
+    assert main.main(["export", f"--from={saved}", f"--to={to}", "--image_size=64", "--platforms=cpu"]) == 0
     assert capsys.readouterr().out.endswith(f"; uint8 (batch, 64, 64) in; {written_with()['promise']}\n")
     pretrained, served, images = load(saved)["pretrained"], read_stablehlo(to), synthetic_batch(3)["image"]
     logits = np.asarray(pretrained(images)["pathology"]["logits"])
@@ -50,7 +50,7 @@ def test_onnx_carries_the_same_metadata(saved, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime; pip install medslip_jax[onnx]")
     pytest.importorskip("jax2onnx", reason="needs jax2onnx; pip install medslip_jax[onnx]")
     to = tmp_path / "m.onnx"
-    assert cli.main(["export", f"--from={saved}", f"--to={to}", "--image_size=64"]) == 0
+    assert main.main(["export", f"--from={saved}", f"--to={to}", "--image_size=64"]) == 0
     session, images = onnxruntime.InferenceSession(to), synthetic_batch(2)["image"]
     (probability,) = session.run(["pathology_probability"], {"image": images})
     logits = np.asarray(load(saved)["pretrained"](images)["pathology"]["logits"])
@@ -75,7 +75,7 @@ def test_onnx_carries_the_same_metadata(saved, tmp_path):
 )
 def test_bad_input_writes_nothing(flags, message, saved, tmp_path, capsys):
     (tmp_path / "old.zip").write_text("old")
-    assert cli.main(["export", f"--from={saved}", *(flag.format(dir=tmp_path) for flag in flags)]) == 2
+    assert main.main(["export", f"--from={saved}", *(flag.format(dir=tmp_path) for flag in flags)]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["old.zip"]

@@ -8,9 +8,16 @@ from pathlib import Path
 import pytest
 from tiny_weights import files_below
 
-from medslip_jax import files
 from medslip_jax.errors import InputError
-from medslip_jax.files import file_hash, made_directory, replacing_directory, replacing_file, tree_hash, write_bytes
+from medslip_jax.storage import files
+from medslip_jax.storage.files import (
+    file_hash,
+    made_directory,
+    replacing_directory,
+    replacing_file,
+    tree_hash,
+    write_bytes,
+)
 
 
 def test_file_appears_whole(tmp_path):
@@ -126,7 +133,7 @@ def test_relative_directory(tmp_path, monkeypatch):
 
 _KILLED = """
 import os, signal, sys
-from medslip_jax.files import replacing_directory, replacing_file
+from medslip_jax.storage.files import replacing_directory, replacing_file
 with replacing_file(sys.argv[1]) as file, replacing_directory(sys.argv[2]) as directory:
     file.write_text("half")
     (directory / "half").write_text("half")

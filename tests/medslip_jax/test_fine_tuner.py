@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from medslip_jax.errors import InputError
-from medslip_jax.fine_tuner import FineTuner, bce, jit_judge_step, soft_dice_loss
-from medslip_jax.metrics.segmentation import dice_bce, overlap_report, segmentation_report
+from medslip_jax.evaluation.metrics.segmentation import dice_bce, overlap_report, segmentation_report
+from medslip_jax.finetuning.tuner import FineTuner, bce, jit_judge_step, soft_dice_loss
 from medslip_jax.models.config import ClassifierConfig, SegmenterConfig
-from medslip_jax.optim import OptimConfig
-from medslip_jax.sharding import make_mesh
-from medslip_jax.torch_checkpoint import flatten
-from medslip_jax.train_step import init_state, train_step
+from medslip_jax.parallel.sharding import make_mesh
+from medslip_jax.step.optim import OptimConfig
+from medslip_jax.step.train_step import init_state, train_step
+from medslip_jax.weights.torch.conversion import flatten
 
 SMALL = {"backbone": "resnet18", "trunk_width": 4}
 OPTIM = OptimConfig(schedule="constant", learning_rate=1e-2, weight_decay=0.1)
@@ -98,7 +98,7 @@ def test_areas_of_the_device_are_those_of_the_metric():
     given |= {"index": np.arange(4), "valid": np.ones(4, bool)}
     rows = jax.device_get(jit_judge_step(t, mesh)(variables, given))["rows"]
     from medslip_jax.models.kinds import make_module
-    from medslip_jax.train_step import normalise
+    from medslip_jax.step.train_step import normalise
 
     logits = make_module(t.model).apply(variables, normalise(jnp.asarray(given["image"])))
     probability = np.asarray(jax.nn.sigmoid(logits))

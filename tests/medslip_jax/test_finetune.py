@@ -8,17 +8,19 @@ import jax
 import numpy as np
 import pytest
 
-from data_pipelines.datasets.build import build
+from data_pipelines.datasets.building.build import build
 from data_pipelines.datasets.phantom import PhantomOptions
-from medslip_jax import cli, experiment, fine_tuning, finetune
-from medslip_jax.checkpoint import find_checkpoint, read_variables
-from medslip_jax.compare import compare
+from medslip_jax.checkpoints.manager import find_checkpoint, read_variables
+from medslip_jax.cli import finetune, main
+from medslip_jax.cli.compare import compare
+from medslip_jax.cli.predict import class_names
+from medslip_jax.cli.pretrain import pretrain
 from medslip_jax.errors import InputError
-from medslip_jax.predict import class_names
-from medslip_jax.pretrain import pretrain
-from medslip_jax.pretrained import load
-from medslip_jax.sharding import make_mesh, replicated
-from medslip_jax.torch_checkpoint import flatten
+from medslip_jax.experiment import config as experiment
+from medslip_jax.finetuning import parts as fine_tuning
+from medslip_jax.parallel.sharding import make_mesh, replicated
+from medslip_jax.weights.loading import load
+from medslip_jax.weights.torch.conversion import flatten
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +74,7 @@ def test_a_classifier_from_pre_trained_weights(data, pretrained, tmp_path, capsy
     assert same["macro"]["auroc"]["difference"] == 0.0
     assert json.loads((tmp_path / "run" / "test" / "metrics.json").read_text()) == result
     page = tmp_path / "page.html"
-    assert cli.main(["report", str(tmp_path / "run"), f"--results={tmp_path / 'run' / 'test'}", f"--out={page}"]) == 0
+    assert main.main(["report", str(tmp_path / "run"), f"--results={tmp_path / 'run' / 'test'}", f"--out={page}"]) == 0
     text = page.read_text()
     assert "<h2>Classification</h2>" in text and 'class="warn"' not in text
     # "nodule" is the model's first class, but not the vocabulary's: boxes and truth are those of its name.
@@ -150,7 +152,7 @@ def test_a_probe_from_the_command_line(data, pretrained, tmp_path, capsys):
         "--workdir", str(tmp_path), "--resamples", "10", f"--config.data.dir={data}", "--config.data.image_size=32",
         "--config.model.trunk_width=4", f"--config.init_from={pretrained}", "--config.num_steps=2",
     ]  # fmt: skip
-    assert cli.main(argv) == 0
+    assert main.main(argv) == 0
     printed = capsys.readouterr().out
     assert "16 of 32 images" in printed and "macro mean of" in printed
     head, trunk = variables(tmp_path / "best"), variables(find_checkpoint(pretrained))
@@ -200,10 +202,10 @@ def test_a_flip_that_would_misname_a_mask_is_refused(data):
 
 def test_resamples_are_looked_at_before_the_training(tmp_path, capsys):
     config = f"{CONFIGS / 'finetune_classification.py'}:data=phantom,tiny"
-    assert cli.main(["finetune", "--config", config, "--workdir", str(tmp_path / "run"), "--resamples", "0"]) == 2
+    assert main.main(["finetune", "--config", config, "--workdir", str(tmp_path / "run"), "--resamples", "0"]) == 2
     assert capsys.readouterr().err == "medslip: --resamples 0: must be at least 1\n"
 
 
 def test_a_pre_training_config_is_refused(tmp_path, capsys):
-    assert cli.main(["finetune", "--config", str(CONFIGS / "phantom.py"), "--workdir", str(tmp_path)]) == 2
+    assert main.main(["finetune", "--config", str(CONFIGS / "phantom.py"), "--workdir", str(tmp_path)]) == 2
     assert "not a fine-tuning config" in capsys.readouterr().err

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medslip_jax.compiled import Attempt
-from medslip_jax.fitting import estimate, largest_batch, round_batch
+from medslip_jax.aot.compiled import Attempt
+from medslip_jax.aot.fitting import estimate, largest_batch, round_batch
 
 LIMIT = 100.0
 

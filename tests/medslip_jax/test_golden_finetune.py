@@ -10,7 +10,7 @@ import pytest
 from medslip_jax.models import ClassifierConfig, SegmenterConfig
 from medslip_jax.models.kinds import make_module
 from medslip_jax.testing import recipe_state
-from medslip_jax.torch_checkpoint import from_torch, to_torch
+from medslip_jax.weights.torch.conversion import from_torch, to_torch
 
 pytestmark = pytest.mark.portable
 

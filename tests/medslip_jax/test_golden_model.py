@@ -9,11 +9,11 @@ import numpy as np
 import optax
 import pytest
 
-from medslip_jax.losses import medslip_loss
 from medslip_jax.models import MeDSLIP, MeDSLIPConfig
-from medslip_jax.optim import OptimConfig, make_optimizer
+from medslip_jax.step.losses import medslip_loss
+from medslip_jax.step.optim import OptimConfig, make_optimizer
 from medslip_jax.testing import recipe_state
-from medslip_jax.torch_checkpoint import from_torch, to_torch
+from medslip_jax.weights.torch.conversion import from_torch, to_torch
 
 pytestmark = pytest.mark.portable
 

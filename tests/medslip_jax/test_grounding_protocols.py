@@ -7,9 +7,9 @@ import pytest
 
 from data_pipelines.images import encode_grey
 from medslip_jax.errors import InputError
-from medslip_jax.grounding import VARIANTS, ground
-from medslip_jax.grounding_cases import annotated, grounding_cases
-from medslip_jax.report.grounding_tables import grounding_summary, grounding_tables
+from medslip_jax.evaluation.grounding import VARIANTS, ground
+from medslip_jax.evaluation.grounding_cases import annotated, grounding_cases
+from medslip_jax.report.tables.grounding import grounding_summary, grounding_tables
 from medslip_jax.vocabulary import anatomy_index, pathology_index
 
 NODULE, MASS, LUNG = pathology_index("nodule"), pathology_index("mass"), anatomy_index("left_lower_lung")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from medslip_jax.hbm_traffic import hbm_bytes
+from medslip_jax.aot.hbm_traffic import hbm_bytes
 
 PROGRAM = """HloModule jit_step
 

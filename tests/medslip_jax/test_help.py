@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from medslip_jax import cli
-from medslip_jax.help_layout import examples_of, help_layout
+from medslip_jax.cli import main
+from medslip_jax.cli.help_layout import examples_of, help_layout
 from medslip_jax.launch.arguments import check_command, split
 
 pytestmark = pytest.mark.portable
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 def parsers_of(verb: str) -> dict[str, argparse.ArgumentParser]:
     """{"verb" or "verb sub-verb": parser}."""
-    parser = importlib.import_module(cli.VERBS[verb][0])._parser()
+    parser = importlib.import_module(main.VERBS[verb][0])._parser()
     found = {verb: parser}
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -28,10 +28,10 @@ def parsers_of(verb: str) -> dict[str, argparse.ArgumentParser]:
     return found
 
 
-@pytest.mark.parametrize("verb", cli.VERBS)
+@pytest.mark.parametrize("verb", main.VERBS)
 def test_help_ends_with_an_example(verb, capsys):
     with pytest.raises(SystemExit) as stop:
-        cli.main([verb, "--help"])
+        main.main([verb, "--help"])
     assert stop.value.code == 0
     lines = capsys.readouterr().out.splitlines()
     start = max(i for i, line in enumerate(lines) if line.startswith("example"))
@@ -40,7 +40,7 @@ def test_help_ends_with_an_example(verb, capsys):
     assert max(map(len, lines)) <= 200, "an example fits into a wide terminal or two lines"
 
 
-@pytest.mark.parametrize("verb", cli.VERBS)
+@pytest.mark.parametrize("verb", main.VERBS)
 def test_the_examples_are_understood(verb):
     found = parsers_of(verb)
     for name, parser in found.items():
@@ -63,7 +63,7 @@ def _file_names(words: list[str]) -> list[str]:
 
 def test_top_level_help_imports_little():
     code = (
-        "import sys; from medslip_jax import cli; cli.main(['--help']); "
+        "import sys; from medslip_jax.cli import main as cli; cli.main(['--help']); "
         "heavy = {'absl', 'numpy', 'jax', 'argparse', 'hashlib', 'ml_collections'} & set(sys.modules); "
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )

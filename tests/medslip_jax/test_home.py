@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from run_processes import ROOT, TINY
 
-from medslip_jax import compilation_cache, home, writers
+from medslip_jax.parallel import compilation_cache
+from medslip_jax.storage import home
+from medslip_jax.training import writers
 
 UID = 54321  # without an entry
 # Python may lie below a directory of root's: reading everything is kept, writing is refused.
@@ -79,7 +81,7 @@ def read_only(out) -> list[str]:
 
 VERBS = """
 import sys
-from medslip_jax import cli
+from medslip_jax.cli import main as cli
 for line in sys.stdin.read().splitlines():
     code = cli.main(line.split("|"))
     if code:

@@ -11,9 +11,9 @@ from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 from tiny_weights import CONFIGS, state_of
 
 from medslip_jax.errors import InputError
-from medslip_jax.hub import fetch_weights, looks_like_hub_id
-from medslip_jax.pretrained import locate
-from medslip_jax.torch_files import write_state
+from medslip_jax.storage.hub import fetch_weights, looks_like_hub_id
+from medslip_jax.storage.tensor_files import write_state
+from medslip_jax.weights.loading import locate
 
 ROOT = Path(__file__).parents[2]
 
@@ -187,7 +187,7 @@ import socket, sys
 def refuse(*args, **kwargs):
     raise AssertionError("the network was used")
 socket.getaddrinfo = socket.socket.connect = refuse
-from medslip_jax import cli
+from medslip_jax.cli import main as cli
 for i, source in enumerate(sys.argv[2:]):
     print("code", cli.main(["convert", "--from", source, "--to", f"{sys.argv[1]}/{i}.safetensors"]))
 """

@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 from warm_processes import together
 
-from medslip_jax import experiment, pretrain, train_loop
-from medslip_jax.checkpoint import find_latest, read_config
+from medslip_jax.checkpoints.manager import find_latest, read_config
+from medslip_jax.cli import pretrain
 from medslip_jax.errors import InputError
+from medslip_jax.experiment import config as experiment
 from medslip_jax.models import MeDSLIP
-from medslip_jax.publish import save_weights
-from medslip_jax.sharding import make_mesh
-from medslip_jax.text_books import TextBooks, load_books, save_books
-from medslip_jax.torch_checkpoint import flatten
-from medslip_jax.train_step import eval_variables, jit_init, with_variables
+from medslip_jax.parallel.sharding import make_mesh
+from medslip_jax.step.train_step import eval_variables, jit_init, with_variables
+from medslip_jax.text.books import TextBooks, load_books, save_books
+from medslip_jax.training import loop
+from medslip_jax.weights.saving import save_weights
+from medslip_jax.weights.torch.conversion import flatten
 
 pytestmark = pytest.mark.slow
 
@@ -187,7 +189,7 @@ def test_a_mask_may_be_left_out(source, phantom_data):
 def test_another_kind_is_refused(phantom_data, tmp_path):
     from tiny_weights import CONFIGS, state_of
 
-    from medslip_jax.torch_files import write_state
+    from medslip_jax.storage.tensor_files import write_state
 
     write_state(tmp_path / "classifier.safetensors", state_of(CONFIGS["classifier"]))
     config = make_config(phantom_data, init_from=str(tmp_path / "classifier.safetensors"))
@@ -233,7 +235,7 @@ def first_state(config: str, workdir: Path) -> dict:
         seen["placed"] = jax.tree.map(lambda x: x.sharding, state) == jax.tree.map(lambda x: x.sharding, empty)
         return state
 
-    train_loop.with_variables = watched
+    loop.with_variables = watched
     after = pretrain.pretrain(experiment.from_json(config), workdir=workdir, stop_after=1)
     return seen | {"devices": len(jax.devices()), "step": int(after.step)}
 

@@ -21,10 +21,11 @@ import pytest
 from run_processes import ROOT, TINY, steps_saved
 from warm_processes import FORKS, see_devices
 
-from medslip_jax import cli, interrupts
-from medslip_jax.checkpoint_integrity import damage
+from medslip_jax import interrupts
+from medslip_jax.checkpoints.integrity import damage
+from medslip_jax.cli import main
 from medslip_jax.exit_codes import INTERRUPTED
-from medslip_jax.files import replacing_file
+from medslip_jax.storage.files import replacing_file
 
 LINE = "medslip: interrupted"
 PHANTOM = f"--config={ROOT / 'configs' / 'phantom.py'}:tiny"
@@ -98,7 +99,7 @@ def _lead(argv: list[str], log: Path, first: Callable[..., None] | None, given: 
     if first is not None:
         first(*given)
     sys.argv[1:] = argv
-    sys.exit(cli.main())
+    sys.exit(main.main())
 
 
 def press(*_) -> None:
@@ -193,9 +194,9 @@ def stopped(phantom_data, tmp_path_factory) -> Path:
     return workdir
 
 
-@pytest.mark.parametrize("verb", sorted(cli.VERBS))
+@pytest.mark.parametrize("verb", sorted(main.VERBS))
 def test_every_verb_while_its_module_is_imported(verb, tmp_path):
-    said = interrupted([verb], tmp_path / "log", first=press_at_import, given=(cli.VERBS[verb][0],))
+    said = interrupted([verb], tmp_path / "log", first=press_at_import, given=(main.VERBS[verb][0],))
     assert said == f"{LINE}\n"
 
 
@@ -205,7 +206,7 @@ def test_a_cold_start(module):
     code = (
         "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
         f"sys.addaudithook(lambda e, a: e == 'import' and a[0] == {module!r} and os.killpg(0, signal.SIGINT)); "
-        "from medslip_jax import cli; sys.argv = ['medslip', 'pretrain']; sys.exit(cli.main())"
+        "from medslip_jax.cli import main as cli; sys.argv = ['medslip', 'pretrain']; sys.exit(cli.main())"
     )
     run = subprocess.run(
         [sys.executable, "-c", code],
@@ -224,7 +225,7 @@ def test_what_was_saved_is_complete(stopped):
     assert found and set(found.values()) == {None}
 
 
-@pytest.mark.parametrize("function", ["jax.stages:Lowered.compile", "medslip_jax.pretrain:score"])
+@pytest.mark.parametrize("function", ["jax.stages:Lowered.compile", "medslip_jax.cli.pretrain:score"])
 def test_a_run_that_goes_on(function, stopped, phantom_data, tmp_path):
     """While it compiles, and while it validates."""
     argv = ["pretrain", PHANTOM, f"--workdir={stopped}", f"--config.data.dir={phantom_data}", *SMALL]
@@ -235,7 +236,7 @@ def test_a_run_that_goes_on(function, stopped, phantom_data, tmp_path):
 
 def test_one_that_a_callback_loses(stopped, tmp_path):
     argv = ["evaluate", f"--checkpoint={stopped}", f"--out={tmp_path / 'out'}"]
-    interrupted(argv, tmp_path / "log", first=before, given=("medslip_jax.evaluate:score_splits", lose_it))
+    interrupted(argv, tmp_path / "log", first=before, given=("medslip_jax.cli.evaluate:score_splits", lose_it))
     assert not (tmp_path / "out" / "metrics.json").exists()
 
 
@@ -244,7 +245,7 @@ def test_code_that_does_not_come_back(grace, presses, tmp_path):
     """It is waited for a moment, or until Ctrl-C is pressed again."""
     (tmp_path / "out").mkdir()
     stay = functools.partial(hang, tmp_path / "out" / "page.html", grace)
-    run = Group(["report", "runs"], tmp_path / "log", first=before, given=("medslip_jax.reporting:main", stay))
+    run = Group(["report", "runs"], tmp_path / "log", first=before, given=("medslip_jax.cli.report:main", stay))
     run.until(lambda: any((tmp_path / "out").iterdir()))
     for _ in range(presses):
         time.sleep(0.5)  # past what counts as one press; the first may also come a moment before it hangs
@@ -256,7 +257,7 @@ def test_code_that_does_not_come_back(grace, presses, tmp_path):
 def test_a_temporary_folder_goes_when_a_module_is_imported_late(tmp_path):
     (tmp_path / "out").mkdir()
     late = functools.partial(import_late, tmp_path / "out")
-    interrupted(["report", "runs"], tmp_path / "log", first=before, given=("medslip_jax.reporting:main", late))
+    interrupted(["report", "runs"], tmp_path / "log", first=before, given=("medslip_jax.cli.report:main", late))
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -302,7 +303,7 @@ def test_a_build_goes_on(tmp_path):
         "--workers=1",
     ]
     interrupted(argv, tmp_path / "log", first=press_at, given=("os.rename", str(tmp_path / "data")))
-    assert cli.main(argv) == 0
+    assert main.main(argv) == 0
 
 
 def test_fine_tuning(phantom_data, tmp_path):
@@ -333,7 +334,7 @@ def test_verbs_that_start_verbs(verb, phantom_data, tmp_path):
 def test_who_ignores_it_is_not_interrupted():
     """As below nohup, or in the background of a script."""
     code = (
-        "import os, signal, sys; from medslip_jax import cli; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+        "import os, signal, sys; from medslip_jax.cli import main as cli; signal.signal(signal.SIGINT, signal.SIG_IGN); "
         "cli.usage = lambda: os.killpg(0, signal.SIGINT) or 'as usual'; sys.argv[1:] = ['--help']; sys.exit(cli.main())"
     )
     command = [sys.executable, "-c", code]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medslip_jax.errors import InputError
-from medslip_jax.matching import check_finite, match, shapes_of, some
+from medslip_jax.storage.matching import check_finite, match, shapes_of, some
 
 HAVE = {"trunk.a": (2, 3), "trunk.b": (4,), "head.w": (5,), "extra": ()}
 WANT = {"trunk.a": (2, 3), "trunk.b": (7,), "head.w": (5,), "head.b": (1,)}

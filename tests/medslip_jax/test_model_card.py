@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from medslip_jax.bundle import describe
-from medslip_jax.experiment import default_config
-from medslip_jax.model_card import model_card
+from medslip_jax.experiment.config import default_config
 from medslip_jax.models import ClassifierConfig, SegmenterConfig
 from medslip_jax.testing import tiny_books, tiny_config
+from medslip_jax.weights.bundle import describe
+from medslip_jax.weights.model_card import model_card
 
 yaml = pytest.importorskip("yaml", reason="needs PyYAML, which comes with huggingface_hub")
 

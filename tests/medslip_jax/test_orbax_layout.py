@@ -13,10 +13,11 @@ import pytest
 import tensorstore as ts
 from tiny_state import CONFIG, array_data, new_run, save, tiny_state
 
-from medslip_jax import checkpoint, checkpoint_choice, checkpoint_integrity, publish
-from medslip_jax.checkpoint import Checkpoints, write_model
-from medslip_jax.checkpoint_failures import error_code
-from medslip_jax.files import replacing_directory
+from medslip_jax.checkpoints import choice, integrity, manager
+from medslip_jax.checkpoints.failures import error_code
+from medslip_jax.checkpoints.manager import Checkpoints, write_model
+from medslip_jax.storage.files import replacing_directory
+from medslip_jax.weights import saving
 
 pytestmark = pytest.mark.portable
 VERSIONS = f"orbax-checkpoint {version('orbax-checkpoint')}, tensorstore {version('tensorstore')}"
@@ -60,7 +61,7 @@ def test_small_items_hold_what_was_saved_and_nothing_else(finished):
 def test_steps_are_bare_numbers(finished):
     entries = {entry.name for entry in finished.parent.iterdir()}
     assert entries == {"3"}, relied_on("checkpoint_choice.py (steps_in)", "a run's directory holds STEP alone")
-    assert checkpoint_choice.steps_in(finished.parent) == ocp.utils.checkpoint_steps(finished.parent)
+    assert choice.steps_in(finished.parent) == ocp.utils.checkpoint_steps(finished.parent)
 
 
 def test_arrays_are_listed_by_tensorstore(finished):
@@ -83,9 +84,9 @@ def test_the_temporary_name_in_the_middle_of_a_save(tmp_path, monkeypatch):
         seen["temporary"] = ocp.utils.is_tmp_checkpoint(directory / "2.orbax-checkpoint-tmp")
         seen["items"] = {entry.name for entry in unfinished.iterdir()}
         seen["metadata"] = json.loads((unfinished / "_CHECKPOINT_METADATA").read_text())
-        checkpoint_integrity.write_digests(unfinished)
+        integrity.write_digests(unfinished)
 
-    monkeypatch.setattr(checkpoint, "write_digests", look)
+    monkeypatch.setattr(manager, "write_digests", look)
     checkpoints = Checkpoints(tmp_path, keep=9, best_metric="val_auroc")
     save(checkpoints, 2, metrics={"val_auroc": 0.5})
     checkpoints.close()
@@ -99,9 +100,9 @@ def test_the_temporary_name_in_the_middle_of_a_save(tmp_path, monkeypatch):
     after = json.loads((directory / "2" / "_CHECKPOINT_METADATA").read_text())
     assert isinstance(after.pop(stamp), int), relying
     assert after == {name: value for name, value in seen["metadata"].items() if name != stamp}, relying
-    later = {file.name for file in (directory / "2").iterdir()} - seen["items"] - {checkpoint_integrity.DIGESTS}
+    later = {file.name for file in (directory / "2").iterdir()} - seen["items"] - {integrity.DIGESTS}
     relying = relied_on("checkpoint_integrity.py (_LATER)", "only commit_success.txt may be written after the callback")
-    assert later <= {checkpoint_integrity._LATER} == {ocp.path.atomicity_types.COMMIT_SUCCESS_FILE}, relying
+    assert later <= {integrity._LATER} == {ocp.path.atomicity_types.COMMIT_SUCCESS_FILE}, relying
 
 
 def test_what_a_killed_save_leaves_is_gone_before_the_next_save(tmp_path):
@@ -135,7 +136,7 @@ def test_a_single_checkpoint_in_the_middle_of_its_writing(tmp_path, monkeypatch)
     assert unfinished.parent == tmp_path and unfinished.name.startswith(f"{temporary.name}."), relying
     assert [entry.name for entry in tmp_path.iterdir()] == ["m"], relying
     entries = {entry.name for entry in (tmp_path / "m").iterdir()}
-    assert entries <= set(publish._OURS), relied_on("publish.py (_OURS)", f"these are all entries: {sorted(entries)}")
+    assert entries <= set(saving._OURS), relied_on("publish.py (_OURS)", f"these are all entries: {sorted(entries)}")
     info = json.loads((tmp_path / "m" / "info" / "metadata").read_text())
     assert info == {"a": 1}, relied_on("checkpoint_files.py (read_info)", "info/metadata is the bare JSON")
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from data_pipelines import images, phantom
-from medslip_jax import cli
+from medslip_jax.cli import main
 from medslip_jax.errors import InputError
+from medslip_jax.evaluation.prediction import find_images, predict
 from medslip_jax.models import Classifier, ClassifierConfig, MeDSLIP, Segmenter, SegmenterConfig
 from medslip_jax.models.kinds import initial_variables
-from medslip_jax.predicting import find_images, predict
-from medslip_jax.pretrained import Pretrained, load
 from medslip_jax.testing import tiny_books, tiny_config
 from medslip_jax.vocabulary import PATHOLOGIES
+from medslip_jax.weights.loading import Pretrained, load
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def _rows(out):
 
 def test_a_bad_file_is_listed_and_the_rest_goes_on(saved, pictures, tmp_path, capsys):
     command = ["predict", f"--checkpoint={saved}", f"--images={pictures}", f"--out={tmp_path}", "--batch_size=2"]
-    assert cli.main([*command, "--overlays=2"]) == 1
+    assert main.main([*command, "--overlays=2"]) == 1
     assert "5 of 6 images" in capsys.readouterr().out
     rows = _rows(tmp_path)
     assert [row["file"].rsplit("/", 1)[1] for row in rows] == ["0.png", "1.png", "2.png", "2b.png", "3.png", "4.png"]
@@ -73,18 +73,18 @@ def test_a_second_call_leaves_nothing_of_the_first(saved, pictures, tmp_path, ca
         shutil.copy(pictures / name, scans)
     out = scans / "out"
     command = ["predict", f"--checkpoint={saved}", f"--out={out}", "--overlays=1"]
-    assert cli.main([*command, f"--images={scans}"]) == 0
+    assert main.main([*command, f"--images={scans}"]) == 0
     first = {path.name for path in (out / "overlays").iterdir()}
     assert len(first) == 2 and len(_rows(out)) == 2
     # Overlays are PNG files below the same directory, and no X-rays.
-    assert cli.main([*command, f"--images={scans}", "--format=json"]) == 0
+    assert main.main([*command, f"--images={scans}", "--format=json"]) == 0
     assert len(json.loads((out / "predictions.json").read_text())) == 2
-    assert cli.main([*command, f"--images={scans / '1.png'}", "--format=json"]) == 0
+    assert main.main([*command, f"--images={scans / '1.png'}", "--format=json"]) == 0
     assert [path.name[:8] for path in (out / "overlays").iterdir()] == ["00000_1_"]
     assert sorted(path.name for path in out.iterdir()) == ["overlays", "predictions.json", "sheet.html"]
     # A call that fails leaves the earlier results as they were.
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    assert cli.main([*command, f"--images={pictures / '2b.png'}"]) == 2
+    assert main.main([*command, f"--images={pictures / '2b.png'}"]) == 2
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
@@ -102,7 +102,7 @@ def test_probabilities_do_not_depend_on_the_batch(saved, pictures):
 
 def test_chosen_classes_and_json(saved, pictures, tmp_path):
     command = ["predict", f"--checkpoint={saved}", f"--images={pictures}/[01].png", f"--out={tmp_path}"]
-    assert cli.main([*command, "--classes=effusion,mass", "--format=json"]) == 0
+    assert main.main([*command, "--classes=effusion,mass", "--format=json"]) == 0
     rows = json.loads((tmp_path / "predictions.json").read_text())
     assert len(rows) == 2 and set(PATHOLOGIES) < set(rows[0])
     assert {file.stem.split("_", 2)[2] for file in (tmp_path / "overlays").iterdir()} == {"effusion", "mass"}
@@ -121,7 +121,7 @@ def test_fine_tuned_models(config, column, pictures, tmp_path):
     info = {"classes": {"targets": ["../mass/nodule", "edema"][: config.num_classes]}}
     module.save_pretrained(tmp_path / "m", variables=initial_variables(config), info=info, license="cc0-1.0")
     command = ["predict", f"--checkpoint={tmp_path / 'm'}", f"--images={pictures / '0.png'}", f"--out={tmp_path / 'o'}"]
-    assert cli.main(command) == 0
+    assert main.main(command) == 0
     assert 0 <= float(_rows(tmp_path / "o")[0][column]) <= 1
     drawn = ["00000_0_.._mass_nodule.png"] if isinstance(config, SegmenterConfig) else []
     assert [file.name for file in (tmp_path / "o" / "overlays").iterdir()] == drawn
@@ -139,7 +139,7 @@ def test_fine_tuned_models(config, column, pictures, tmp_path):
 def test_bad_input(flags, message, saved, pictures, tmp_path, capsys):
     names = {"bad": pictures / "2b.png", "good": pictures / "0.png"}
     flags = [flag.format(**names) for flag in flags]
-    assert cli.main(["predict", f"--checkpoint={saved}", f"--out={tmp_path}", *flags]) == 2
+    assert main.main(["predict", f"--checkpoint={saved}", f"--out={tmp_path}", *flags]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
 

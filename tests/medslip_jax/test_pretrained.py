@@ -11,16 +11,16 @@ from pretrained_models import assert_same, make_pretrained
 from tiny_weights import CONFIGS, files_below, state_of
 
 from data_pipelines.images import read_grey
-from medslip_jax import experiment
 from medslip_jax.errors import InputError
+from medslip_jax.experiment import config as experiment
 from medslip_jax.models import Classifier, MeDSLIP, Segmenter
 from medslip_jax.models.kinds import kind_of, make_module
-from medslip_jax.pretrained import Pretrained, load
-from medslip_jax.publish import save_orbax
+from medslip_jax.step.train_step import normalise
 from medslip_jax.testing import synthetic_batch, tiny_books, tiny_config
-from medslip_jax.text_books import TextBooks, centred, save_books
-from medslip_jax.torch_checkpoint import from_torch
-from medslip_jax.train_step import normalise
+from medslip_jax.text.books import TextBooks, centred, save_books
+from medslip_jax.weights.loading import Pretrained, load
+from medslip_jax.weights.saving import save_orbax
+from medslip_jax.weights.torch.conversion import from_torch
 
 CLASSES = {"medslip": MeDSLIP, "classifier": Classifier, "segmenter": Segmenter}
 FILES = {"model.safetensors", "config.json", "README.md"}

@@ -10,16 +10,16 @@ import pytest
 from run_processes import ROOT, Run, Verb, losses, pair, steps_saved
 from warm_processes import free_port, together
 
-from data_pipelines.augment import AugmentConfig
 from data_pipelines.datasets import open_split
-from data_pipelines.loader import Loader
-from medslip_jax import distributed, sharding
-from medslip_jax.distributed import HEARTBEAT_SECONDS, CompiledTogether
+from data_pipelines.loading.augment import AugmentConfig
+from data_pipelines.loading.loader import Loader
 from medslip_jax.exit_codes import BAD_INPUT, PREEMPTED, STUCK
-from medslip_jax.losses import LossConfig
-from medslip_jax.optim import OptimConfig
+from medslip_jax.parallel import processes, sharding
+from medslip_jax.parallel.processes import HEARTBEAT_SECONDS, CompiledTogether
+from medslip_jax.step.losses import LossConfig
+from medslip_jax.step.optim import OptimConfig
+from medslip_jax.step.train_step import Trainer, jit_init, jit_train_step
 from medslip_jax.testing import tiny_books, tiny_config
-from medslip_jax.train_step import Trainer, jit_init, jit_train_step
 
 pytestmark = pytest.mark.slow
 
@@ -68,11 +68,11 @@ def test_two_processes_of_four_devices_are_one_of_eight(phantom_data):
 def through_both_barriers(port: int, number: int) -> list[bool]:
     """Whether JAX's own barrier was there; then without it, as under a JAX that has it elsewhere."""
     jax.distributed.initialize(f"127.0.0.1:{port}", 2, number)
-    found = distributed._service_barrier() is not None
-    distributed.barrier("of the service")
-    distributed._service_barrier = lambda: None
-    distributed.barrier("a collective")
-    return [found, distributed._service_barrier() is None]
+    found = processes._service_barrier() is not None
+    processes.barrier("of the service")
+    processes._service_barrier = lambda: None
+    processes.barrier("a collective")
+    return [found, processes._service_barrier() is None]
 
 
 @pytest.mark.portable

@@ -2,9 +2,9 @@
 
 import pytest
 
+from medslip_jax.cli.pretrain import pretrain
 from medslip_jax.errors import InputError
-from medslip_jax.pretrain import pretrain
-from medslip_jax.profiling import parse_steps
+from medslip_jax.training.profiling import parse_steps
 
 
 def test_flag():

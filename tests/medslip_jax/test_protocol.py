@@ -7,7 +7,7 @@ import pytest
 
 from data_pipelines.datasets import BUILDERS
 from medslip_jax.errors import InputError
-from medslip_jax.protocol import check_protocol, classes_of, default_protocol, load_protocol, texts_of
+from medslip_jax.evaluation.protocol import check_protocol, classes_of, default_protocol, load_protocol, texts_of
 from medslip_jax.vocabulary import PATHOLOGIES, pathology_index
 
 FILES = sorted((Path(__file__).parents[2] / "configs" / "eval").glob("*.py"))

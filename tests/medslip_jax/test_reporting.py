@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from data_pipelines.datasets import open_split
-from medslip_jax import cli, zero_shot
-from medslip_jax.metrics.calibration import calibration_report
-from medslip_jax.metrics.classification import classification_report
-from medslip_jax.metrics.intervals import auroc_intervals
-from medslip_jax.pretrain import pretrain
-from medslip_jax.result_files import ids_hash
+from medslip_jax.cli import main
+from medslip_jax.cli.pretrain import pretrain
+from medslip_jax.evaluation import zero_shot
+from medslip_jax.evaluation.metrics.calibration import calibration_report
+from medslip_jax.evaluation.metrics.classification import classification_report
+from medslip_jax.evaluation.metrics.intervals import auroc_intervals
+from medslip_jax.evaluation.result_files import ids_hash
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES
 
 MAPPED = ("nodule", "mass", "effusion", "edema", "pneumonia", "fracture")
@@ -99,7 +100,7 @@ def run(whole, tmp_path):
 @pytest.fixture(scope="module")
 def page(whole, tmp_path_factory):
     out = tmp_path_factory.mktemp("page") / "page.html"
-    assert cli.main(["report", str(whole), "--out", str(out)]) == 0
+    assert main.main(["report", str(whole), "--out", str(out)]) == 0
     return out
 
 
@@ -137,7 +138,7 @@ def test_page_asks_nothing_of_the_network_and_runs_nothing(page):
 
 
 def test_same_bytes_again_beside_the_results(page, whole, run, capsys):
-    assert cli.main(["report", str(run)]) == 0
+    assert main.main(["report", str(run)]) == 0
     assert capsys.readouterr().out.startswith(f"written: {run}/zero_shot/report.html (")
     again = (run / "zero_shot" / "report.html").read_text().replace(str(run), str(whole))
     assert again == page.read_text()
@@ -155,7 +156,7 @@ def test_missing_parts_are_said(run, capsys):
     with np.load(file) as arrays:
         kept = {key: arrays[key] for key in arrays if not key.startswith(("pair_", "map_", "pathology_map", "anatomy"))}
     np.savez(file, **kept)
-    assert cli.main(["report", str(run)]) == 0
+    assert main.main(["report", str(run)]) == 0
     text = (run / "zero_shot" / "report.html").read_text()
     assert "metrics.jsonl is not there" in text and "hold no calibration" in text and "one stream" in text
     assert "No gallery: neither the results nor a checkpoint" in text and "<h2>Grounding" not in text
@@ -163,26 +164,26 @@ def test_missing_parts_are_said(run, capsys):
 
 
 def test_data_that_are_not_there_or_others(run, phantom_data, tmp_path, capsys):
-    assert cli.main(["report", str(run), "--data_dir", str(tmp_path / "none")]) == 0
+    assert main.main(["report", str(run), "--data_dir", str(tmp_path / "none")]) == 0
     assert "note: No gallery: " in capsys.readouterr().out
     file = run / "zero_shot" / "predictions.npz"
     with np.load(file) as arrays:
         moved = dict(arrays) | {"index": np.roll(arrays["index"], 1)}
     np.savez(file, **moved)
-    assert cli.main(["report", str(run), "--data_dir", str(phantom_data)]) == 0
+    assert main.main(["report", str(run), "--data_dir", str(phantom_data)]) == 0
     assert "so it was built anew or differently" in capsys.readouterr().out
     assert "<article" not in (run / "zero_shot" / "report.html").read_text()
 
 
 def test_number_of_cases(run, capsys):
     for count, cards in ((0, 0), (2, 2)):
-        assert cli.main(["report", str(run), f"--cases={count}"]) == 0
+        assert main.main(["report", str(run), f"--cases={count}"]) == 0
         assert (run / "zero_shot" / "report.html").read_text().count("<article") == cards
 
 
 def test_an_older_checkpoint_than_the_newest_is_said(run, capsys):
     (run / "checkpoints" / "12").mkdir(parents=True)
-    assert cli.main(["report", str(run)]) == 0
+    assert main.main(["report", str(run)]) == 0
     assert "evaluate again for that one" in capsys.readouterr().out
     assert '<p class="warn">The results are of checkpoint' in (run / "zero_shot" / "report.html").read_text()
 
@@ -199,7 +200,7 @@ def ask_by_text(run) -> None:
 
 def test_queries_given_as_text_beside_classes(run, page):
     ask_by_text(run)
-    assert cli.main(["report", str(run), "--cases=4"]) == 0
+    assert main.main(["report", str(run), "--cases=4"]) == 0
     text = (run / "zero_shot" / "report.html").read_text()
     assert text.count("<h3>Pathologies</h3>") == text.count("<h3>Queries given as text</h3>") == 2
     assert "<dt>liquid</dt><dd>Liquid. &lt;script&gt;" in text and "query given as text" in text
@@ -214,7 +215,7 @@ def test_queries_given_as_text_alone(run, capsys):
     changed(run, lambda result: result["classification"].pop("pathology"))
     changed(run, lambda result: result.pop("grounding"))
     rewrite(run, map_names=None, pathology_map=None, anatomy_map=None)
-    assert cli.main(["report", str(run)]) == 0
+    assert main.main(["report", str(run)]) == 0
     assert "note: " not in capsys.readouterr().out
     text = (run / "zero_shot" / "report.html").read_text()
     assert "ROC of liquid" in text and "all classes" not in text and "<h3>Queries" not in text
@@ -260,7 +261,7 @@ def test_bad_input_is_one_line_and_writes_nothing(case, run, tmp_path, capsys):
     breaks(run)
     out = tmp_path / "out"
     out.mkdir()
-    assert cli.main(["report", str(run), "--out", str(out / "page.html")]) == 2
+    assert main.main(["report", str(run), "--out", str(out / "page.html")]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and re.search(expected, error) and list(out.iterdir()) == []
 
@@ -270,7 +271,7 @@ def test_bad_input_is_one_line_and_writes_nothing(case, run, tmp_path, capsys):
     [(["--cases=-1"], "--cases -1: give a number"), (["--out=/no/such/page.html"], "cannot be written")],
 )
 def test_bad_flags(flags, expected, run, capsys):
-    assert cli.main(["report", str(run), *flags]) == 2
+    assert main.main(["report", str(run), *flags]) == 2
     assert expected in capsys.readouterr().err
 
 
@@ -279,8 +280,8 @@ def test_after_pretrain_and_evaluate(tiny_run, tmp_path):
     tiny_run.eval_every = 0
     pretrain(tiny_run, workdir=tmp_path, stop_after=2)
     out = tmp_path / "zero_shot"
-    assert cli.main(["evaluate", f"--checkpoint={tmp_path}", f"--out={out}", "--resamples=20", "--pictures=0"]) == 0
-    assert cli.main(["report", str(tmp_path)]) == 0
+    assert main.main(["evaluate", f"--checkpoint={tmp_path}", f"--out={out}", "--resamples=20", "--pictures=0"]) == 0
+    assert main.main(["report", str(tmp_path)]) == 0
     text = (out / "report.html").read_text()
     assert "<article" in text and "Expected calibration error" in text and "Correlation over these pairs" in text
     assert "arg-max cell" in text and "total loss" in text and 'class="warn"' not in text

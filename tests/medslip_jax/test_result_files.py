@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medslip_jax.errors import InputError
-from medslip_jax.result_files import ids_hash, json_bytes, read_results, round_numbers
+from medslip_jax.evaluation.result_files import ids_hash, json_bytes, read_results, round_numbers
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9),

@@ -4,14 +4,14 @@ import jax
 import numpy as np
 import pytest
 
-from medslip_jax import sharding
 from medslip_jax.errors import InputError
-from medslip_jax.losses import LossConfig
+from medslip_jax.evaluation.scoring import PAIR_KEYS, jit_score_step, score
 from medslip_jax.models import MeDSLIP
-from medslip_jax.optim import OptimConfig
-from medslip_jax.scoring import PAIR_KEYS, jit_score_step, score
+from medslip_jax.parallel import sharding
+from medslip_jax.step.losses import LossConfig
+from medslip_jax.step.optim import OptimConfig
+from medslip_jax.step.train_step import Trainer, init_state, normalise
 from medslip_jax.testing import synthetic_batch, tiny_books, tiny_config
-from medslip_jax.train_step import Trainer, init_state, normalise
 
 EXTRA = np.random.default_rng(3).standard_normal((2, 12), np.float32)
 N, BATCH = 6, 4

@@ -8,16 +8,17 @@ import pytest
 from bert_directory import write_toy_bert
 
 from data_pipelines import images, phantom
-from medslip_jax import cli, serve, serve_html
+from medslip_jax.cli import main, serve
+from medslip_jax.demo_page import html as serve_html
+from medslip_jax.demo_page.answers import Answer, Reader
 from medslip_jax.errors import InputError
 from medslip_jax.models import ClassifierConfig, SegmenterConfig
 from medslip_jax.models.kinds import initial_variables
-from medslip_jax.pretrained import Pretrained
-from medslip_jax.serve_model import Answer, Reader
 from medslip_jax.testing import tiny_config
-from medslip_jax.text_books import make_books
-from medslip_jax.text_encoder import load_encoder
+from medslip_jax.text.books import make_books
+from medslip_jax.text.encoder import load_encoder
 from medslip_jax.vocabulary import PATHOLOGIES, pathology_prompts
+from medslip_jax.weights.loading import Pretrained
 
 IMAGE = phantom.draw(3, size=96).image
 INFO = {"preprocessing": {"image_size": 64}, "books": {"tables": "centred"}}
@@ -118,14 +119,14 @@ def test_a_taken_port_and_other_bad_flags(monkeypatch, capsys, tmp_path):
             (["--host=192.0.2.1", "--port=0"], "--host 192.0.2.1"),
             (["--max_mb=0"], "--max_mb 0.0: must be above 0"),
         ):
-            assert cli.main(["serve", f"--checkpoint={tmp_path}", *flags]) == 2
+            assert main.main(["serve", f"--checkpoint={tmp_path}", *flags]) == 2
             error = capsys.readouterr().err
             assert message in error and error.count("\n") == 1
 
 
 def test_without_gradio(monkeypatch, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert cli.main(["serve", "--checkpoint=x"]) == 2
+    assert main.main(["serve", "--checkpoint=x"]) == 2
     assert capsys.readouterr().err == "medslip: serve needs Gradio: pip install 'medslip_jax[demo]'\n"
 
 

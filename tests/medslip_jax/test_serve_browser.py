@@ -17,11 +17,11 @@ from devtools import CHROMIUM, Browser
 from data_pipelines import images, phantom
 from medslip_jax.models import MeDSLIP
 from medslip_jax.models.kinds import initial_variables
-from medslip_jax.pretrained import load
 from medslip_jax.testing import tiny_config
-from medslip_jax.text_books import make_books
-from medslip_jax.text_encoder import load_encoder
+from medslip_jax.text.books import make_books
+from medslip_jax.text.encoder import load_encoder
 from medslip_jax.vocabulary import PATHOLOGIES
+from medslip_jax.weights.loading import load
 
 pytestmark = [
     pytest.mark.demo,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from data_pipelines import images, phantom
+from medslip_jax.demo_page.uploads import read_upload, shown_name
 from medslip_jax.errors import InputError
-from medslip_jax.serve_uploads import read_upload, shown_name
 
 
 def _png_header(width: int, height: int) -> bytes:

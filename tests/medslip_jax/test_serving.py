@@ -13,15 +13,21 @@ import jax
 import numpy as np
 import pytest
 
-from medslip_jax import onnx_export
 from medslip_jax.errors import InputError
 from medslip_jax.models import ClassifierConfig, MeDSLIPConfig, SegmenterConfig
 from medslip_jax.models.kinds import abstract_variables, kind_of, make_module
-from medslip_jax.serving import ServingFunction, describe_arrays, image_spec, read_stablehlo, serving_function
-from medslip_jax.serving import write_stablehlo as write_zip
+from medslip_jax.step.train_step import normalise
 from medslip_jax.testing import recipe_state, synthetic_batch, tiny_books, tiny_config
-from medslip_jax.torch_checkpoint import from_torch, to_torch
-from medslip_jax.train_step import normalise
+from medslip_jax.weights.export import onnx as onnx_export
+from medslip_jax.weights.export.stablehlo import (
+    ServingFunction,
+    describe_arrays,
+    image_spec,
+    read_stablehlo,
+    serving_function,
+)
+from medslip_jax.weights.export.stablehlo import write_stablehlo as write_zip
+from medslip_jax.weights.torch.conversion import from_torch, to_torch
 
 pytestmark = pytest.mark.portable
 

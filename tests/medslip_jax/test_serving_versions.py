@@ -15,11 +15,11 @@ import jaxlib
 import numpy as np
 import pytest
 
-from medslip_jax import serving_versions
 from medslip_jax.doctor.packages import older
 from medslip_jax.errors import InputError
-from medslip_jax.serving import read_stablehlo, write_stablehlo
-from medslip_jax.serving_versions import RELEASED, release_day, unreadable, written_with
+from medslip_jax.weights.export import versions
+from medslip_jax.weights.export.stablehlo import read_stablehlo, write_stablehlo
+from medslip_jax.weights.export.versions import RELEASED, release_day, unreadable, written_with
 
 FILES = Path(__file__).parent.parent / "golden"
 HERE = jax.__version__
@@ -122,7 +122,7 @@ def test_the_promise_is_six_months_of_releases(monkeypatch):
 
 
 def test_release_days_are_in_the_order_of_versions():
-    assert list(RELEASED) == sorted(RELEASED, key=serving_versions._numbers)
+    assert list(RELEASED) == sorted(RELEASED, key=versions._numbers)
     assert list(RELEASED.values()) == sorted(RELEASED.values())
 
 

@@ -19,12 +19,12 @@ def run(options: str, fill: str, verbs: list[list[str]]) -> list[tuple[int, str]
     if fill:
         with contextlib.suppress(OSError):
             Path("/dev/shm/other").write_bytes(bytes(2**20))
-    from medslip_jax import cli
+    from medslip_jax.cli import main
 
     found = []
     for argv in verbs:
         with contextlib.redirect_stderr(io.StringIO()) as said:
-            code = cli.main(argv)
+            code = main.main(argv)
         found.append((code, said.getvalue()))
     return found
 
@@ -76,11 +76,11 @@ def read_and_log(built: str, workdir: str) -> tuple[int, str]:
     """What a run with threads does, but for the steps; nothing of it may need /dev/shm."""
     assert own_shared_memory("missing")
     from data_pipelines.datasets import open_split
-    from data_pipelines.loader import Loader
-    from medslip_jax import cli
-    from medslip_jax.writers import Writers
+    from data_pipelines.loading.loader import Loader
+    from medslip_jax.cli import main
+    from medslip_jax.training.writers import Writers
 
-    code = cli.main(["data", "build", "phantom", f"--out={built}", *COUNTS, "--workers=1"])
+    code = main.main(["data", "build", "phantom", f"--out={built}", *COUNTS, "--workers=1"])
     loader = Loader(open_split(built, "phantom", "train"), batch_size=2, image_size=32, train=True, threads=2)
     with contextlib.redirect_stderr(io.StringIO()) as said:
         writers = Writers(workdir, num_steps=1)

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from medslip_jax.step_clock import StepClock
+from medslip_jax.training.step_clock import StepClock
 
 
 @pytest.fixture

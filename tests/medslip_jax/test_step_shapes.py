@@ -3,10 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medslip_jax import experiment, fine_tuning, pretrain
+from medslip_jax.aot.step_shapes import step_of
+from medslip_jax.cli import pretrain
 from medslip_jax.errors import InputError
-from medslip_jax.sharding import make_mesh
-from medslip_jax.step_shapes import step_of
+from medslip_jax.experiment import config as experiment
+from medslip_jax.finetuning import parts
+from medslip_jax.parallel.sharding import make_mesh
 
 MESH = make_mesh()
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -65,5 +67,5 @@ def test_fine_tuning(file, key, shape, phantom_data, tmp_path):
     config.data.dir = str(phantom_data)
     step = step_of(config, mesh=MESH)
     assert step.notes == ()
-    tuner = fine_tuning.make_tuner(fine_tuning.settled(config), num_images=24)
+    tuner = parts.make_tuner(parts.settled(config), num_images=24)
     assert step.parts.model == tuner.model

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from medslip_jax import cli, experiment, sweep
+from medslip_jax.cli import main, sweep
 from medslip_jax.errors import InputError
-from medslip_jax.files import tree_hash
-from medslip_jax.report.sweep_table import sweep_row, sweep_table
+from medslip_jax.experiment import config
+from medslip_jax.report.tables.sweep import sweep_row, sweep_table
+from medslip_jax.storage.files import tree_hash
 
 ABLATIONS = Path(__file__).parents[2] / "configs" / "ablations.py"
 
@@ -34,9 +35,9 @@ def test_variants_of_a_file_come_in_its_order_with_their_argument(tmp_path):
 
 
 def test_every_variant_is_a_config_that_differs_as_said(tmp_path):
-    base = experiment.load_config([f"--config={ABLATIONS}"])
+    base = config.load_config([f"--config={ABLATIONS}"])
     for variant in sweep.variants(str(ABLATIONS), workdir=tmp_path):
-        lines = experiment.differences(base, experiment.load_config([f"--config={variant.config}"]))
+        lines = config.differences(base, config.load_config([f"--config={variant.config}"]))
         assert {line.split(":")[0] for line in lines} == set(variant.changes)
 
 
@@ -50,7 +51,7 @@ def test_every_variant_is_a_config_that_differs_as_said(tmp_path):
     ],
 )
 def test_bad_input_is_one_line_and_code_2(argv, message, tmp_path, capsys):
-    assert cli.main(["sweep", *argv, "--workdir", str(tmp_path)]) == 2
+    assert main.main(["sweep", *argv, "--workdir", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
 
@@ -64,7 +65,7 @@ def test_a_variant_that_fails_is_named_and_the_others_run(tmp_path, monkeypatch,
 
     monkeypatch.setattr(sweep, "_ended", ended)
     argv = ["sweep", "--config", str(ABLATIONS), "--workdir", str(tmp_path), "--only", "base,seed_1,seed_2"]
-    assert cli.main([*argv, "--config.data.dir=d"]) == 1
+    assert main.main([*argv, "--config.data.dir=d"]) == 1
     verbs = [(command[0], command[-1]) for command in asked]
     assert [verb for verb, _ in verbs] == ["pretrain", "evaluate", "pretrain", "pretrain", "evaluate"]
     assert all(last == "--config.data.dir=d" for verb, last in verbs if verb == "pretrain")
@@ -75,12 +76,12 @@ def test_a_variant_that_fails_is_named_and_the_others_run(tmp_path, monkeypatch,
 def test_what_an_earlier_version_finished_is_kept(tmp_path, monkeypatch, capsys):
     """Its config lacks a key that has come since, and its data's size is what the run found."""
     base = sweep.variants(str(ABLATIONS), workdir=tmp_path)[0]
-    saved = experiment.load_config([f"--config={base.config}"])
+    saved = config.load_config([f"--config={base.config}"])
     with saved.unlocked():
         del saved.keep_every_hours
     saved.data.train_images = 100
     checkpoint = base.directory / "checkpoints" / "8"
-    for name, text in {"config/metadata": experiment.to_json(saved), "model/array": "weights"}.items():
+    for name, text in {"config/metadata": config.to_json(saved), "model/array": "weights"}.items():
         (checkpoint / name).parent.mkdir(parents=True)
         (checkpoint / name).write_text(text)
     judged = base.directory / sweep.RESULTS / "metrics.json"
@@ -95,14 +96,14 @@ def test_what_an_earlier_version_finished_is_kept(tmp_path, monkeypatch, capsys)
 
 def test_an_interrupt_of_a_part_ends_the_sweep(tmp_path, monkeypatch):
     monkeypatch.setattr(sweep, "_ended", lambda command: 130)
-    assert cli.main(["sweep", "--config", str(ABLATIONS), "--workdir", str(tmp_path)]) == 130
+    assert main.main(["sweep", "--config", str(ABLATIONS), "--workdir", str(tmp_path)]) == 130
 
 
 def test_sigterm_goes_on_to_the_part_that_runs(tmp_path):
     """Two real processes: the sweep, and a part that says which signal ended it."""
     part = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(75)); print('up', flush=True)"
     part += "; [time.sleep(0.05) for _ in range(12000)]"  # a signal just before a sleep is handled after it
-    program = f"from medslip_jax import sweep; sweep._COMMAND = ({sys.executable!r}, '-c')"
+    program = f"from medslip_jax.cli import sweep; sweep._COMMAND = ({sys.executable!r}, '-c')"
     program += f"; print(sweep._ended([{part!r}]))"
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "up\n"

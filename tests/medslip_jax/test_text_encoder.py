@@ -11,7 +11,7 @@ from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from safetensors.numpy import load_file, save_file
 
 from medslip_jax.errors import InputError
-from medslip_jax.text_encoder import encode_texts, find_directory, load_encoder
+from medslip_jax.text.encoder import encode_texts, find_directory, load_encoder
 
 pytestmark = pytest.mark.portable
 

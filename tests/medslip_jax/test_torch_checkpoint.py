@@ -8,7 +8,7 @@ import pytest
 from medslip_jax.errors import InputError
 from medslip_jax.models import MeDSLIP, MeDSLIPConfig
 from medslip_jax.testing import recipe_state, tiny_config
-from medslip_jax.torch_checkpoint import from_torch, to_torch
+from medslip_jax.weights.torch.conversion import from_torch, to_torch
 
 MANIFEST = json.loads((Path(__file__).parent.parent / "golden" / "resnet50.manifest.json").read_text())
 

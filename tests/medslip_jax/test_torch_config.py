@@ -7,11 +7,11 @@ import pytest
 from tiny_weights import CONFIGS, shapes
 
 from medslip_jax.errors import InputError
-from medslip_jax.matching import match
 from medslip_jax.models import MeDSLIPConfig
 from medslip_jax.models.config import ClassifierConfig, SegmenterConfig
+from medslip_jax.storage.matching import match
 from medslip_jax.testing import tiny_config
-from medslip_jax.torch_config import check_fit, infer_config
+from medslip_jax.weights.torch.config import check_fit, infer_config
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FINETUNE = json.loads((GOLDEN / "finetune.manifest.json").read_text())

@@ -11,9 +11,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from tiny_weights import CONFIGS, assert_same, files_below, state_of
 
-from medslip_jax import torch_files
 from medslip_jax.errors import InputError
-from medslip_jax.torch_files import canonical, info_file, read_info, read_state, write_state
+from medslip_jax.storage import tensor_files
+from medslip_jax.storage.tensor_files import canonical, info_file, read_info, read_state, write_state
 
 STATE = {
     "b.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -239,7 +239,7 @@ _FULL = """
 import resource, sys
 import numpy as np
 from medslip_jax.errors import InputError
-from medslip_jax.torch_files import write_state
+from medslip_jax.storage.tensor_files import write_state
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 try:
     write_state(sys.argv[1], {"a": np.ones(100_000, np.float32), "b": np.ones(100_000, np.float32)})
@@ -266,8 +266,8 @@ def test_disk_full_while_writing(tmp_path, suffix, request):
 def test_side_files_of_a_pretrained_directory():
     assert info_file(Path("d/a.pth")) == Path("d/a.pth.json")
     assert info_file(Path("d/model.safetensors")) == Path("d/config.json")
-    assert torch_files.books_file(Path("d/a.pth")) == Path("d/a.pth.books.npz")
-    assert torch_files.books_file(Path("d/model.safetensors")) == Path("d/books.npz")
+    assert tensor_files.books_file(Path("d/a.pth")) == Path("d/a.pth.books.npz")
+    assert tensor_files.books_file(Path("d/model.safetensors")) == Path("d/books.npz")
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '"x"', '{"books": "x"}', '{"experiment": [1]}', '{"model": "resnet"}'])

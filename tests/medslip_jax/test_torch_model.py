@@ -13,14 +13,14 @@ import pytest
 from medslip_jax.errors import InputError
 from medslip_jax.models import MeDSLIP as FlaxMeDSLIP
 from medslip_jax.models import MeDSLIPConfig
+from medslip_jax.step.train_step import normalise
+from medslip_jax.storage.tensor_files import write_state
 from medslip_jax.testing import recipe_state, tiny_books, tiny_config
-from medslip_jax.text_books import centred, save_books
-from medslip_jax.torch_checkpoint import from_torch, to_torch
-from medslip_jax.torch_files import write_state
-from medslip_jax.train_step import normalise
+from medslip_jax.text.books import centred, save_books
+from medslip_jax.weights.torch.conversion import from_torch, to_torch
 
 torch = pytest.importorskip("torch", reason="needs PyTorch")
-from medslip_jax.torch_model import MeDSLIP, preprocess, probabilities  # noqa: E402
+from medslip_jax.weights.torch.torch_model import MeDSLIP, preprocess, probabilities  # noqa: E402
 
 pytestmark = [pytest.mark.torch]
 
@@ -263,7 +263,7 @@ def test_no_such_file(tmp_path):
 def test_jax_is_not_imported(suffix, tiny_state, tmp_path):
     path = _write(tmp_path / f"m{suffix}", tiny_state, books=tiny_books())
     code = (
-        "import sys, numpy as np; from medslip_jax.torch_model import MeDSLIP, preprocess; "
+        "import sys, numpy as np; from medslip_jax.weights.torch.torch_model import MeDSLIP, preprocess; "
         f"MeDSLIP.from_file({str(path)!r})(preprocess(np.zeros((1, 32, 32), np.uint8))); "
         "sys.exit(f'imported {bad}' if (bad := {'jax', 'flax', 'torchvision'} & set(sys.modules)) else 0)"
     )
@@ -273,8 +273,8 @@ def test_jax_is_not_imported(suffix, tiny_state, tmp_path):
 def test_without_pytorch_the_error_says_what_to_install():
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "try:\n  import medslip_jax.torch_model\n"
+        "try:\n  import medslip_jax.weights.torch.torch_model\n"
         "except ImportError as error:\n  print(error)"
     )
     run = subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True)
-    assert run.stdout.strip() == "medslip_jax.torch_model needs PyTorch; `pip install medslip_jax[torch]`"
+    assert run.stdout.strip() == "medslip_jax.weights.torch.torch_model needs PyTorch; `pip install medslip_jax[torch]`"

@@ -9,11 +9,11 @@ import jax
 import numpy as np
 import pytest
 
-from medslip_jax import experiment
-from medslip_jax.checkpoint import find_checkpoint, read_config, read_variables
+from medslip_jax.checkpoints.manager import find_checkpoint, read_config, read_variables
+from medslip_jax.cli.pretrain import pretrain
 from medslip_jax.errors import InputError, Preempted
-from medslip_jax.pretrain import pretrain
-from medslip_jax.train_step import eval_variables
+from medslip_jax.experiment import config as experiment
+from medslip_jax.step.train_step import eval_variables
 
 TERMS = {"loss", "exist_pathology", "proto_pathology", "exist_anatomy", "proto_anatomy", "icl"}
 
@@ -133,7 +133,7 @@ def test_nan_loss_names_step_and_term_and_saves_nothing(one_stream, tmp_path):
 
 
 def test_finite_loss_with_a_bad_gradient_is_not_saved_either(config, tmp_path, monkeypatch):
-    from medslip_jax import losses
+    from medslip_jax.step import losses
 
     bad = losses.icl
     # sqrt has an infinite derivative at 0: the loss stays what it was, its gradient does not.
@@ -155,7 +155,7 @@ def test_windows_of_means_survive_a_stop(one_stream, tmp_path):
 
 
 def test_changed_text_tables_are_refused(one_stream, tmp_path):
-    from medslip_jax.text_books import TextBooks, load_books, save_books
+    from medslip_jax.text.books import TextBooks, load_books, save_books
 
     books = load_books()
     one_stream.books.path = str(tmp_path / "books.npz")
@@ -209,7 +209,7 @@ def test_a_validation_that_was_interrupted_is_made_up(one_stream, tmp_path, monk
 
         return validate
 
-    monkeypatch.setattr("medslip_jax.pretrain.make_validation", make_validation)
+    monkeypatch.setattr("medslip_jax.cli.pretrain.make_validation", make_validation)
     with pytest.raises(Preempted, match="at step 3, saved") as stop:
         pretrain(one_stream, workdir=tmp_path)
     assert stop.value.step == 3 and find_checkpoint(tmp_path).name == "3"

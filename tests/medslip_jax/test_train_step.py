@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medslip_jax import sharding
-from medslip_jax.losses import LossConfig
 from medslip_jax.models import MeDSLIP
-from medslip_jax.optim import OptimConfig
+from medslip_jax.parallel import sharding
+from medslip_jax.step.losses import LossConfig
+from medslip_jax.step.optim import OptimConfig
+from medslip_jax.step.train_step import Trainer, jit_init, jit_train_step, normalise
 from medslip_jax.testing import synthetic_batch, tiny_books, tiny_config
-from medslip_jax.train_step import Trainer, jit_init, jit_train_step, normalise
 
 
 def make_trainer(**model) -> Trainer:

@@ -13,8 +13,8 @@ from medslip_jax.errors import InputError
 from medslip_jax.models import ClassifierConfig, SegmenterConfig
 from medslip_jax.models.kinds import initial_variables, make_module
 from medslip_jax.testing import tiny_config
-from medslip_jax.torch_checkpoint import flatten, from_torch
-from medslip_jax.transfer import fine_tuning_variables, fit
+from medslip_jax.weights.torch.conversion import flatten, from_torch
+from medslip_jax.weights.transfer import fine_tuning_variables, fit
 
 SMALL = {"backbone": "resnet18", "trunk_width": 8}
 BLOCK = {"mask_generator", "patch_hidden_pathology", "patch_out_pathology", "patch_hidden_anatomy", "patch_out_anatomy"}

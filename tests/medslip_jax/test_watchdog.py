@@ -8,7 +8,7 @@ from medslip_jax.exit_codes import STUCK
 # On a clock of its own, which a busy machine cannot hurry: the time allowed is 1 second of it.
 HANGS = """
 import time
-from medslip_jax.watchdog import Watchdog
+from medslip_jax.training.watchdog import Watchdog
 
 now, looks = 0.0, 0
 
@@ -54,5 +54,5 @@ def test_a_process_that_ends_in_time_is_left_alone():
 
 
 def test_zero_switches_it_off():
-    program = "from medslip_jax.watchdog import Watchdog\nimport time\nwith Watchdog(0): time.sleep(0.2)"
+    program = "from medslip_jax.training.watchdog import Watchdog\nimport time\nwith Watchdog(0): time.sleep(0.2)"
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0

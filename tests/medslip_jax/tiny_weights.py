@@ -4,14 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
-from medslip_jax import cli
+from medslip_jax.cli import main
 from medslip_jax.models.config import ClassifierConfig, SegmenterConfig
 from medslip_jax.models.kinds import ModelConfig, abstract_variables
+from medslip_jax.storage.tensor_files import write_state
 from medslip_jax.testing import recipe_state, tiny_books, tiny_config
-from medslip_jax.text_books import TextBooks, save_books
-from medslip_jax.torch_checkpoint import flatten, shapes_of
-from medslip_jax.torch_files import write_state
-from medslip_jax.torch_names import rules
+from medslip_jax.text.books import TextBooks, save_books
+from medslip_jax.weights.torch.conversion import flatten, shapes_of
+from medslip_jax.weights.torch.names import rules
 
 CONFIGS: dict[str, ModelConfig] = {
     "medslip": tiny_config(),
@@ -51,7 +51,7 @@ def assert_same(got: dict[str, np.ndarray], want: dict[str, np.ndarray]) -> None
 
 def run_convert(capsys, source, to, *flags) -> dict:
     """{"code", "out", "err"} of the verb."""
-    code = cli.main(["convert", f"--from={source}", f"--to={to}", *map(str, flags)])
+    code = main.main(["convert", f"--from={source}", f"--to={to}", *map(str, flags)])
     captured = capsys.readouterr()
     return {"code": code, "out": captured.out, "err": captured.err}
 

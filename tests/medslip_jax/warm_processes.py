@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["medslip_jax.finetune"])  # and with it all that pre-training imports
+FORKS.set_forkserver_preload(["medslip_jax.cli.finetune"])  # and with it all that pre-training imports
 
 
 def together(function: Callable, arguments: Sequence[tuple], *, devices: int, timeout: float = 600) -> list[Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 PART_JOBS = 4
 # The command line with small parts, so that a small build has several.
 _CLI = (
-    "import sys; from data_pipelines.datasets import parts; from medslip_jax import cli; "
+    "import sys; from data_pipelines.datasets import parts; from medslip_jax.cli import main as cli; "
     f"parts.PART_JOBS = {PART_JOBS}; sys.exit(cli.main(sys.argv[1:]))"
 )
 _CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir")
@@ -66,8 +66,8 @@ def forked(function: Callable[[], object], *, die_at: int = 0) -> int:
 
 def die_everywhere(directory: Path) -> int:
     """The number of moments; each killed build must leave the old data or the new, and be finished by the next."""
-    from data_pipelines.datasets import parts
-    from data_pipelines.datasets.build import build
+    from data_pipelines.datasets.building import parts
+    from data_pipelines.datasets.building.build import build
     from data_pipelines.datasets.phantom import PhantomOptions
 
     parts.PART_JOBS = PART_JOBS

@@ -10,9 +10,9 @@ import test_siim_acr as siim
 from challenge_files import picture, records, write_dicom
 from folder_csv import HEADER, OPTIONS, write
 
-from data_pipelines.datasets.attributes import attributes_of, odd_age, odd_ages, years_of
-from data_pipelines.datasets.build import build
+from data_pipelines.datasets.building.build import build
 from data_pipelines.datasets.folder_options import FolderOptions
+from data_pipelines.datasets.shared.attributes import attributes_of, odd_age, odd_ages, years_of
 from data_pipelines.datasets.siim_acr import SiimAcrOptions
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import folder_csv
 import pytest
 
-from data_pipelines.datasets import beam, parts
-from data_pipelines.datasets.build import build
+from data_pipelines.datasets.building import beam, parts
+from data_pipelines.datasets.building.build import build
 from data_pipelines.datasets.phantom import PhantomOptions
-from medslip_jax import cli
+from medslip_jax.cli import main
 from medslip_jax.errors import InputError
 
 PHANTOM = ["phantom", "--train=9", "--validation=2", "--test=3", "--size=64"]
@@ -42,7 +42,7 @@ def folder(root: Path, *flags: str) -> list[str]:
 
 
 def run(flags: list[str], out: Path) -> int:
-    return cli.main(["data", "build", *flags, f"--out={out}"])
+    return main.main(["data", "build", *flags, f"--out={out}"])
 
 
 @pytest.mark.beam
@@ -82,7 +82,7 @@ def folder_flags(flags: list[str]) -> list[str]:
 def test_only_missing_parts_are_made(tmp_path, monkeypatch):
     pytest.importorskip("apache_beam", reason="Apache Beam is not installed (extra [beam])")
     with monkeypatch.context() as patch:
-        patch.setattr("data_pipelines.datasets.build._write_records", lambda *_: pytest.fail("stopped"))
+        patch.setattr("data_pipelines.datasets.building.build._write_records", lambda *_: pytest.fail("stopped"))
         with pytest.raises(pytest.fail.Exception):
             run([*PHANTOM, "--workers=1"], tmp_path / "out")
     left = sorted((tmp_path / "out").rglob("*.msgpack"))
@@ -98,7 +98,7 @@ def test_only_missing_parts_are_made(tmp_path, monkeypatch):
             assert [path.stat().st_mtime_ns for path in left[1:4]] == before
             return write_records(*args)
 
-        patch.setattr("data_pipelines.datasets.build._write_records", look)
+        patch.setattr("data_pipelines.datasets.building.build._write_records", look)
         assert run([*PHANTOM, *DIRECT], tmp_path / "out") == 0
     assert contents(tmp_path / "out") == contents(tmp_path / "without")
 

@@ -10,13 +10,13 @@ from PIL import Image
 
 from data_pipelines import records
 from data_pipelines.datasets import open_split
-from data_pipelines.datasets.build import build
+from data_pipelines.datasets.building.build import build
 from data_pipelines.datasets.covidx import ROWS, TARGET, CovidX
-from data_pipelines.datasets.official import Expected, OfficialOptions
-from data_pipelines.loader import Loader
-from medslip_jax import cli
+from data_pipelines.datasets.shared.official import Expected, OfficialOptions
+from data_pipelines.loading.loader import Loader
+from medslip_jax.cli import main
 from medslip_jax.errors import InputError
-from medslip_jax.experiment import load_config
+from medslip_jax.experiment.config import load_config
 
 CONFIG = Path(__file__).parents[3] / "configs" / "finetune_classification.py"
 LISTS = {
@@ -159,17 +159,17 @@ def test_official_lengths(tmp_path, monkeypatch):
 def test_command_line(tmp_path, capsys, monkeypatch):
     (tmp_path / "covidx").mkdir()
     root = tree(tmp_path / "covidx")
-    assert cli.main(["data", "check", "covidx", "--root", str(root)]) == 1
+    assert main.main(["data", "check", "covidx", "--root", str(root)]) == 1
     assert "differs  train/*.*       4 of 67863" in capsys.readouterr().out
     flags = ["data", "build", "covidx", "--root", str(root), "--out", str(tmp_path / "out"), "--workers", "1"]
-    assert cli.main(flags) == 2
+    assert main.main(flags) == 2
     assert "4 files, the official release has 67863; complete it" in capsys.readouterr().err
-    assert cli.main([*flags, "--partial", "--size", "32"]) == 0
+    assert main.main([*flags, "--partial", "--size", "32"]) == 0
     output = capsys.readouterr().out
     assert "covidx/1.0.0: train 3, validation 1, test 2" in output and "  1 missing image" in output
     here = [Expected(e.pattern, len(list(root.glob(e.pattern)))) for e in CovidX.EXPECTED]
     monkeypatch.setattr(CovidX, "EXPECTED", tuple(here))
-    assert cli.main(["data", "check", "covidx", "--root", str(root)]) == 0
+    assert main.main(["data", "check", "covidx", "--root", str(root)]) == 0
 
 
 def test_fine_tuning_asks_for_the_target_that_a_build_stores():

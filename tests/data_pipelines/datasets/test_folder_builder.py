@@ -8,10 +8,10 @@ from folder_csv import entries, make_options, named, row_record, rows_of, write,
 
 from data_pipelines import images, records
 from data_pipelines.datasets import open_split
-from data_pipelines.datasets.build import build
+from data_pipelines.datasets.building.build import build
 from data_pipelines.datasets.folder_options import FolderOptions, read_options
 from data_pipelines.datasets.folder_rows import read_rows
-from data_pipelines.datasets.xray import labels_of, matrix_of, report_matrix
+from data_pipelines.datasets.shared.xray import labels_of, matrix_of, report_matrix
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import PATHOLOGIES, anatomy_index
 

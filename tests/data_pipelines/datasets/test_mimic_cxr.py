@@ -9,13 +9,13 @@ from mimic_tree import IMAGES, dicom_id, file_of, make_tree, radgraph
 
 from data_pipelines import images, records
 from data_pipelines.datasets import open_split
-from data_pipelines.datasets.build import build
+from data_pipelines.datasets.building.build import build
 from data_pipelines.datasets.mimic_cxr import MimicCxr, MimicOptions
 from data_pipelines.datasets.mimic_rows import study_matrices
-from data_pipelines.datasets.xray import compressed
-from data_pipelines.radgraph_stream import iter_label_matrices
-from data_pipelines.text_policy import TextPolicy
-from medslip_jax import cli
+from data_pipelines.datasets.shared.xray import compressed
+from data_pipelines.radgraph.stream import iter_label_matrices
+from data_pipelines.reports.text_policy import TextPolicy
+from medslip_jax.cli import main
 from medslip_jax.errors import InputError
 
 OPTIONS = MimicOptions(size=64, partial=True)
@@ -181,15 +181,15 @@ def test_radgraph_refuses_a_section():
 
 
 def test_command_line(root, tmp_path, capsys):
-    assert cli.main(["data", "check", "mimic_cxr", "--root", str(root)]) == 1
+    assert main.main(["data", "check", "mimic_cxr", "--root", str(root)]) == 1
     shown = capsys.readouterr().out
     assert "ok       mimic-cxr-2.0.0-split.csv.gz" in shown and "12 of 377110" in shown
     assert "ok       MIMIC-CXR_graphs.json" in shown and "8 of 227835" in shown
     (tmp_path / "options.json").write_text('{"labels": "reports", "text": {"uncertain": "present"}}')
     flags = [f"--root={root}", f"--out={tmp_path}", f"--options={tmp_path / 'options.json'}", "--workers=1"]
-    assert cli.main(["data", "build", "mimic_cxr", *flags, "--size=48"]) == 2
+    assert main.main(["data", "build", "mimic_cxr", *flags, "--size=48"]) == 2
     assert "complete it or build with --partial" in capsys.readouterr().err
-    assert cli.main(["data", "build", "mimic_cxr", *flags, "--size=48", "--partial"]) == 0
+    assert main.main(["data", "build", "mimic_cxr", *flags, "--size=48", "--partial"]) == 0
     shown = capsys.readouterr().out
     assert "train 2, validation 1, test 1" in shown and "1 missing report" in shown and "1 empty text" in shown
     metadata = json.loads((tmp_path / "mimic_cxr" / "1.0.0" / "metadata.json").read_text())

@@ -11,10 +11,10 @@ from PIL import Image
 
 from data_pipelines import images
 from data_pipelines.datasets import open_split
-from data_pipelines.datasets.build import build
+from data_pipelines.datasets.building.build import build
 from data_pipelines.datasets.nih_cxr14 import NihCxr14, NihOptions
 from data_pipelines.datasets.nih_lists import CLASSES, read_boxes
-from medslip_jax import cli
+from medslip_jax.cli import main
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import PATHOLOGIES
 
@@ -255,14 +255,14 @@ def test_options_of_a_wrong_kind_are_named(values, message):
 def test_command_line(tmp_path, capsys):
     (tmp_path / "nih").mkdir()
     root = tree(tmp_path / "nih")
-    assert cli.main(["data", "check", "nih_cxr14", "--root", str(root)]) == 1
+    assert main.main(["data", "check", "nih_cxr14", "--root", str(root)]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert any(line.split()[:3] == ["differs", "images*/**/*.png", "8"] for line in lines)
     flags = ["data", "build", "nih_cxr14", "--root", str(root), "--out", str(tmp_path / "out"), "--workers", "1"]
-    assert cli.main(flags) == 2
+    assert main.main(flags) == 2
     assert "8 files, the official release has 112120; complete it or build with --partial" in capsys.readouterr().err
     (tmp_path / "o.json").write_text(json.dumps({"validation_share": 0.6, "image": {"resize": "squash"}}))
-    assert cli.main([*flags, "--partial", "--size", "32", "--options", str(tmp_path / "o.json")]) == 0
+    assert main.main([*flags, "--partial", "--size", "32", "--options", str(tmp_path / "o.json")]) == 0
     assert "validation 2" in capsys.readouterr().out
     metadata = json.loads((tmp_path / "out/nih_cxr14/1.0.0/metadata.json").read_text())
     assert metadata["image"]["resize"] == "squash" and metadata["size"] == 32 and metadata["partial"] is True
@@ -273,7 +273,7 @@ def test_complete_download_passes_the_check(tmp_path, capsys, monkeypatch):
     root = tree(tmp_path)
     expected = [*NihCxr14.EXPECTED[:-1], type(NihCxr14.EXPECTED[0])("images*/**/*.png", 8)]
     monkeypatch.setattr(NihCxr14, "EXPECTED", tuple(expected))
-    assert cli.main(["data", "check", "nih_cxr14", "--root", str(root)]) == 0
+    assert main.main(["data", "check", "nih_cxr14", "--root", str(root)]) == 0
     with pytest.raises(InputError, match=r"train_val_list.txt: 6 rows, the official release has 86524; download it"):
         NihCxr14.plan(root=root, options=options(partial=False))
 

@@ -10,13 +10,13 @@ from openi_tree import CUT, GONE, STRAY, make_dicoms, make_tree, ramp, write_dic
 
 from data_pipelines import images
 from data_pipelines.datasets import open_split
-from data_pipelines.datasets.build import build
+from data_pipelines.datasets.building.build import build
 from data_pipelines.datasets.openi import Openi, OpeniOptions
 from data_pipelines.datasets.openi_rows import mesh_labels, picture
-from data_pipelines.dicom_tags import view_position
-from data_pipelines.openi_xml import read_reports
-from data_pipelines.text_policy import TextPolicy
-from medslip_jax import cli
+from data_pipelines.images.dicom_tags import view_position
+from data_pipelines.reports.openi_xml import read_reports
+from data_pipelines.reports.text_policy import TextPolicy
+from medslip_jax.cli import main
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import PATHOLOGIES, pathology_index
 
@@ -263,11 +263,11 @@ def test_mesh_labels(codes, present, judged):
 
 
 def test_command_line(root, tmp_path, capsys):
-    assert cli.main(["data", "check", "openi", "--root", str(root)]) == 1
+    assert main.main(["data", "check", "openi", "--root", str(root)]) == 1
     shown = capsys.readouterr().out
     assert "ok       NLMCXR_reports.tgz" in shown and "7 of 7470" in shown
     (tmp_path / "dicom.json").write_text('{"source": "dicom"}')
-    assert cli.main(["data", "check", "openi", f"--root={root}", f"--options={tmp_path / 'dicom.json'}"]) == 1
+    assert main.main(["data", "check", "openi", f"--root={root}", f"--options={tmp_path / 'dicom.json'}"]) == 1
     assert "missing  NLMCXR_dcm" in capsys.readouterr().out
     (tmp_path / "options.json").write_text(
         json.dumps(
@@ -275,7 +275,7 @@ def test_command_line(root, tmp_path, capsys):
         )
     )
     flags = [f"--root={root}", f"--out={tmp_path}", f"--options={tmp_path / 'options.json'}", "--workers=1"]
-    assert cli.main(["data", "build", "openi", *flags, "--size=48", "--partial"]) == 0
+    assert main.main(["data", "build", "openi", *flags, "--size=48", "--partial"]) == 0
     shown = capsys.readouterr().out
     assert "train 2" in shown and "1 missing image" in shown and "1 lateral view" in shown
     metadata = json.loads((tmp_path / "openi" / "1.0.0" / "metadata.json").read_text())

@@ -12,9 +12,9 @@ import pytest
 
 from data_pipelines import images, phantom, records
 from data_pipelines.datasets import builder_class, built_directory, open_split
-from data_pipelines.datasets.build import build
+from data_pipelines.datasets.building.build import build
 from data_pipelines.datasets.phantom import SEED_STRIDE, PhantomOptions, phantom_record, split_seeds
-from data_pipelines.loader import Loader
+from data_pipelines.loading.loader import Loader
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES, pathology_index
 
@@ -159,7 +159,7 @@ def test_full_disk_is_named(tmp_path):
     """A limit on the size of files stands in for the disk; in a process of its own, as pytest writes files too."""
     script = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
-        "from medslip_jax import cli; sys.exit(cli.main(sys.argv[1:]))"
+        "from medslip_jax.cli import main as cli; sys.exit(cli.main(sys.argv[1:]))"
     )
     flags = ["--train=9", "--validation=1", "--test=1", "--size=64", "--workers=1", f"--out={tmp_path}"]
     ended = subprocess.run(

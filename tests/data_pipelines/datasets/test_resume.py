@@ -14,10 +14,11 @@ import pytest
 from killed_builds import contents
 
 from data_pipelines import images
-from data_pipelines.datasets import open_split, parts, shards
-from data_pipelines.datasets.build import build
+from data_pipelines.datasets import open_split
+from data_pipelines.datasets.building import parts, shards
+from data_pipelines.datasets.building.build import build
 from data_pipelines.datasets.phantom import PhantomOptions
-from medslip_jax import cli
+from medslip_jax.cli import main
 from medslip_jax.errors import InputError
 
 OPTIONS = PhantomOptions(train=9, validation=2, test=3, size=64)
@@ -88,18 +89,18 @@ def test_killed_at_every_change_of_the_file_system(tmp_path):
 
 
 def test_second_build_of_the_same_target_ends_with_one_line(tmp_path, capsys, monkeypatch):
-    encode_parts = "data_pipelines.datasets.build.encode_parts"
+    encode_parts = "data_pipelines.datasets.building.build.encode_parts"
     flags = ["data", "build", "phantom", "--train=2", "--validation=1", "--test=1", "--size=64", f"--out={tmp_path}"]
 
     def meanwhile(*args, **kwargs):
         with monkeypatch.context() as patch:
             patch.setattr(encode_parts, lambda *_, **__: pytest.fail("the second build began"))
-            assert cli.main(flags) == 2
+            assert main.main(flags) == 2
         return parts.encode_parts(*args, **kwargs)
 
     with monkeypatch.context() as patch:
         patch.setattr(encode_parts, meanwhile)
-        assert cli.main([*flags, "--workers=1"]) == 0
+        assert main.main([*flags, "--workers=1"]) == 0
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("medslip")]
     assert told == [f"medslip: {tmp_path}/phantom: another process is building it; wait for it"]
     assert [path.name for path in tmp_path.iterdir()] == ["phantom"]

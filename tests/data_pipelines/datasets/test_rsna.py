@@ -10,10 +10,10 @@ from challenge_files import bright_share, inside, picture, records, stated, trun
 
 from data_pipelines import images
 from data_pipelines.datasets import open_split
-from data_pipelines.datasets.build import build
+from data_pipelines.datasets.building.build import build
 from data_pipelines.datasets.rsna import CLASSES, LABELS, MAPPINGS, Rsna, RsnaOptions
-from data_pipelines.image_policy import ImagePolicy
-from medslip_jax import cli
+from data_pipelines.images.policy import ImagePolicy
+from medslip_jax.cli import main
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import pathology_index
 
@@ -242,23 +242,23 @@ def test_counts_are_the_official_ones(tmp_path, monkeypatch):
 
 def test_check_and_build_on_the_command_line(tmp_path, monkeypatch, capsys):
     tree(tmp_path)
-    assert cli.main(["data", "check", "rsna", "--root", str(tmp_path)]) == 1
+    assert main.main(["data", "check", "rsna", "--root", str(tmp_path)]) == 1
     assert re.search(r"^differs +stage_2_train_images/\*\.dcm +4 of 26684 ", capsys.readouterr().out, re.MULTILINE)
-    assert cli.main(["data", "check", "rsna", "--root", str(tmp_path / "gone")]) == 2
+    assert main.main(["data", "check", "rsna", "--root", str(tmp_path / "gone")]) == 2
     said = capsys.readouterr()
     assert "expected tree:\n" in said.out and "stage_2_train_images" in said.out
     assert said.err == f"medslip: --root {tmp_path / 'gone'}: no such directory\n"
     (tmp_path / "options.json").write_text('{"split_fractions": {"train": 1.0}, "image": {"equalise": "none"}}')
     flags = ["data", "build", "rsna", "--root", str(tmp_path), "--options", str(tmp_path / "options.json")]
     flags += ["--size", "64", "--workers", "1", "--out", str(tmp_path / "data")]
-    assert cli.main(flags) == 2
+    assert main.main(flags) == 2
     assert "the official release has 26684" in capsys.readouterr().err
-    assert cli.main([*flags, "--partial"]) == 0
+    assert main.main([*flags, "--partial"]) == 0
     assert capsys.readouterr().out.startswith(f"{tmp_path}/data/rsna/1.0.0: train 4\n")
     official_numbers(monkeypatch)
-    assert cli.main(["data", "check", "rsna", "--root", str(tmp_path)]) == 0
+    assert main.main(["data", "check", "rsna", "--root", str(tmp_path)]) == 0
     (tmp_path / LABELS).unlink()
-    assert cli.main(["data", "check", "rsna", "--root", str(tmp_path)]) == 1
+    assert main.main(["data", "check", "rsna", "--root", str(tmp_path)]) == 1
     assert "missing" in capsys.readouterr().out
 
 

@@ -6,11 +6,11 @@ from challenge_files import bright_share, inside, picture, records, stated, trun
 
 from data_pipelines import images
 from data_pipelines.datasets import siim_acr
-from data_pipelines.datasets.build import build
-from data_pipelines.datasets.official import Expected
+from data_pipelines.datasets.building.build import build
+from data_pipelines.datasets.shared.official import Expected
 from data_pipelines.datasets.siim_acr import SiimAcr, SiimAcrOptions
-from data_pipelines.rle import encode_rle
-from medslip_jax import cli
+from data_pipelines.images.rle import encode_rle
+from medslip_jax.cli import main
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import pathology_index
 
@@ -231,19 +231,19 @@ def test_bad_options_are_named(changes, message):
 
 def test_check_and_build_on_the_command_line(tmp_path, monkeypatch, capsys):
     tree(tmp_path)
-    assert cli.main(["data", "check", "siim_acr", "--root", str(tmp_path)]) == 1
+    assert main.main(["data", "check", "siim_acr", "--root", str(tmp_path)]) == 1
     assert "of 10712" in capsys.readouterr().out
     (tmp_path / "options.json").write_text('{"split_fractions": {"test": 1.0}, "layout": "dicom"}')
     flags = ["data", "build", "siim_acr", "--root", str(tmp_path), "--options", str(tmp_path / "options.json")]
     flags += ["--size", "64", "--workers", "1", "--out", str(tmp_path / "data")]
-    assert cli.main(flags) == 2
+    assert main.main(flags) == 2
     assert "3 files, the official release has 10712" in capsys.readouterr().err
     expected = (Expected("train-rle.csv"), Expected("dicom-images-train/*/*/*.dcm", 3))
     monkeypatch.setattr(SiimAcr, "EXPECTED", expected)
     monkeypatch.setitem(siim_acr.LAYOUTS, "dicom", expected)
-    assert cli.main(["data", "check", "siim_acr", "--root", str(tmp_path)]) == 0
+    assert main.main(["data", "check", "siim_acr", "--root", str(tmp_path)]) == 0
     capsys.readouterr()
-    assert cli.main(flags) == 0
+    assert main.main(flags) == 0
     assert capsys.readouterr().out.startswith(f"{tmp_path}/data/siim_acr/1.0.0: test 3\nnote: ")
 
 

@@ -4,7 +4,7 @@ import signal
 import pytest
 from process_traces import Family
 
-from data_pipelines.datasets.workers import in_order
+from data_pipelines.datasets.building.workers import in_order
 from medslip_jax.errors import InputError
 
 pytestmark = pytest.mark.portable
@@ -27,7 +27,7 @@ def test_process_that_dies_is_explained():
 
 SLEEPERS = """
 import sys, time
-from data_pipelines.datasets.workers import in_order
+from data_pipelines.datasets.building.workers import in_order
 
 if __name__ == "__main__":
     try:

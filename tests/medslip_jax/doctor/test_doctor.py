@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from medslip_jax.doctor import main as doctor
+from medslip_jax.cli import doctor as doctor
 from medslip_jax.doctor.findings import Section
 from medslip_jax.doctor.machine import shared_memory
 
@@ -61,7 +61,7 @@ def test_the_text_of_one_problem_and_of_none():
 
 @pytest.mark.parametrize("module", ["jax", "grain", "tensorflow_datasets", "torch", "numpy"])
 def test_the_verb_itself_imports_nothing_that_may_be_broken(module):
-    code = f"import sys, medslip_jax.doctor.main; sys.exit({module!r} in sys.modules)"
+    code = f"import sys, medslip_jax.cli.doctor; sys.exit({module!r} in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -112,7 +112,7 @@ def test_nothing_built_is_wrong_only_where_a_folder_was_named(tmp_path):
 
 
 def test_unreadable_text_tables(monkeypatch):
-    monkeypatch.setattr("medslip_jax.text_books.SHIPPED", "nothing.npz")
+    monkeypatch.setattr("medslip_jax.text.books.SHIPPED", "nothing.npz")
     [problem] = data.text_tables().problems
     assert "nothing.npz" in problem.what and "pip install" in problem.next_step
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medslip_jax.cli import launch as verb
 from medslip_jax.errors import InputError
-from medslip_jax.launch import main as verb
 from medslip_jax.launch.arguments import split, value_of, with_value
 from medslip_jax.launch.commands import shown
 from medslip_jax.launch.gcloud import Pod

@@ -3,8 +3,8 @@ import json
 import pytest
 import yaml
 
+from medslip_jax.cli import launch as verb
 from medslip_jax.errors import InputError
-from medslip_jax.launch import main as verb
 
 SLICE = ["--accelerator", "tpu-v5-lite-podslice", "--topology", "4x4"]
 FLAGS = ["gke", "--name", "chest", *SLICE, "--image", "r/i:1", "--bucket", "b"]

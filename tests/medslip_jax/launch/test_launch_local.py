@@ -9,9 +9,9 @@ import time
 
 import pytest
 
+from medslip_jax.cli import launch as verb
 from medslip_jax.errors import InputError
 from medslip_jax.launch import local
-from medslip_jax.launch import main as verb
 from medslip_jax.launch.processes import run_together
 
 pytestmark = pytest.mark.portable

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from medslip_jax.launch import main as verb
+from medslip_jax.cli import launch as verb
 
 FLAGS = ["slurm", "--nodes", "2", "--gpus_per_node", "4", "--time", "1-12:00:00", "--python", "/opt/my env/bin/python"]
 COMMAND = ["--", "pretrain", "--config", "configs/a b.py:x='1 2'", "--workdir", "runs/a", "--config.y=$HOME"]

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
+from medslip_jax.cli import launch as verb
 from medslip_jax.errors import InputError
-from medslip_jax.launch import main as verb
 from medslip_jax.launch.tpu import WORKER
 
 WHERE = ["--zone=us-west4-a", "--project=p"]
@@ -232,7 +232,7 @@ def test_interrupted(gcloud, config, tmp_path, put_program, number):
     text = (tmp_path / "bin" / "gcloud").read_text()
     # A signal that comes just before the launcher waits for gcloud is handled when gcloud ends.
     put_program("gcloud", text.replace("verb = command.split()[2]", "__import__('time').sleep(20)"))
-    code = "import sys; from medslip_jax.launch.main import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from medslip_jax.cli.launch import main; sys.exit(main(sys.argv[1:]))"
     run = subprocess.Popen([sys.executable, "-c", code, *argv(config)], stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 300
     while "ssh" not in str(gcloud.calls()) and time.monotonic() < deadline:

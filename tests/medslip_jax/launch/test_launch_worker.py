@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from medslip_jax.launch import main as verb
+from medslip_jax.cli import launch as verb
 from medslip_jax.launch.tpu import WORKER
 
 # Stands for `python -m medslip_jax.cli VERB ...`: says what it was given, saves on SIGTERM, ends with the code that

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medslip_jax.errors import InputError
-from medslip_jax.metrics.calibration import calibration_report
+from medslip_jax.evaluation.metrics.calibration import calibration_report
 
 
 def column(*values):

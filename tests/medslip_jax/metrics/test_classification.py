@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medslip_jax.errors import InputError
-from medslip_jax.metrics.classification import best_thresholds, classification_report, max_f1
+from medslip_jax.evaluation.metrics.classification import best_thresholds, classification_report, max_f1
 
 pytestmark = pytest.mark.portable
 

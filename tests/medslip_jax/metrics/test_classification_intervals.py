@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, recall_score
 
 from medslip_jax.errors import InputError
-from medslip_jax.metrics.classification import classification_report
-from medslip_jax.metrics.classification_intervals import (
+from medslip_jax.evaluation.metrics.classification import classification_report
+from medslip_jax.evaluation.metrics.classification_intervals import (
     DECIDED,
     average_precision_table,
     classification_intervals,
     decision_table,
     weighted_average_precision,
 )
-from medslip_jax.metrics.intervals import auroc_intervals
+from medslip_jax.evaluation.metrics.intervals import auroc_intervals
 
 ROWS = st.lists(
     st.tuples(st.integers(0, 6), st.integers(0, 1), st.integers(0, 3), st.floats(0.01, 5)), min_size=2, max_size=30

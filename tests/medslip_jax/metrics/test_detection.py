@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medslip_jax.errors import InputError
-from medslip_jax.metrics.detection import (
+from medslip_jax.evaluation.metrics.detection import (
     IOU_THRESHOLDS,
     box_iou,
     component_boxes,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from medslip_jax.errors import InputError
-from medslip_jax.metrics.grounding import (
+from medslip_jax.evaluation.metrics.grounding import (
     PROTOCOLS,
     binary_maps,
     grounding_report,
@@ -16,7 +16,7 @@ from medslip_jax.metrics.grounding import (
     overlap_curves,
     pointing_hits,
 )
-from medslip_jax.metrics.regions import upsample_strided
+from medslip_jax.evaluation.metrics.regions import upsample_strided
 
 pytestmark = pytest.mark.portable
 

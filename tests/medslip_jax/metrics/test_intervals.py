@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from medslip_jax.errors import InputError
-from medslip_jax.metrics.intervals import (
+from medslip_jax.evaluation.metrics.intervals import (
     auroc_intervals,
     auroc_table,
     bootstrap,

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medslip_jax.errors import InputError
-from medslip_jax.metrics.paired import difference_row, holm, paired_classification, paired_means, two_sided_p
+from medslip_jax.evaluation.metrics.paired import difference_row, holm, paired_classification, paired_means, two_sided_p
 
 
 def _sample(n=200, *, seed=0, classes=2, gain=0.0):

@@ -4,7 +4,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medslip_jax.errors import InputError
-from medslip_jax.metrics.regions import box_masks, cell_targets, mask_targets, pad_boxes, upsample, upsample_strided
+from medslip_jax.evaluation.metrics.regions import (
+    box_masks,
+    cell_targets,
+    mask_targets,
+    pad_boxes,
+    upsample,
+    upsample_strided,
+)
 
 
 def test_ragged_boxes_are_padded_with_nan():

@@ -5,8 +5,13 @@ import numpy as np
 import pytest
 
 from medslip_jax.errors import InputError
-from medslip_jax.metrics.intervals import mean_intervals
-from medslip_jax.metrics.segmentation import dice_bce, overlap_report, pooled_dice_interval, segmentation_report
+from medslip_jax.evaluation.metrics.intervals import mean_intervals
+from medslip_jax.evaluation.metrics.segmentation import (
+    dice_bce,
+    overlap_report,
+    pooled_dice_interval,
+    segmentation_report,
+)
 
 pytestmark = pytest.mark.portable
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from medslip_jax.errors import InputError
-from medslip_jax.metrics.classification import classification_report
-from medslip_jax.metrics.subgroups import age_band, subgroup_report
+from medslip_jax.evaluation.metrics.classification import classification_report
+from medslip_jax.evaluation.metrics.subgroups import age_band, subgroup_report
 
 
 @pytest.mark.parametrize(

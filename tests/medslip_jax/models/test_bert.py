@@ -14,9 +14,9 @@ from flax.traverse_util import unflatten_dict
 from safetensors.numpy import save_file
 
 from medslip_jax.errors import InputError
-from medslip_jax.models.bert import Bert, BertConfig
-from medslip_jax.models.bert_weights import from_state_dict, load_bert
 from medslip_jax.testing import recipe_state
+from medslip_jax.text.bert import Bert, BertConfig
+from medslip_jax.text.bert_weights import from_state_dict, load_bert
 
 pytestmark = pytest.mark.portable
 

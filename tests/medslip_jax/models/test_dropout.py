@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medslip_jax import sharding
 from medslip_jax.models.dropout import Dropout, _mix, keep_mask
+from medslip_jax.parallel import sharding
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])

@@ -1,6 +1,6 @@
 import copy
 
-from medslip_jax.report.compile_table import compile_table
+from medslip_jax.report.tables.compile import compile_table
 
 GIB = 2**30
 RESULT = {

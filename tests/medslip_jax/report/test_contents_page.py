@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from data_pipelines import images, records
-from data_pipelines.datasets.build import build
+from data_pipelines.datasets.building.build import build
 from data_pipelines.datasets.contents import contents_of, count
 from data_pipelines.datasets.phantom import PhantomOptions
-from medslip_jax.report.contents_cards import card, evenly_spaced
-from medslip_jax.report.contents_charts import bar, heat_map
-from medslip_jax.report.contents_page import page
+from medslip_jax.report.contents.cards import card, evenly_spaced
+from medslip_jax.report.contents.charts import bar, heat_map
+from medslip_jax.report.contents.page import page
 from medslip_jax.vocabulary import ANATOMIES, anatomy_index, pathology_index
 
 EFFUSION, MASS, EDEMA = map(pathology_index, ("effusion", "mass", "edema"))

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from medslip_jax.errors import InputError
-from medslip_jax.metrics.calibration import calibration_report
+from medslip_jax.evaluation.metrics.calibration import calibration_report
 from medslip_jax.report.reliability import reliability_grid
 
 

@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from medslip_jax.report.run_charts import UNIT, Axes, Line, chart, legend, stairs, thinned
-from medslip_jax.report.run_curves import curves, curves_of
-from medslip_jax.result_files import Judged
+from medslip_jax.evaluation.result_files import Judged
+from medslip_jax.report.run.charts import UNIT, Axes, Line, chart, legend, stairs, thinned
+from medslip_jax.report.run.curves import curves, curves_of
 
 EVIL = "<script>alert(1)</script>"
 

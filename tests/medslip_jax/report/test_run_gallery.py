@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 
 from data_pipelines import images, records
-from medslip_jax.report.run_cases import Choice
-from medslip_jax.report.run_gallery import case_of, gallery
+from medslip_jax.report.run.cases import Choice
+from medslip_jax.report.run.gallery import case_of, gallery
 from medslip_jax.vocabulary import pathology_index
 
 MASS = pathology_index("mass")

@@ -5,14 +5,14 @@ import re
 import numpy as np
 import pytest
 
-from medslip_jax.report.run_calibration import calibration
-from medslip_jax.report.run_cases import choose, pick
-from medslip_jax.report.run_curves import curves
-from medslip_jax.report.run_grounding import anything, grounding
-from medslip_jax.report.run_pairs import agreement, pairs
-from medslip_jax.report.run_scores import classification, subgroups, thresholds_from
-from medslip_jax.report.run_training import training
-from medslip_jax.result_files import Judged, Results
+from medslip_jax.evaluation.result_files import Judged, Results
+from medslip_jax.report.run.calibration import calibration
+from medslip_jax.report.run.cases import choose, pick
+from medslip_jax.report.run.curves import curves
+from medslip_jax.report.run.grounding import anything, grounding
+from medslip_jax.report.run.pairs import agreement, pairs
+from medslip_jax.report.run.scores import classification, subgroups, thresholds_from
+from medslip_jax.report.run.training import training
 
 EVIL = '<script>alert(1)</script><img src="http://evil/x.png">'
 

@@ -1,9 +1,9 @@
 import numpy as np
 
-from medslip_jax.metrics.classification import classification_report
-from medslip_jax.metrics.classification_intervals import classification_intervals
-from medslip_jax.metrics.subgroups import subgroup_report
-from medslip_jax.report.tables import best_source, classification_table, subgroup_table, threshold_table
+from medslip_jax.evaluation.metrics.classification import classification_report
+from medslip_jax.evaluation.metrics.classification_intervals import classification_intervals
+from medslip_jax.evaluation.metrics.subgroups import subgroup_report
+from medslip_jax.report.tables.classification import best_source, classification_table, subgroup_table, threshold_table
 
 SCORES = np.array([[0.1, 0.1], [0.4, 0.4], [0.35, 0.35], [0.8, 0.8]])
 LABELS = np.array([[0, 0], [0, 0], [1, 0], [1, 0]])

@@ -1,0 +1,1 @@
+"""From plans of splits to ArrayRecord files, in several processes or on Beam."""

@@ -1,0 +1,72 @@
+"""One function over many items, in this process or in several; the results come in the order of the items."""
+
+import collections
+import concurrent.futures
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
+from typing import TypeVar
+
+from data_pipelines.loading.worker_processes import begin_worker, no_shared_memory, undisturbed
+from medslip_jax.errors import InputError
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
+
+
+def in_order(
+    function: Callable[[Item], Result], items: Sequence[Item], *, workers: int, chunk: int = 8
+) -> Iterator[Result]:
+    """Yields function(item) for every item.
+
+    The processes end at once where it ends early: an error, Ctrl-C, a caller that wants no more.
+
+    Args:
+      function: with workers > 1 it and the items must be picklable.
+      items: what it is called with.
+      workers: processes; 1 starts none.
+      chunk: items that a process takes at a time.
+
+    Raises:
+      InputError: a process ended without an answer.
+      NoSharedMemory: workers > 1 and no semaphore can be made in /dev/shm.
+    """
+    if workers == 1:
+        yield from map(function, items)
+        return
+    # "spawn": a forked child would inherit the locks of grain's and OpenCV's threads.
+    context = multiprocessing.get_context("spawn")
+    lifeline, end = context.Pipe(duplex=False)
+    try:
+        with lifeline, end, _pool(workers, context, lifeline) as pool:
+            try:
+                starts = range(0, len(items), chunk)
+                # Not `pool.map`, which cancels what waits; Python 3.11 cannot end the processes after that.
+                chunks = undisturbed(
+                    lambda: collections.deque(pool.submit(_each, function, items[i : i + chunk]) for i in starts)
+                )
+                while chunks:
+                    yield from chunks.popleft().result()
+            except BaseException:
+                end.close()
+                raise
+    except BrokenProcessPool as error:
+        raise InputError(
+            'a worker process ended abruptly: in a script of your own, build below `if __name__ == "__main__":`; '
+            "where memory ran out, use workers=1"
+        ) from error
+
+
+def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    return list(map(function, items))
+
+
+def _pool(
+    workers: int, context: multiprocessing.context.BaseContext, lifeline: connection.Connection
+) -> concurrent.futures.ProcessPoolExecutor:
+    """Processes that end when the other end of the lifeline is closed."""
+    begin = {"initializer": begin_worker, "initargs": (lifeline,)}
+    try:
+        return concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, **begin)
+    except OSError as error:
+        raise no_shared_memory(error, instead="use --workers=1") from error

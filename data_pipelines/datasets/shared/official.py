@@ -1,0 +1,126 @@
+"""What the data sets with an official download share: the tree that is expected, and options of every one of them."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from data_pipelines.datasets.shared.xray import Storing
+from data_pipelines.images.policy import ImagePolicy
+from data_pipelines.reports.text_policy import TextPolicy
+from medslip_jax.errors import InputError, from_section
+
+
+@dataclasses.dataclass(frozen=True)
+class Expected:
+    """A file, or the files of a glob pattern, of an official download.
+
+    Attributes:
+      pattern: relative to the root; "*" does not cross folders, "**" does.
+      count: how many files the official release has.
+      what: in words, with the place it comes from.
+      required: a build cannot begin without at least one.
+    """
+
+    pattern: str
+    count: int = 1
+    what: str = ""
+    required: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What was found of an `Expected`: `state` is "ok", "differs" from the official count or, where nothing was found,
+    "missing", or "absent" if it is not required."""
+
+    expected: Expected
+    found: int
+
+    @property
+    def state(self) -> str:
+        if not self.found:
+            return "missing" if self.expected.required else "absent"
+        return "ok" if self.found == self.expected.count else "differs"
+
+
+@dataclasses.dataclass(frozen=True)
+class OfficialOptions:
+    """Options of every official data set; each adds its own.
+
+    Attributes:
+      size: short side of the stored images in pixels.
+      image_format: "jpeg" (quality 95) or "png" (lossless).
+      partial: accept a download whose counts differ from the official release's.
+      image: `image_policy.ImagePolicy`, how image files become grey.
+      text: `text_policy.TextPolicy`, how reports and views are used.
+    """
+
+    size: int = 256
+    image_format: str = "jpeg"
+    partial: bool = False
+    image: ImagePolicy = dataclasses.field(default_factory=ImagePolicy)
+    text: TextPolicy = dataclasses.field(default_factory=TextPolicy)
+
+    def __post_init__(self):
+        if type(self.size) is not int or self.size < 32:
+            raise InputError(f"size={self.size!r}: expected a whole number of pixels, at least 32")
+        if self.image_format not in ("jpeg", "png"):
+            raise InputError(f"image_format={self.image_format!r}: expected 'jpeg' or 'png'")
+        if type(self.partial) is not bool:
+            raise InputError(f"partial={self.partial!r}: expected true or false")
+        for name, policy in (("image", ImagePolicy), ("text", TextPolicy)):
+            if not isinstance(getattr(self, name), policy):
+                raise InputError(f"{name}={getattr(self, name)!r}: expected an object of {_fields(policy)}")
+
+    @property
+    def storing(self) -> Storing:
+        return Storing(size=self.size, image_format=self.image_format, policy=self.image)
+
+    @classmethod
+    def from_json(cls, values: Mapping) -> "OfficialOptions":
+        """Options from a JSON object whose "image" and "text" are objects; `InputError` names an unknown key."""
+        nested = {"image": ImagePolicy, "text": TextPolicy}
+        built = {
+            key: from_section(nested[key], value, name=key) if key in nested and isinstance(value, Mapping) else value
+            for key, value in values.items()
+        }
+        return from_section(cls, built, name="options")
+
+
+def _fields(policy: type) -> str:
+    return ", ".join(field.name for field in dataclasses.fields(policy))
+
+
+def check(root: str | Path, expected: Iterable[Expected]) -> list[Finding]:
+    """Counts what is there of an official download.
+
+    Raises:
+      InputError: the root is no directory.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"--root {root}: no such directory")
+    return [Finding(entry, sum(1 for _ in root.glob(entry.pattern))) for entry in expected]
+
+
+def require(root: str | Path, expected: Sequence[Expected], *, partial: bool, name: str) -> None:
+    """Before a build: nothing required is missing and, unless `partial`, every count is the official one.
+
+    Raises:
+      InputError: the first thing that is not as it should be, and the command that shows all of it.
+    """
+    hint = f"see medslip data check {name} --root {root}"
+    for finding in check(root, expected):
+        pattern = finding.expected.pattern
+        if finding.state == "missing":
+            raise InputError(f"{Path(root) / pattern}: not there ({finding.expected.what}); {hint}")
+        if finding.state == "differs" and not partial:
+            counts = f"{finding.found} files, the official release has {finding.expected.count}"
+            raise InputError(f"{Path(root) / pattern}: {counts}; complete it or build with --partial; {hint}")
+
+
+def table(findings: Sequence[Finding]) -> Iterator[str]:
+    """Lines for the user, one a finding."""
+    width = max(len(finding.expected.pattern) for finding in findings)
+    for finding in findings:
+        e = finding.expected
+        yield f"{finding.state:<8} {e.pattern:<{width}} {finding.found:>7} of {e.count:<7} {e.what}"

@@ -1,0 +1,1 @@
+"""The grain pipeline, augmentation, fine-tuning targets, subsets."""

@@ -1,0 +1,12 @@
+"""The built-in chest phantom: images, boxes, masks and reports by seed."""
+
+from etils import epy
+
+with epy.lazy_api_imports(globals()):
+    from data_pipelines.phantom.scene import (
+        FOCAL,
+        PATHOLOGIES_DRAWN,
+        Phantom,
+        bounds,
+        draw,
+    )

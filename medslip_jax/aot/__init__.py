@@ -1,0 +1,1 @@
+"""The step compiled for chips that are not here, and what XLA says of it."""

@@ -1,0 +1,130 @@
+"""The train step of a config, compiled for a TPU slice on a machine that has none.
+
+libtpu holds the whole compiler; a topology description stands in for the chips. The program is that of
+`train_step.jit_train_step` over `sharding.make_mesh`, lowered from the shapes of `step_shapes`.
+"""
+
+import contextlib
+import importlib.metadata
+import importlib.util
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.experimental import topologies
+from jax.experimental.compilation_cache import compilation_cache
+from jax.sharding import Mesh
+
+from medslip_jax.aot.compiled import GIB, Attempt, one_line, parse_too_large, read_program
+from medslip_jax.aot.step_shapes import Step
+from medslip_jax.errors import InputError
+from medslip_jax.parallel import sharding
+from medslip_jax.parallel.chips import Topology
+from medslip_jax.step.train_step import jit_init, jit_train_step
+
+# Read when libtpu loads: otherwise it asks the network which slice it is on, and refuses to load twice on a machine.
+_ENVIRONMENT = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-16",
+    "TPU_MIN_LOG_LEVEL": "3",
+    "TPU_STDERR_LOG_LEVEL": "3",
+}
+# JAX gives libtpu this flag on a machine with TPUs, and a saved program is looked up by the flags, too.
+_LIBTPU_FLAG = "--xla_tpu_use_enhanced_launch_barrier=true"
+
+
+def tpu_mesh(topology: Topology, *, data: int = -1, fsdp: int = 1) -> Mesh:
+    """The mesh of `sharding.make_mesh` over chips that are described and not there.
+
+    Raises:
+      InputError: libtpu is missing or does not know the slice.
+    """
+    if importlib.util.find_spec("libtpu") is None and "TPU_LIBRARY_PATH" not in os.environ:
+        raise InputError(f"--topology {topology.name}: libtpu is not installed; pip install '{libtpu_requirement()}'")
+    prepare_environment()
+    # Nothing runs here, and accelerators that this machine may have are left to those who use them.
+    jax.config.update("jax_platforms", "cpu")
+    options = {"chip_config_name": topology.chip.config_name} if topology.chip.config_name else {}
+    if topology.chips == 1:
+        options["chips_per_host_bounds"] = (1, 1, 1)
+    try:
+        found = topologies.get_topology_desc(platform="tpu", topology_name=topology.name, **options)
+    except (jax.errors.JaxRuntimeError, RuntimeError) as error:
+        raise InputError(f"--topology {topology.name}: libtpu has no such slice ({one_line(error)})") from error
+    return sharding.make_mesh(data=data, fsdp=fsdp, devices=found.devices)
+
+
+def prepare_environment() -> None:
+    """What libtpu reads when it loads; what is set already stays."""
+    for key, value in _ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
+    flags = os.environ.get("LIBTPU_INIT_ARGS", "").split()
+    if not any(flag.startswith(_LIBTPU_FLAG.partition("=")[0]) for flag in flags):
+        os.environ["LIBTPU_INIT_ARGS"] = " ".join([*flags, _LIBTPU_FLAG])
+
+
+def libtpu_requirement() -> str:
+    """The libtpu that the installed JAX asks for in its own metadata, such as "libtpu==0.0.42.*"."""
+    for line in importlib.metadata.requires("jax") or ():
+        if re.match(r"libtpu\b", line):
+            return line.partition(";")[0].strip()
+    return "libtpu"
+
+
+def lower_step(step: Step, *, mesh: Mesh, per_chip: int) -> jax.stages.Lowered:
+    """The step for `per_chip` images on each device of the mesh, from shapes alone."""
+    state = jax.eval_shape(jit_init(step.parts, mesh, image_size=step.image_size))
+    rows = per_chip * mesh.size
+    batch = {key: jax.ShapeDtypeStruct((rows, *shape), dtype) for key, (shape, dtype) in step.batch.items()}
+    return jit_train_step(step.parts, mesh, state).lower(state, batch)
+
+
+def compile_step(step: Step, *, mesh: Mesh, topology: Topology, per_chip: int) -> Attempt:
+    """Lowers, compiles and reads; a compiler that gives up is a result, too."""
+    limit = topology.chip.usable_gib * GIB
+    started = time.monotonic()
+    lowered = lower_step(step, mesh=mesh, per_chip=per_chip)
+    seconds = {"lower": time.monotonic() - started}
+    started = time.monotonic()
+    try:
+        compiled, error = lowered.compile(), ""
+    except jax.errors.JaxRuntimeError as failure:
+        compiled, error = None, str(failure)
+    seconds["compile"] = time.monotonic() - started
+    known = {"per_chip": per_chip, "seconds": seconds}
+    if compiled is None:
+        said = parse_too_large(error) or {"needs": None, "limit": limit}
+        return Attempt(**known, **said, error=one_line(error))
+    program = read_program(compiled)
+    return Attempt(**known, program=program, needs=program["memory"].get("total"), limit=limit)
+
+
+@contextlib.contextmanager
+def saving_to(directory: Path | None) -> Iterator[None]:
+    """Within it programs are written to the persistent cache in `directory`, and to none without one.
+
+    A cache that the process uses otherwise is left alone: JAX cannot load a TPU program where no TPU is, so an entry
+    would save nothing here.
+    """
+    chosen = {"jax_enable_compilation_cache": directory is not None, "jax_persistent_cache_min_compile_time_secs": 0.0}
+    if directory is not None:
+        chosen["jax_compilation_cache_dir"] = str(directory.absolute())
+    before = {name: getattr(jax.config, name) for name in chosen}
+    _set(chosen)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(settings: Mapping[str, Any]) -> None:
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    # JAX looks at them once and remembers what it found.
+    compilation_cache.reset_cache()

@@ -1,0 +1,159 @@
+"""How fast the training loader is on this machine, and where its time goes.
+
+A benchmark, not a test: the rate that counts is processor time, as the clock of a shared machine says little.
+"""
+
+import contextlib
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data_pipelines import images
+from data_pipelines.datasets import open_split
+from data_pipelines.loading import augment
+from data_pipelines.loading.loader import Loader
+
+_PHANTOMS = 128
+
+
+def bench_loader(
+    source: Sequence[dict] | None = None,
+    *,
+    image_size: int = 224,
+    batches: int = 16,
+    repeats: int = 5,
+    workers: int = 2,
+) -> dict:
+    """Images a second of one core with the released augmentation: decode, crop, flip, RandAugment, batch.
+
+    Args:
+      source: a built split; by default phantoms of 256 pixels, built for the occasion.
+      image_size: side of what comes out.
+      batches: of 64 images, a measurement.
+      repeats: measurements, of which the median is given.
+      workers: processes of the second measurement, by the clock.
+
+    Returns:
+      "images_per_second_per_core": median over `repeats`, images by processor seconds of this process with workers=0
+      and its lowest and highest; "stages_us": microseconds an image of reading, decoding, cropping and the rest;
+      "workers": {"count", "images_per_second", "memory_mb": of all of them together}.
+    """
+    with contextlib.ExitStack() as stack:
+        source = source or stack.enter_context(_phantoms())
+        options = _options(image_size)
+        rates = [_core_rate(source, options, batches) for _ in range(repeats)]
+        return {
+            "images_per_second_per_core": statistics.median(rates),
+            "lowest": min(rates),
+            "highest": max(rates),
+            "stages_us": _stages(source, image_size),
+            "workers": _worker_rate(source, options, batches, workers),
+            "opencv": cv2.__version__,
+            "cores": os.cpu_count(),
+        }
+
+
+def bench_workers(counts: Sequence[int], *, image_size: int = 224, batches: int = 16) -> dict[int, float]:
+    """Images a second by the clock, on phantoms, with so many worker processes of one thread each.
+
+    Args:
+      counts: of workers, one measurement each.
+      image_size: side of what comes out.
+      batches: of 64 images, a measurement.
+    """
+    with _phantoms() as source:
+        options = _options(image_size)
+        return {n: _worker_rate(source, options, batches, n)["images_per_second"] for n in counts}
+
+
+def _options(image_size: int) -> dict:
+    return {"batch_size": 64, "image_size": image_size, "train": True, "augment": augment.AugmentConfig()}
+
+
+def _core_rate(source: Sequence[dict], options: dict, batches: int) -> float:
+    loader = Loader(source, **options, workers=0, threads=1)
+    next(loader)
+    start = time.process_time()
+    for _ in range(batches):
+        next(loader)
+    used = time.process_time() - start
+    loader.close()
+    return batches * options["batch_size"] / used
+
+
+def _worker_rate(source: Sequence[dict], options: dict, batches: int, workers: int) -> dict:
+    before = _children()
+    loader = Loader(source, **options, workers=workers, threads=1)
+    for _ in range(2 * workers):
+        next(loader)
+    start = time.perf_counter()
+    for _ in range(batches):
+        next(loader)
+    rate = batches * options["batch_size"] / (time.perf_counter() - start)
+    memory = sum(map(_own_memory_mb, _children() - before))
+    loader.close()
+    return {"count": workers, "images_per_second": rate, "memory_mb": memory}
+
+
+def _stages(source: Sequence[dict], image_size: int) -> dict[str, float]:
+    """Microseconds of processor time an image, each stage on its own over the same records."""
+    count = min(len(source), 256)
+    kept = [source[i] for i in range(count)]
+    grey = [images.decode_grey(record["image"], name="bench") for record in kept]
+    config = augment.AugmentConfig()
+
+    def crop() -> None:
+        rng = np.random.default_rng(0)
+        for record, image in zip(kept, grey, strict=True):
+            augment.random_resized_crop({"image": image, "matrix": record["matrix"]}, rng=rng, size=image_size)
+
+    def everything() -> None:
+        rng = np.random.default_rng(0)
+        for record, image in zip(kept, grey, strict=True):
+            augment.augment({"image": image, "matrix": record["matrix"]}, rng=rng, size=image_size, config=config)
+
+    cropping = _microseconds(crop, count)
+    return {
+        "read record": _microseconds(lambda: [source[i] for i in range(count)], count),
+        "decode JPEG": _microseconds(lambda: [images.decode_grey(r["image"], name="bench") for r in kept], count),
+        "random resized crop": cropping,
+        "flip and RandAugment": _microseconds(everything, count) - cropping,
+    }
+
+
+def _microseconds(work: Callable[[], object], count: int, repeats: int = 3) -> float:
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.process_time()
+        work()
+        best = min(best, time.process_time() - start)
+    return best / count * 1e6
+
+
+@contextlib.contextmanager
+def _phantoms() -> Iterator[Sequence[dict]]:
+    from data_pipelines.datasets.building.build import build
+    from data_pipelines.datasets.phantom import PhantomOptions
+
+    with tempfile.TemporaryDirectory(prefix="medslip_bench_") as directory:
+        options = PhantomOptions(train=_PHANTOMS, validation=1, test=1)
+        build("phantom", out=directory, options=options, workers=1)
+        yield open_split(directory, "phantom", "train")
+
+
+def _children() -> set[int]:
+    """Process ids of this process's children (Linux)."""
+    tasks = Path(f"/proc/{os.getpid()}/task")
+    return {int(pid) for task in tasks.glob("*/children") for pid in task.read_text().split()}
+
+
+def _own_memory_mb(pid: int) -> float:
+    """Proportional set size: pages shared with other processes count by their share."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024

@@ -1,0 +1,130 @@
+"""How fast RadGraph studies are read, and with how much memory: `bench_radgraph`.
+
+The file that is read is made here by writing the studies of a small file again and again under new ids.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from data_pipelines.radgraph.stream import iter_label_matrices, iter_studies
+
+_GOLDEN = Path(__file__).parents[1] / "tests/golden/radgraph.json"
+
+
+def bench_radgraph(
+    *, source: str | Path | None = None, studies: int = 20_000, runs: int = 5, memory_at: tuple[int, ...] = ()
+) -> dict:
+    """Time `iter_label_matrices` on one core, from bytes on disk to matrices.
+
+    Args:
+      source: RadGraph file whose studies are repeated; by default the golden file of the checkout, or the
+        reports of 100 phantoms where the package is installed without it.
+      studies: in the file that is read.
+      runs: repetitions.
+      memory_at: numbers of studies at which the peak memory of a process of its own is measured as well.
+
+    Returns:
+      {"studies_per_minute": median of the runs by the clock, "runs": all of them, "cpu_runs": the same by the
+      processor time of this process, which other jobs of the machine disturb less, "studies", "megabytes", "source",
+      "peak_rss_mb": {number of studies: peak resident memory of a process that only reads them}}.
+    """
+    origin, few = _studies(source)
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "radgraph.json"
+        write_repeated(path, few, studies=studies)
+        rates = [_rate(path) for _ in range(runs)]
+        result = {
+            "studies_per_minute": round(float(np.median([rate["clock"] for rate in rates]))),
+            "runs": [rate["clock"] for rate in rates],
+            "cpu_runs": [rate["cpu"] for rate in rates],
+            "studies": studies,
+            "megabytes": round(path.stat().st_size / 1e6, 1),
+            "source": origin,
+            "peak_rss_mb": {},
+        }
+        for count in memory_at:
+            write_repeated(path, few, studies=count)
+            result["peak_rss_mb"][str(count)] = round(peak_memory(path) / 1e6, 1)
+    return result
+
+
+def _studies(source: str | Path | None) -> tuple[str, dict[str, object]]:
+    if source is None and not _GOLDEN.exists():
+        from data_pipelines.phantom import draw
+        from data_pipelines.reports import extract
+
+        return "100 phantom reports", {str(i): extract(draw(i, size=64).report) for i in range(100)}
+    path = Path(source or _GOLDEN)
+    return path.name, dict(iter_studies(path))
+
+
+def write_repeated(path: Path, few: Mapping[str, object], *, studies: int) -> None:
+    """Write a RadGraph file of `studies` entries, the given ones over and over, with MIMIC-CXR's kind of keys."""
+    texts = [json.dumps(study) for study in few.values()]
+    with path.open("w", encoding="utf-8") as file:
+        for i in range(studies):
+            opening = "{" if i == 0 else ", "
+            file.write(f'{opening}"p10/p10000000/s{50_000_000 + i}.txt": {texts[i % len(texts)]}')
+        file.write("}")
+
+
+def _rate(path: Path) -> dict[str, int]:
+    clock, cpu = time.perf_counter(), time.process_time()
+    studies = 60 * _read(path)
+    return {
+        "clock": round(studies / (time.perf_counter() - clock)),
+        "cpu": round(studies / (time.process_time() - cpu)),
+    }
+
+
+def _read(path: Path) -> int:
+    return sum(1 for _ in iter_label_matrices(path))
+
+
+def peak_memory(path: Path) -> int:
+    """Peak resident bytes of a fresh process that reads all label matrices of a file."""
+    command = [sys.executable, "-m", "medslip_jax.benchmarks.radgraph", "--peak", str(path.resolve())]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=root)
+    return int(done.stdout.split()[-1])
+
+
+def _own_peak() -> int:
+    """Peak resident bytes of this process; Linux's own count, since `ru_maxrss` begins at the parent's size."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return 1024 * int(status.split("VmHWM:")[1].split()[0])
+    except (OSError, IndexError):
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Prints the result of `bench_radgraph` as one line of JSON."""
+    parser = argparse.ArgumentParser(prog="python -m medslip_jax.benchmarks.radgraph", description=main.__doc__)
+    parser.add_argument("--source", help="RadGraph file whose studies are repeated")
+    parser.add_argument("--studies", type=int, default=20_000)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--memory_at", type=int, nargs="*", default=[], help="numbers of studies to measure memory at")
+    parser.add_argument("--peak", metavar="FILE", help="only read FILE and print the peak memory in bytes")
+    given = parser.parse_args(arguments)
+    if given.peak:
+        _read(Path(given.peak))
+        print(_own_peak())
+        return
+    options = {"studies": given.studies, "runs": given.runs, "memory_at": tuple(given.memory_at)}
+    print(json.dumps(bench_radgraph(source=given.source, **options)))
+
+
+if __name__ == "__main__":
+    main()

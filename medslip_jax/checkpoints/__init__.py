@@ -1,0 +1,1 @@
+"""A run's checkpoints; the only room that knows Orbax."""

@@ -1,0 +1,132 @@
+"""`medslip bench step | loader | eval | radgraph | start | curves`: speed on this machine, and where the time goes.
+
+Variants run in turns; --json ends with one JSON line.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from medslip_jax.errors import InputError
+from medslip_jax.storage.files import made_directory
+
+EXAMPLE = """examples:
+  medslip bench step --batch 16 --precision fp32 --json
+  medslip bench step --trace /tmp/profile
+  medslip bench loader --data mimic_cxr --workers 8
+  medslip bench eval --batch 32
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Runs the verb: 0, or `InputError` for data or numbers that cannot be used."""
+    flags = _parser().parse_args(argv)
+    for name in ("batch", "image_size", "batches", "rounds"):
+        if getattr(flags, name) is not None and getattr(flags, name) < 1:
+            raise InputError(f"--{name} {getattr(flags, name)}: must be at least 1")
+    if flags.image_size % 16:
+        raise InputError(f"--image_size {flags.image_size}: the model takes multiples of 16")
+    if flags.trace and flags.what != "step":
+        raise InputError(f"--trace {flags.trace}: `medslip bench step` is what can be traced, not {flags.what}")
+    if flags.trace:
+        made_directory(flags.trace, flag="--trace")
+    result = _BENCHMARKS[flags.what](flags)
+    if flags.json:
+        print(json.dumps(result))
+    else:
+        print("\n".join(lines(result)))
+    return 0
+
+
+def _step(flags: argparse.Namespace) -> dict:
+    from medslip_jax.benchmarks.step import bench_step
+
+    return bench_step(
+        batch=flags.batch or 16,
+        image_size=flags.image_size,
+        precision=flags.precision,
+        rounds=flags.rounds,
+        trace=flags.trace,
+    )
+
+
+def _eval(flags: argparse.Namespace) -> dict:
+    from medslip_jax.benchmarks.inference import bench_inference
+
+    return bench_inference(
+        batch=flags.batch or 32, image_size=flags.image_size, precision=flags.precision, rounds=flags.rounds
+    )
+
+
+def _loader(flags: argparse.Namespace) -> dict:
+    from data_pipelines.datasets import open_split
+    from medslip_jax.benchmarks.loader import bench_loader
+
+    source = open_split(flags.data_dir, flags.data, "train") if flags.data else None
+    return bench_loader(source, image_size=flags.image_size, batches=flags.batches, workers=flags.workers)
+
+
+def _radgraph(flags: argparse.Namespace) -> dict:
+    from medslip_jax.benchmarks.radgraph import bench_radgraph
+
+    return bench_radgraph(memory_at=(5_000, 100_000))
+
+
+def _start(flags: argparse.Namespace) -> dict:
+    from medslip_jax.benchmarks.start import bench_start
+
+    return bench_start(rounds=flags.rounds)
+
+
+def _curves(flags: argparse.Namespace) -> dict:
+    from medslip_jax.benchmarks.curves import bench_curves
+
+    return bench_curves(rounds=flags.rounds)
+
+
+_BENCHMARKS = {
+    "step": _step,
+    "loader": _loader,
+    "eval": _eval,
+    "radgraph": _radgraph,
+    "start": _start,
+    "curves": _curves,
+}
+
+
+def lines(result: Mapping, indent: str = "") -> list[str]:
+    """One line a number, nested results indented."""
+    found = []
+    for key, value in result.items():
+        if isinstance(value, Mapping):
+            found += [f"{indent}{key}", *lines(value, indent + "  ")]
+        elif isinstance(value, float):
+            found.append(f"{indent}{key}: {value:,.1f}" if abs(value) >= 100 else f"{indent}{key}: {value:.3g}")
+        else:
+            found.append(f"{indent}{key}: {value}")
+    return found
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "medslip bench",
+        description=__doc__,
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("what", choices=tuple(_BENCHMARKS))
+    parser.add_argument("--json", action="store_true", help="print one JSON line")
+    parser.add_argument("--batch", type=int, help="step, eval: images at once (16 and 32)")
+    parser.add_argument(
+        "--precision", choices=("fp32", "bf16"), default="fp32", help="step, eval: of the model (%(default)s)"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="step, eval, start, curves: repetitions (%(default)s)")
+    parser.add_argument("--trace", type=Path, help="step: profile one more step into this directory")
+    parser.add_argument("--image_size", type=int, default=224, help="step, eval, loader: side (%(default)s)")
+    parser.add_argument("--data", help="loader: built data set; phantoms made for the occasion by default")
+    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="loader: where it was built (%(default)s)")
+    parser.add_argument("--batches", type=int, default=16, help="loader: of 64 images, a measurement (%(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="loader: processes of the second measurement")
+    return parser

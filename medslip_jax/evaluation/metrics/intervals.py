@@ -1,0 +1,229 @@
+"""Patient-level bootstrap intervals: images of one patient are not independent, so patients are resampled.
+
+Percentile intervals of the cluster bootstrap (Davison and Hinkley, Bootstrap Methods and their Application,
+1997, section 3.8 and chapter 5). A resample is never copied out: it is a weight for each image (how often its
+patient was drawn), and each statistic is computed for a block of weight vectors at once.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from medslip_jax.errors import InputError
+from medslip_jax.evaluation.metrics.classification import check_scores
+
+# Resamples handled together: 5,000 images x 128 weights are 5 MB, about what a CPU core's cache holds.
+_BLOCK = 128
+
+
+def auroc_intervals(
+    scores: np.ndarray,
+    *,
+    labels: np.ndarray,
+    names: Sequence[str],
+    patients: Sequence,
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> dict:
+    """Percentile intervals of the AUROC of each class and of their macro mean.
+
+    Args:
+      scores, labels, names: as for `classification_report` (N x C, -1 = unknown).
+      patients: N identifiers; images with the same one are drawn together.
+
+    Returns:
+      {"method", "level", "resamples", "seed", "n_patients",
+       "macro": {"low", "high", "n_undefined", "n_partial"},
+       "classes": {name: {"low", "high", "n_undefined"}}}
+      n_undefined counts the resamples that had no number (a class with one label value among the drawn
+      patients); the interval is that of the others. A resample's macro mean is over the classes defined in
+      it, and n_partial counts the resamples that lack a class that the full data have. low and high are null
+      where positives or negatives come from fewer than two patients: resampling then cannot vary them.
+
+    Raises:
+      InputError: as `classification_report`; patients of another length, resamples < 1, level not in (0, 1).
+    """
+    scores, labels = check_scores(scores, labels=labels, names=names)
+    draw = {"patients": patients, "resamples": resamples, "seed": seed}
+    replicates = bootstrap(lambda weights: auroc_table(scores, labels, weights), n_images=len(scores), **draw)
+    varied = varied_classes(labels, patients)
+    both, enough = varied["both"], varied["enough"]
+    macro = percentile_interval(row_means(replicates[:, both]), level=level, usable=bool(enough.any()))
+    return {
+        **header(patients, resamples=resamples, seed=seed, level=level),
+        "macro": macro | {"n_partial": n_partial(replicates[:, both])},
+        "classes": {
+            name: percentile_interval(replicates[:, i], level=level, usable=bool(enough[i]))
+            for i, name in enumerate(names)
+        },
+    }
+
+
+def mean_intervals(
+    values: Mapping[str, np.ndarray],
+    *,
+    patients: Sequence,
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> dict:
+    """Percentile intervals of the mean of per-image numbers, such as hits, IoU and Dice of a grounding
+    result.
+
+    Args:
+      values: {name: float N}; NaN leaves an image out.
+      patients: N identifiers.
+
+    Returns:
+      As `auroc_intervals`, without "macro", the names under "means".
+    """
+    table = np.stack([np.asarray(column, np.float64) for column in values.values()], axis=1)
+    known = ~np.isnan(table)
+    filled = np.where(known, table, 0.0)
+
+    def weighted_means(weights: np.ndarray) -> np.ndarray:
+        total = weights.T @ known
+        return np.divide(weights.T @ filled, total, out=np.full(total.shape, np.nan), where=total > 0)
+
+    replicates = bootstrap(weighted_means, n_images=len(table), patients=patients, resamples=resamples, seed=seed)
+    usable = [len(np.unique(np.asarray(patients)[column])) > 1 for column in known.T]
+    return {
+        **header(patients, resamples=resamples, seed=seed, level=level),
+        "means": {
+            name: percentile_interval(replicates[:, i], level=level, usable=usable[i]) for i, name in enumerate(values)
+        },
+    }
+
+
+def bootstrap(
+    statistic: Callable[[np.ndarray], np.ndarray],
+    *,
+    n_images: int,
+    patients: Sequence,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> np.ndarray:
+    """Replicates of any weighted statistic: float resamples x (the statistic's own shape).
+
+    Args:
+      statistic: takes float64 weights N x r (column = resample, entry = times the image was drawn), returns
+        r x ..., NaN where a resample leaves it undefined.
+    """
+    patient = np.unique(np.asarray(patients), return_inverse=True)[1]
+    if patient.shape != (n_images,):
+        raise InputError(f"{len(patients)} patient identifiers for {n_images} images; give one for each image")
+    if resamples < 1:
+        raise InputError(f"resamples is {resamples}; give at least 1 (1000 is usual)")
+    return np.concatenate([statistic(w) for w in _weights(patient, resamples=resamples, seed=seed)])
+
+
+def percentile_interval(replicates: np.ndarray, *, level: float, usable: bool = True) -> dict:
+    """{"low", "high", "n_undefined"} of replicates (float R, NaN = undefined); null if not `usable`.
+
+    >>> percentile_interval(np.array([*range(101), np.nan]), level=0.5)
+    {'low': 25.0, 'high': 75.0, 'n_undefined': 1}
+    """
+    if not 0 < level < 1:
+        raise InputError(f"level is {level}; give a fraction between 0 and 1, such as 0.95")
+    defined = replicates[~np.isnan(replicates)]
+    missing = len(replicates) - len(defined)
+    if not usable or not len(defined):
+        return {"low": None, "high": None, "n_undefined": missing}
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    return {"low": float(low), "high": float(high), "n_undefined": missing}
+
+
+def weighted_auroc(score: np.ndarray, *, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The AUROC under many weightings at once: the weighted share of (positive, negative) pairs in the right
+    order.
+
+    Equal scores count one half (Hanley and McNeil, Radiology 143, 1982); the same as scikit-learn's
+    `roc_auc_score(sample_weight=...)` for each column.
+
+    Of the pairs (0.9, 0.8) and (0.3, 0.8), one is in the right order; counting the first positive three times:
+
+    >>> weights = np.array([[1, 3], [1, 1], [1, 1]])
+    >>> weighted_auroc(np.array([0.9, 0.8, 0.3]), truth=np.array([1, 0, 1]), weights=weights).tolist()
+    [0.5, 0.75]
+
+    Args:
+      score: float N.
+      truth: int N in {0, 1}.
+      weights: float N x R, not negative.
+
+    Returns:
+      float64 R, NaN where the positives or the negatives weigh nothing.
+    """
+    positive = truth == 1
+    # The smaller group is looked up in the running sums of the larger: one pass over each, whatever the
+    # order.
+    few, many = (positive, ~positive) if 2 * positive.sum() <= len(truth) else (~positive, positive)
+    order = np.flatnonzero(many)[np.argsort(score[many])]
+    below = np.zeros((len(order) + 1, weights.shape[1]))
+    np.cumsum(weights[order], axis=0, out=below[1:])
+    left = np.searchsorted(score[order], score[few], side="left")
+    right = np.searchsorted(score[order], score[few], side="right")
+    few_weights = weights[few]
+    ordered = 0.5 * np.einsum("nr,nr->r", few_weights, below[left] + below[right])
+    pairs = few_weights.sum(axis=0) * below[-1]
+    share = np.divide(ordered, pairs, out=np.full(weights.shape[1], np.nan), where=pairs > 0)
+    return share if few is positive else 1.0 - share
+
+
+def _weights(patient: np.ndarray, *, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    n_patients = int(patient.max()) + 1 if len(patient) else 0
+    chance = np.full(n_patients, 1.0 / max(n_patients, 1))
+    for start in range(0, resamples, _BLOCK):
+        drawn = rng.multinomial(n_patients, chance, size=min(_BLOCK, resamples - start))
+        yield drawn.T.astype(np.float64)[patient]
+
+
+def row_means(table: np.ndarray) -> np.ndarray:
+    """Means of the rows over what is not NaN: float64 R; NaN where a row has nothing."""
+    known = (~np.isnan(table)).sum(axis=1)
+    return np.divide(np.nansum(table, axis=1), known, out=np.full(len(table), np.nan), where=known > 0)
+
+
+def auroc_table(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The AUROC of each class under each weighting (N x R): R x C, NaN where it is not defined."""
+    table = np.empty((weights.shape[1], labels.shape[1]))
+    for column in range(labels.shape[1]):
+        known = labels[:, column] >= 0
+        inside = weights if known.all() else weights[known]
+        table[:, column] = weighted_auroc(scores[known, column], truth=labels[known, column], weights=inside)
+    return table
+
+
+def varied_classes(labels: np.ndarray, patients: Sequence) -> dict[str, np.ndarray]:
+    """Which classes have an AUROC, and which of these AUROCs resampling patients can vary.
+
+    Args:
+      labels: int N x C, 1, 0 or -1.
+      patients: N identifiers.
+
+    Returns:
+      {"both": bool C, positives and negatives are there; "enough": bool C, each of them of at least two patients}.
+    """
+    patients = np.asarray(patients)
+    numbers = [[len(np.unique(patients[column == value])) for value in (0, 1)] for column in labels.T]
+    least = np.array(numbers, int).reshape(-1, 2).min(axis=1)
+    return {"both": least > 0, "enough": least > 1}
+
+
+def n_partial(table: np.ndarray) -> int:
+    """How many rows (resamples) of R x C lack some of the columns, but not all."""
+    defined = (~np.isnan(table)).sum(axis=1)
+    return int(np.sum((defined > 0) & (defined < table.shape[1])))
+
+
+def header(patients: Sequence, *, resamples: int, seed: int, level: float) -> dict:
+    """What every result with intervals says of them."""
+    return {
+        "method": "patient-level bootstrap, percentile",
+        "level": level,
+        "resamples": resamples,
+        "seed": seed,
+        "n_patients": len(np.unique(np.asarray(patients))),
+    }

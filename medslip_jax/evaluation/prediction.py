@@ -1,0 +1,145 @@
+"""A model over image files: read ahead in threads, scored in batches over all devices; a bad file is told of."""
+
+import collections
+import concurrent.futures
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from data_pipelines import images
+from data_pipelines.images.checks import suspicions
+from data_pipelines.images.policy import ImagePolicy
+from medslip_jax.errors import InputError
+from medslip_jax.models.kinds import kind_of
+from medslip_jax.parallel import sharding
+from medslip_jax.weights.export.stablehlo import serving_function
+from medslip_jax.weights.loading import Pretrained
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom", "")
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """One file: what the model's serving function says of it, or `error` why it could not be read.
+
+    `outputs` are the arrays of `serving.serving_function` without the batch axis, `image` is grey uint8 (H, W) as read,
+    `notes` say what is odd about it.
+    """
+
+    file: Path
+    error: str = ""
+    image: np.ndarray | None = None
+    outputs: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def find_images(where: str, *, but: Path | None = None) -> list[Path]:
+    """The files that a path, a directory (with everything below it) or a glob pattern means, in order.
+
+    A directory gives files ending in .png, .jpg, .jpeg, .dcm, .dicom or nothing (as DICOM exports are often named);
+    a file or a pattern gives whatever it names. What a directory or a pattern gives below `but` is left out.
+
+    Raises:
+      InputError: nothing there.
+    """
+    path = Path(where)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        kept = (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
+    else:
+        anchor = Path(path.anchor) if path.is_absolute() else Path()
+        pattern = str(path.relative_to(path.anchor)) if path.is_absolute() else where
+        try:
+            kept = anchor.glob(pattern)
+        except (ValueError, NotImplementedError) as error:
+            raise InputError(f"--images {where}: not a path or a pattern ({error})") from error
+    outside = (file for file in kept if but is None or not file.absolute().is_relative_to(but.absolute()))
+    found = sorted(file for file in outside if file.is_file())
+    if not found:
+        raise InputError(f"--images {where}: no image file there; give a file, a directory or a quoted pattern")
+    return found
+
+
+def predict(
+    pretrained: Pretrained,
+    files: Sequence[Path],
+    *,
+    batch_size: int = 16,
+    policy: ImagePolicy = ImagePolicy(),
+    threads: int = 4,
+) -> Iterator[Prediction]:
+    """Predictions in the order of `files`; a few batches are in memory, whatever their number.
+
+    Args:
+      pretrained: a model of any kind.
+      files: PNG, JPEG or DICOM.
+      batch_size: images of a step over all devices; rounded up to a multiple of their number.
+      policy: how files become grey.
+      threads: that read ahead.
+
+    Raises:
+      InputError: the model came without text tables.
+    """
+    _ = pretrained.inputs
+    mesh = sharding.make_mesh()
+    batch_size = -(-batch_size // mesh.size) * mesh.size
+    size = pretrained.info["preprocessing"]["image_size"]
+    step = jax.jit(
+        serving_function(
+            pretrained.module,
+            kind=kind_of(pretrained.config),
+            variables=pretrained.variables,
+            books=pretrained.prepared_books,
+        ),
+        in_shardings=sharding.batch_sharding(mesh),
+        out_shardings=sharding.replicated(mesh),
+    )
+    waiting: collections.deque[Prediction] = collections.deque()
+    for found in _read_ahead(files, policy=policy, threads=threads, ahead=2 * batch_size):
+        waiting.append(found)
+        if sum(not p.error for p in waiting) == batch_size:
+            yield from _scored(waiting, step, mesh, size=size, batch_size=batch_size)
+            waiting.clear()
+    yield from _scored(waiting, step, mesh, size=size, batch_size=batch_size)
+
+
+def _read_ahead(files: Sequence[Path], *, policy: ImagePolicy, threads: int, ahead: int) -> Iterator[Prediction]:
+    remaining = iter(files)
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        pending = collections.deque(pool.submit(_read, file, policy) for file in itertools.islice(remaining, ahead))
+        while pending:
+            yield pending.popleft().result()
+            following = next(remaining, None)
+            if following is not None:
+                pending.append(pool.submit(_read, following, policy))
+
+
+def _read(file: Path, policy: ImagePolicy) -> Prediction:
+    try:
+        reading = images.read_image(file, policy=policy)
+    except InputError as error:
+        return Prediction(file, error=str(error))
+    return Prediction(file, image=reading.grey, notes=tuple(suspicions(reading.grey, colour=reading.colour)))
+
+
+def _scored(
+    group: Sequence[Prediction], step, mesh: jax.sharding.Mesh, *, size: int, batch_size: int
+) -> Iterator[Prediction]:
+    readable = [p for p in group if not p.error]
+    if readable:
+        batch = np.zeros((batch_size, size, size), np.uint8)
+        for row, found in enumerate(readable):
+            batch[row] = images.squash(found.image, size)
+        outputs = jax.device_get(step(sharding.put_batch(mesh, {"image": batch})["image"]))
+        rows = iter(range(len(readable)))
+    for found in group:
+        if found.error:
+            yield found
+        else:
+            row = next(rows)
+            yield dataclasses.replace(found, outputs={name: array[row] for name, array in outputs.items()})

@@ -1,0 +1,1 @@
+"""A classifier or a U-Net from pre-trained weights."""

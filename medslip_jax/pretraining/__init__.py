@@ -1,0 +1,1 @@
+"""Pre-training: its data, its fixed parts, its validation."""

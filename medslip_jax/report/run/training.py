@@ -1,0 +1,85 @@
+"""The training section of the page on a run: what `metrics.jsonl` holds, as charts over the steps."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from medslip_jax.report.contents.html import table
+from medslip_jax.report.run.charts import COLOURS, Axes, Line, chart, legend
+from medslip_jax.report.run.html import captioned, folded, missing
+
+# Titles of what a run of ours writes, in the order of the page; other names follow under their own.
+_TITLES = {
+    "val_auroc": "validation: macro AUROC",
+    "learning_rate": "learning rate",
+    "gradient_norm": "norm of the gradient",
+    "images_per_second": "images a second",
+}
+_TERMS = ("exist_pathology", "proto_pathology", "exist_anatomy", "proto_anatomy", "icl")
+_NOT_DRAWN = ("step", "val_classes")
+_DASHES = ("", "6 3", "2 2", "8 3 2 3", "1 3")
+_FEW = 12  # points up to which each is a dot
+
+
+def training(lines: Sequence[Mapping] | None, *, unreadable: int = 0, file: str = "metrics.jsonl") -> str:
+    """The section's body.
+
+    Args:
+      lines: of the file, {"step", name: number ...} each, or None if there is no file.
+      unreadable: how many lines are no JSON objects with a step.
+      file: its name.
+    """
+    if not lines:
+        return missing(f"No curves: {file} {'is not there' if lines is None else 'has no usable line'}.")
+    series = _series(lines)
+    groups = {"total loss": ["loss"], "terms of the loss": [term for term in _TERMS if term in series]}
+    groups |= {_TITLES.get(name, name): [name] for name in (*_TITLES, *series) if name not in ("loss", *_TERMS)}
+    cards = [
+        _card(names, series, title=title) for title, names in groups.items() if names and set(names) <= set(series)
+    ]
+    broken = [missing(f"{unreadable} lines of {file} could not be read and were left out.")] if unreadable else []
+    last = max(line["step"] for line in lines)
+    return "".join(
+        [
+            missing(
+                f"{file}, {len(lines)} lines up to step {last:,}; a point of training is the mean since the one before "
+                "it, one of validation is of its step."
+            ),
+            f'<div class="charts">{"".join(cards)}</div>',
+            folded("the last values as a table", _last(series)),
+            *broken,
+        ]
+    )
+
+
+def _series(lines: Sequence[Mapping]) -> dict[str, np.ndarray]:
+    """{name: (n, 2) of step and value}, in the order of the steps; only numbers count."""
+    found: dict[str, list] = {}
+    for line in sorted(lines, key=lambda line: line["step"]):
+        for name, value in line.items():
+            if name not in _NOT_DRAWN and isinstance(value, int | float) and not isinstance(value, bool):
+                found.setdefault(name, []).append((line["step"], value))
+    return {name: np.array(points, np.float64) for name, points in found.items()}
+
+
+def _card(names: Sequence[str], series: Mapping[str, np.ndarray], *, title: str) -> str:
+    lines = [
+        Line(
+            name,
+            series[name],
+            colour=COLOURS[i % len(COLOURS)],
+            dashes=_DASHES[i % len(_DASHES)],
+            mark="dots" if len(series[name]) <= _FEW else "line",
+        )
+        for i, name in enumerate(names)
+    ]
+    drawn = chart(lines, Axes(x_label="step", y_scale="auto"), title=f"{title} over the steps")
+    return captioned(title, drawn + (legend(lines) if len(lines) > 1 else ""))
+
+
+def _last(series: Mapping[str, np.ndarray]) -> str:
+    rows = []
+    for name, points in series.items():
+        low, high = float(points[:, 1].min()), float(points[:, 1].max())
+        rows.append([name, int(points[-1, 0]), *(f"{value:.4g}" for value in (points[-1, 1], low, high))])
+    return table(["", "at step", "last", "lowest", "highest"], rows)

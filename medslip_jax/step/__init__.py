@@ -1,0 +1,1 @@
+"""Losses, optimiser and the training step: pure functions and their jit shell (SPEC 4 and 5)."""

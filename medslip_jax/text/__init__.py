@@ -1,0 +1,1 @@
+"""Prompts -> BERT -> the two text tables."""

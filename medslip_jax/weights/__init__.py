@@ -1,0 +1,1 @@
+"""A model that travels: read, written, matched with a config."""

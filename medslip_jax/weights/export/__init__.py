@@ -1,0 +1,1 @@
+"""A model as StableHLO and ONNX, for serving."""

@@ -1,0 +1,1 @@
+"""PyTorch's names and files, and the network in PyTorch."""

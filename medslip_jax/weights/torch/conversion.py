@@ -1,0 +1,117 @@
+"""Flax variables <-> PyTorch state_dict, for every kind of model, by the rules of `torch_names`.
+
+Arrays are NumPy; nothing here needs PyTorch. Every key and shape is accounted for on both sides, and a round trip is
+bit-exact: only transposes, reshapes and concatenations.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from flax import traverse_util
+
+from medslip_jax.errors import InputError
+from medslip_jax.models.config import MeDSLIPConfig
+from medslip_jax.models.kinds import ModelConfig, abstract_variables, initial_leaves
+from medslip_jax.storage.matching import MatchReport, match, shapes_of, some
+from medslip_jax.storage.tensor_files import canonical
+from medslip_jax.weights.torch.config import check_fit
+from medslip_jax.weights.torch.names import FlatTree, rules
+
+_STATE = "PyTorch state_dict"
+
+
+def to_torch(
+    variables: Mapping, config: ModelConfig = MeDSLIPConfig(), *, batches_tracked: int | Mapping[str, int] = 0
+) -> dict[str, np.ndarray]:
+    """{"params", "batch_stats"} -> {PyTorch name: array} in the order of the released files.
+
+    Args:
+      variables: of the module that `config` describes.
+      config: of any kind.
+      batches_tracked: what the `num_batches_tracked` entries hold: training steps, or {name: steps}.
+
+    Raises:
+      InputError: a leaf that the model of `config` has is missing, left over or of another shape.
+    """
+    flat = flatten(variables)
+    table = rules(config)
+    match(shapes_of(flat), shapes_of(flatten(abstract_variables(config)))).check("Flax variables")
+    counts = batches_tracked if isinstance(batches_tracked, Mapping) else {}
+    default = 0 if isinstance(batches_tracked, Mapping) else batches_tracked
+    return {
+        rule.torch: np.array(counts.get(rule.torch, default), np.int64)
+        if rule.layout == "counter"
+        else rule.to_torch(flat)
+        for rule in table
+    }
+
+
+def from_torch(
+    state: Mapping[str, np.ndarray], config: ModelConfig = MeDSLIPConfig(), *, excuse: Iterable[str] = ()
+) -> dict[str, dict]:
+    """{PyTorch name: array} -> {"params", "batch_stats"} as nested dicts of NumPy arrays.
+
+    A `module.` prefix (DDP) and the older `disease_embedding_layer` are understood (SPEC 8).
+
+    Args:
+      state: the tensors.
+      config: of any kind.
+      excuse: PyTorch names, `*` for any part, that may be missing, left over or of another shape; what then is not
+        filled keeps its initial value.
+
+    Raises:
+      InputError: names or shapes that do not fit and are not excused, or the two copies of the shared LayerNorm
+        differ; the message lists them.
+    """
+    state = canonical(state)
+    report = match_state(state, config, excuse=excuse)
+    check_fit(report, shapes_of(state), config, where=_STATE)
+    table, loaded = rules(config), set(report.loaded)
+    foreign = [
+        f"{rule.torch} ({state[rule.torch].dtype})"
+        for rule in table
+        if rule.torch in loaded and rule.layout != "counter" and state[rule.torch].dtype.kind != "f"
+    ]
+    if foreign:
+        raise InputError(f"{_STATE}: {len(foreign)} tensors are not floats, as quantised ones are ({some(foreign)})")
+    flat: FlatTree = {}
+    for rule in table:
+        if rule.torch in loaded and not rule.alias and rule.layout != "counter":
+            flat |= rule.from_torch(np.asarray(state[rule.torch]))
+    differ = [
+        rule.torch
+        for rule in table
+        if rule.alias
+        and rule.torch in loaded
+        and not all(_same(flat.get(path), x) for path, x in rule.from_torch(state[rule.torch]).items())
+    ]
+    if differ:
+        raise InputError(f"{_STATE}: {some(differ)} differs from the pathology decoder's norm, which it must equal")
+    if report.unfilled:
+        missing = flatten(abstract_variables(config)).keys() - flat.keys()
+        flat |= {path: np.asarray(x) for path, x in initial_leaves(config, missing).items()}
+    return traverse_util.unflatten_dict(flat, sep="/")
+
+
+def match_state(state: Mapping, config: ModelConfig, *, excuse: Iterable[str] = ()) -> MatchReport:
+    """How the tensors of `state`, of canonical names, fit the model of `config`."""
+    leaves = shapes_of(flatten(abstract_variables(config)))
+    want = {rule.torch: rule.shape(leaves) for rule in rules(config)}
+    return match(shapes_of(state), want, excuse=excuse)
+
+
+def counters(state: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """{name: value} of the `num_batches_tracked` entries, which the Flax tree does not hold."""
+    return {name: int(x) for name, x in state.items() if name.endswith("num_batches_tracked") and np.size(x) == 1}
+
+
+def _same(a: np.ndarray | None, b: np.ndarray) -> bool:
+    """Bit for bit but for NaN, which `check_finite` reports better."""
+    return a is not None and np.array_equal(a, b, equal_nan=True)
+
+
+def flatten(variables: Mapping) -> FlatTree:
+    """{"params/...", "batch_stats/...": leaf} of a tree of variables; other collections are left out."""
+    return traverse_util.flatten_dict(
+        {key: variables[key] for key in ("params", "batch_stats") if key in variables}, sep="/"
+    )
