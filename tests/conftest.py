@@ -10,6 +10,7 @@ import hypothesis
 import numpy as np
 import pytest
 from fast_compiling import xla_flags
+from places import CONFIGS, GOLDEN, SHARED
 from versions_table import pytest_terminal_summary  # noqa: F401  (pytest finds its hooks here)
 
 # Before JAX is imported, and inherited by the processes that tests start: a program that many tests need is compiled
@@ -29,9 +30,6 @@ if "XLA_FLAGS" not in os.environ:
 # By default an example that takes more than 0.2 seconds is a failure.
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
-
-HERE = Path(__file__).parent
-SHARED = HERE.parent.parent / "shared"
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -55,7 +53,7 @@ def golden():
     """name -> the arrays of tests/golden/<name>.npz."""
 
     def load(name: str) -> dict[str, np.ndarray]:
-        with np.load(HERE / "golden" / f"{name}.npz") as file:
+        with np.load(GOLDEN / f"{name}.npz") as file:
             return dict(file)
 
     return load
@@ -93,7 +91,7 @@ def new_tiny_run(phantom_data):
     from medslip_jax.experiment import config as experiment
 
     def make():
-        config = experiment.load_config([f"--config={HERE.parent / 'configs' / 'phantom.py'}:tiny"])
+        config = experiment.load_config([f"--config={CONFIGS / 'phantom.py'}:tiny"])
         config.data.dir = str(phantom_data)
         config.data.image_size = 32
         config.model.trunk_width, config.model.embed_dim = 8, 16

@@ -5,9 +5,9 @@ import importlib.util
 import re
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from places import ROOT
+
 SCRIPT = ROOT / "docs" / "make_api.py"
 
 

@@ -2,15 +2,14 @@
 
 import importlib.metadata
 import importlib.util
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from places import ROOT
 
 from medslip_jax.doctor.packages import PACKAGE
 
-ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "constraints").glob("python*.txt"))
 
 

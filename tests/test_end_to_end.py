@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from places import ROOT
 from safetensors.numpy import load_file
 
 from medslip_jax.weights.export.stablehlo import read_stablehlo
 
 pytestmark = [pytest.mark.slow, pytest.mark.portable]
 
-ROOT = Path(__file__).parent.parent
 SMALL = (
     "--config.data.image_size=32",
     "--config.model.trunk_width=4",

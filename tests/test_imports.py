@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
-ROOT = Path(__file__).parent.parent
 FILES = sorted([*(ROOT / "medslip_jax").rglob("*.py"), *(ROOT / "data_pipelines").rglob("*.py")])
 
 # Lower rooms may not import higher ones.

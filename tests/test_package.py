@@ -10,13 +10,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
 from medslip_jax.version import __version__
 
 pytest.importorskip("setuptools", minversion="70.1", reason="needs setuptools 70.1, which builds wheels by itself")
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parent.parent
 PACKAGES = ("medslip_jax", "data_pipelines")
 _LEFT_OUT = shutil.ignore_patterns(
     ".*", "__pycache__", "*.egg-info", "build", "dist", "golden", "runs", "data", "*.png"

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from places import ROOT
 
 from medslip_jax.version import __version__
 
-ROOT = Path(__file__).parent.parent
 # A fresh clone has them; the source archive does not.
 FILES = [".pre-commit-config.yaml", "CITATION.cff", *(str(f.relative_to(ROOT)) for f in ROOT.glob(".github/**/*.yml"))]
 

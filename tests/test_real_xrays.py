@@ -5,20 +5,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from places import CONFIGS, ROOT
 
 from data_pipelines.datasets import open_split
 from data_pipelines.images import decode_grey
 from medslip_jax.cli import main
 from medslip_jax.vocabulary import anatomy_index, pathology_index
 
-ROOT = Path(__file__).parent.parent
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
 def built(cxr_sample, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("real")
-    options = ROOT / "configs" / "folder_cxr_sample.json"
+    options = CONFIGS / "folder_cxr_sample.json"
     command = ["data", "build", "folder", "--root", str(cxr_sample), "--options", str(options), "--out", str(out)]
     assert main.main(command) == 0
     return out

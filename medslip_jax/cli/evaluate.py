@@ -1,8 +1,9 @@
 """`medslip evaluate --checkpoint MODEL --out DIR [--config configs/eval/DATA.py] [--config.x.y=value ...]`.
 
-Zero-shot classification and grounding of a model by a protocol (medslip_jax/evaluation/protocol.py), by default on the test split
-of the model's own data. Writes metrics.json, predictions.npz, reliability.png, heatmaps.png and grounding.txt (every
-protocol, where the data have boxes or masks); `medslip compare` tests two results against each other.
+Zero-shot classification and grounding of a model by a protocol (medslip_jax/evaluation/protocol.py), by default on the
+test split of the model's own data. Writes metrics.json, predictions.npz, reliability.png, heatmaps.png and
+grounding.txt (every protocol, where the data have boxes or masks); `medslip compare` tests two results against each
+other.
 """
 
 import argparse

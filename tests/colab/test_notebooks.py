@@ -6,8 +6,9 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from places import ROOT
 
-COLAB = Path(__file__).parent.parent.parent / "colab"
+COLAB = ROOT / "colab"
 NOTEBOOKS = sorted(COLAB.glob("*.ipynb"))
 
 # notebook -> pictures, and what its text has to say.

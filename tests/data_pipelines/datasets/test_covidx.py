@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from places import CONFIGS
 
 from data_pipelines import records
 from data_pipelines.datasets import open_split
@@ -18,7 +19,7 @@ from medslip_jax.cli import main
 from medslip_jax.errors import InputError
 from medslip_jax.experiment.config import load_config
 
-CONFIG = Path(__file__).parents[3] / "configs" / "finetune_classification.py"
+CONFIG = CONFIGS / "finetune_classification.py"
 LISTS = {
     "train": [
         "3 SARS-10.1148rg.242035193-g04mr34g0-Fig8a-day0.jpeg negative cohen",

@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 from folder_csv import entries, make_options, named, row_record, rows_of, write, xrays_of
+from places import CONFIGS, SHARED
 
 from data_pipelines import images, records
 from data_pipelines.datasets import open_split
@@ -15,8 +16,8 @@ from data_pipelines.datasets.shared.xray import labels_of, matrix_of, report_mat
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import PATHOLOGIES, anatomy_index
 
-SAMPLE = Path(__file__).parents[4] / "shared" / "cxr_sample"
-CONFIG = Path(__file__).parents[3] / "configs" / "folder_cxr_sample.json"
+SAMPLE = SHARED / "cxr_sample"
+CONFIG = CONFIGS / "folder_cxr_sample.json"
 
 
 def test_labels_without_text_give_a_label_only_matrix(tmp_path):

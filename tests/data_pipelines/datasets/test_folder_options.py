@@ -1,13 +1,12 @@
-from pathlib import Path
-
 import pytest
 from folder_csv import make_options
+from places import CONFIGS
 
 from data_pipelines.datasets.folder_options import FolderOptions, read_options
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import anatomy_index, pathology_index
 
-CONFIG = Path(__file__).parents[3] / "configs" / "folder_cxr_sample.json"
+CONFIG = CONFIGS / "folder_cxr_sample.json"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from folder_csv import entries, named
 from openi_tree import CUT, GONE, STRAY, make_dicoms, make_tree, ramp, write_dicom, xml
+from places import SHARED
 
 from data_pipelines import images
 from data_pipelines.datasets import open_split
@@ -22,7 +23,7 @@ from medslip_jax.vocabulary import PATHOLOGIES, pathology_index
 
 ALL_IN_TRAIN = {"train": 1.0}
 OPTIONS = OpeniOptions(size=64, partial=True, projections="indiana_projections.csv", split_fractions=ALL_IN_TRAIN)
-IU_XRAY = Path(__file__).parents[4] / "shared" / "iu_xray" / "NLMCXR_reports.tgz"
+IU_XRAY = SHARED / "iu_xray" / "NLMCXR_reports.tgz"
 
 
 def options(*, text: dict | None = None, **changes) -> OpeniOptions:

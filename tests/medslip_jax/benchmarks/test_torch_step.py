@@ -1,10 +1,10 @@
 """What is measured against computes the released losses: golden numbers, and both ways agree."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from places import GOLDEN
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
 from medslip_jax.benchmarks.torch_step import TorchStep, draw_negatives, looped_losses, whole_losses  # noqa: E402
@@ -12,7 +12,7 @@ from medslip_jax.testing import recipe_state, synthetic_batch  # noqa: E402
 
 pytestmark = pytest.mark.torch
 TERMS = ("exist_pathology", "proto_pathology", "exist_anatomy", "proto_anatomy", "icl")
-MANIFEST = Path(__file__).parents[2] / "golden" / "resnet50.manifest.json"
+MANIFEST = GOLDEN / "resnet50.manifest.json"
 
 
 @pytest.mark.slow

@@ -5,9 +5,9 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
 from medslip_jax.doctor import data, devices, machine, packages
 
@@ -57,7 +57,7 @@ def test_extras_name_the_line_that_installs_them(installed):
 
 
 def test_bounds_are_those_of_setup_py():
-    setup = (Path(__file__).parents[3] / "setup.py").read_text()
+    setup = (ROOT / "setup.py").read_text()
     for need in packages.requirements():
         asked = f"{need.name}{'[' + ','.join(need.extras) + ']' if need.extras else ''}"
         bound = re.escape(f"{asked}{'>=' + need.least if need.least else ''}")

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import HELPERS
 
-FAKE = Path(__file__).parent / "fake_gcloud.py"
+FAKE = HELPERS / "fake_gcloud.py"
 
 
 class Gcloud:
@@ -65,6 +66,6 @@ def gcloud(tmp_path, put_program, monkeypatch) -> Gcloud:
 @pytest.fixture
 def config(tmp_path) -> Path:
     file = tmp_path / "my config.py"
-    text = "from medslip_jax.experiment.config import default_config\n\n\ndef get_config(arg):\n    return default_config()\n"
+    text = "from medslip_jax.experiment.config import default_config as d\n\n\ndef get_config(arg):\n    return d()\n"
     file.write_text(text)
     return file

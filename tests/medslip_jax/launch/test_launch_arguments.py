@@ -78,7 +78,7 @@ def test_flags_that_argparse_refuses_end_with_2(argv, capsys):
 
 def test_launching_needs_no_jax():
     code = (
-        "import sys; from medslip_jax.launch import main; "
+        "import sys; from medslip_jax.cli import launch; "
         "bad = {'jax', 'flax', 'numpy', 'yaml'} & set(sys.modules); sys.exit(f'imported {bad}' if bad else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
