@@ -209,7 +209,7 @@ def test_retries(scripted, codes, retries, expected, starts):
 def test_who_stops_us_is_obeyed(tmp_path):
     """A signal ends the launch, although 75 is otherwise a reason to start again."""
     code = (
-        "import sys; from medslip_jax.launch import local, main; "
+        "import sys; from medslip_jax.cli import launch as main; from medslip_jax.launch import local; "
         f"local.commands_of = lambda *_: {python(SAVES + READY)!r}; "
         f"sys.exit(main.main({['local', '--processes', '1', '--retries', '9', *COMMAND]!r}))"
     )
