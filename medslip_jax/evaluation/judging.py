@@ -22,7 +22,7 @@ from medslip_jax.evaluation.scoring import jit_score_step, score
 from medslip_jax.experiment import config
 from medslip_jax.models.kinds import kind_of
 from medslip_jax.parallel import sharding
-from medslip_jax.step.optim import OptimConfig
+from medslip_jax.experiment.sections import OptimConfig
 from medslip_jax.step.train_step import Trainer
 from medslip_jax.text import user_queries
 from medslip_jax.text.encoder import MAX_LENGTH, load_encoder

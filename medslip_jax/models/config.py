@@ -14,6 +14,8 @@ DType = Literal["float32", "bfloat16"]
 Disentangle = Literal["none", "pathology"]
 LastStage = Literal["layer3", "layer4"]
 Remat = Literal["none", "convolutions", "blocks"]
+# Kind of model -> what sides of an image are multiples of; the grid, or its mask's halving, comes out whole.
+STRIDES = {"medslip": 16, "classifier": 32, "segmenter": 16}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,8 +23,6 @@ KINDS: dict[str, tuple[type, type]] = {
     "classifier": (ClassifierConfig, Classifier),
     "segmenter": (SegmenterConfig, Segmenter),
 }
-# Sides of an image are multiples of this; the grid, or its mask's halving, comes out whole.
-STRIDES = {"medslip": 16, "classifier": 32, "segmenter": 16}
 
 
 def kind_of(config: ModelConfig) -> str:

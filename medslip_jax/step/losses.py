@@ -5,45 +5,15 @@ Every mean is over the global batch; a batch with no entry for a term contribute
 parts, each part gives its sums over the whole batch's counts (`loss_counts`), so that the parts add up.
 """
 
-import dataclasses
 from collections.abc import Mapping
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Int8, PRNGKeyArray
 
-from medslip_jax.errors import InputError, check_choices
+from medslip_jax.experiment.sections import LossConfig
 
 NUM_NEGATIVES = 7
-
-
-@dataclasses.dataclass(frozen=True)
-class LossConfig:
-    """Weights and options; the defaults are the released ones.
-
-    Attributes:
-      exist_weight: weight of the existence terms.
-      alpha: weight of ProtoCL.
-      beta: weight of ICL.
-      similarity: of ProtoCL and ICL: "dot" as released, or "cosine", which divides each vector and table row by its
-        length and the product by `temperature` (a prototype is then the mean of unit rows); keeps the first steps
-        of a run from scratch from being spent on lengths.
-      temperature: of "cosine"; unused with "dot".
-      exclude_classes: pathology indices left out of the pathology existence and ProtoCL terms.
-    """
-
-    exist_weight: float = 1.0
-    alpha: float = 1.0
-    beta: float = 1.0
-    similarity: Literal["dot", "cosine"] = "dot"
-    temperature: float = 0.1
-    exclude_classes: tuple[int, ...] = ()
-
-    def __post_init__(self):
-        check_choices(self, section="loss")
-        if self.temperature <= 0:
-            raise InputError(f"loss.temperature={self.temperature}: must be above 0")
 
 
 def existence_labels(matrix: Int8[Array, "b a p"], *, axis: int) -> Int8[Array, "b q"]:
@@ -165,8 +135,8 @@ def _similarity(equation: str, x: Array, y: Array, config: LossConfig) -> Array:
 def _targets(matrix: Int8[Array, "b a p"], config: LossConfig) -> dict[str, dict[str, Array]]:
     """A stream: "exists", labels of its existence term (b q), and "positive", the rows of each prototype (b q c)."""
     exists = {"pathology": existence_labels(matrix, axis=1), "anatomy": existence_labels(matrix, axis=2)}
-    if config.exclude_classes:
-        exists["pathology"] = exists["pathology"].at[:, jnp.array(config.exclude_classes)].set(-1)
+    if config.excluded:
+        exists["pathology"] = exists["pathology"].at[:, jnp.array(config.excluded)].set(-1)
     positive = {"pathology": (matrix == 1).swapaxes(1, 2), "anatomy": matrix == 1}
     return {stream: {"exists": exists[stream], "positive": positive[stream]} for stream in exists}
 

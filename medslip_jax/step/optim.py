@@ -1,52 +1,11 @@
 """Learning-rate schedules, AdamW with the released decay mask, and the moving average of parameters."""
 
-import dataclasses
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from medslip_jax.errors import InputError, check_choices
-
-
-@dataclasses.dataclass(frozen=True)
-class OptimConfig:
-    """Defaults are the released recipe (SPEC 5).
-
-    Attributes:
-      schedule: "released" (steps of the warm-up table inside epoch 0, then a cosine per epoch), "warmup_cosine"
-        (linear warm-up from 0, then a cosine per step), or "constant".
-      learning_rate: peak; with "released" it scales the whole published schedule, whose peak is 1e-4.
-      final_learning_rate: end of the "warmup_cosine" schedule.
-      warmup_steps: of "warmup_cosine".
-      b1: AdamW's first moment decay.
-      b2: AdamW's second moment decay.
-      eps: AdamW's epsilon, added outside the square root.
-      weight_decay: on tensors of two or more dimensions only: not on biases and norms.
-      clip_norm: global gradient norm limit; 0 switches it off (released).
-      ema_decay: of the moving average of parameters and batch statistics that evaluation uses; 0 switches it off
-        (released).
-      accumulate: parts that a batch is computed in, one after another, for less memory. Gradients are those of the
-        whole batch but for BatchNorm, whose statistics are each part's own, and dropout, which draws anew.
-    """
-
-    schedule: Literal["released", "warmup_cosine", "constant"] = "released"
-    learning_rate: float = 1e-4
-    final_learning_rate: float = 1e-5
-    warmup_steps: int = 500
-    b1: float = 0.9
-    b2: float = 0.999
-    eps: float = 1e-8
-    weight_decay: float = 0.02
-    clip_norm: float = 0.0
-    ema_decay: float = 0.0
-    accumulate: int = 1
-
-    def __post_init__(self):
-        check_choices(self, section="optim")
-        if self.accumulate < 1:
-            raise InputError(f"optim.accumulate={self.accumulate}: must be at least 1")
+from medslip_jax.experiment.sections import OptimConfig
 
 
 def released_schedule(steps_per_epoch: int, *, epochs: int = 100, peak: float = 1e-4) -> optax.Schedule:

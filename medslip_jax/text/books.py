@@ -56,6 +56,11 @@ class TextBooks:
         return self.pathology.shape[1]
 
 
+def books_hash(tables: TextBooks) -> str:
+    """sha256 of both tables' bytes."""
+    return hashlib.sha256(tables.pathology.tobytes() + tables.anatomy.tobytes()).hexdigest()
+
+
 def make_books(encoder: "TextEncoder", *, prompts: str | Path | None = None) -> TextBooks:
     """Encodes the 75 + 51 prompts with a `text_encoder.TextEncoder`.
 

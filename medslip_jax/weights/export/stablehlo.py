@@ -21,7 +21,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, UInt8
 
 from medslip_jax.errors import InputError
-from medslip_jax.models.kinds import STRIDES
+from medslip_jax.models.config import STRIDES
 from medslip_jax.step.train_step import normalise
 from medslip_jax.storage.files import replacing_file
 from medslip_jax.text.books import TextBooks

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from medslip_jax.experiment.sections import LossConfig
 from medslip_jax.step import losses
-from medslip_jax.step.losses import LossConfig, medslip_loss
+from medslip_jax.step.losses import medslip_loss
 from medslip_jax.testing import synthetic_batch, tiny_books
 
 pytestmark = pytest.mark.portable

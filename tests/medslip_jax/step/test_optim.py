@@ -3,7 +3,8 @@ import numpy as np
 import optax
 import pytest
 
-from medslip_jax.step.optim import OptimConfig, decay_mask, make_optimizer, make_schedule, released_schedule, update_ema
+from medslip_jax.experiment.sections import OptimConfig
+from medslip_jax.step.optim import decay_mask, make_optimizer, make_schedule, released_schedule, update_ema
 
 
 def test_released_schedule_is_the_published_one(golden):

@@ -1,0 +1,96 @@
+"""Config trees, as files and checkpoints hold them: read into dataclasses, written back, compared."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+
+from ml_collections import ConfigDict
+
+from medslip_jax.errors import InputError, from_section
+from medslip_jax.experiment.sections import METRICS, Experiment, FineTuning, Pretraining, Section, default_experiment
+
+# Sections whose keys stand at the top of a tree.
+_TOP = ("run", "task")
+
+
+def read(tree: Mapping) -> Experiment:
+    """A config tree as dataclasses, every value checked; keys that an earlier version did not write have defaults.
+
+    Args:
+      tree: nested mapping, such as an `ml_collections.ConfigDict` or what `from_json` gives.
+
+    Raises:
+      InputError: an unknown key, or a value that cannot be used; for fine-tuning also no targets, a metric of the
+        other kind, or masks that a flip would give the wrong names.
+    """
+    tree = _plain(tree)
+    default = default_experiment(tree["kind"] if "tune" in tree else "medslip")
+    known = {field.name: getattr(default, field.name) for field in dataclasses.fields(default)}
+    given = {name: tree.pop(name, {}) for name in known if name not in _TOP}
+    for name in (name for name in _TOP if name in known):
+        keys = [field.name for field in dataclasses.fields(known[name]) if field.name in tree]
+        given[name] = {key: tree.pop(key) for key in keys}
+    if tree:
+        raise InputError(f"config: unknown keys {', '.join(sorted(tree))}; medslip_jax/experiment/sections.py has all")
+    sections = {name: _section(section, given[name], name=f"config.{name}") for name, section in known.items()}
+    experiment = dataclasses.replace(default, **sections)
+    return experiment if isinstance(experiment, Pretraining) else _settled(experiment)
+
+
+def _section(known: Section, given: Mapping, *, name: str) -> Section:
+    """A dataclass with the given fields in place of its own, nested ones too."""
+    given = dict(given)
+    for field in dataclasses.fields(known):
+        if dataclasses.is_dataclass(getattr(known, field.name)) and field.name in given:
+            given[field.name] = _section(getattr(known, field.name), given[field.name], name=f"{name}.{field.name}")
+    own = {field.name: getattr(known, field.name) for field in dataclasses.fields(known)}
+    return from_section(type(known), own | given, name=name)
+
+
+def _plain(value):
+    """A ConfigDict, or JSON, with dicts for its nodes and tuples for its lists."""
+    if hasattr(value, "to_dict"):
+        value = value.to_dict()
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
+
+
+def _settled(experiment: FineTuning) -> FineTuning:
+    """With what follows from other keys, and what only they together can be wrong in."""
+    task, metric, targets = experiment.task, experiment.eval.metric, experiment.task.wanted
+    if metric not in METRICS[task.kind]:
+        raise InputError(f"eval.metric={metric!r}: one of {', '.join(METRICS[task.kind])}")
+    if targets.kind == "masks" and experiment.data.augment.flip == "swap_sides" and targets.mirrored() is None:
+        raise InputError(
+            f"targets={targets.specs}: the mirror image of one is no target; set --config.data.augment.flip=none"
+        )
+    model = dataclasses.replace(experiment.model, num_classes=len(targets.specs))
+    return dataclasses.replace(experiment, model=model)
+
+
+def tree_of(experiment: Experiment) -> dict:
+    """The config tree of an experiment, as `defaults.default_config` lays it out; JSON-able but for its tuples."""
+    sections = dataclasses.asdict(experiment)
+    return sections.pop("run") | sections.pop("task", {}) | sections
+
+
+def to_json(tree: Mapping) -> str:
+    return json.dumps(_plain(tree), indent=1, sort_keys=True)
+
+
+def from_json(text: str) -> dict:
+    """The tree that `to_json` wrote; lists become tuples again."""
+    return _plain(json.loads(text))
+
+
+def differences(saved: Mapping, current: Mapping, *, prefix: str = "") -> list[str]:
+    """Keys whose values differ, as `key: saved -> current`, in the order of the saved tree."""
+    lines = []
+    for key in [*saved, *(k for k in current if k not in saved)]:
+        a, b = saved.get(key), current.get(key)
+        if isinstance(a, Mapping | ConfigDict) and isinstance(b, Mapping | ConfigDict):
+            lines += differences(a, b, prefix=f"{prefix}{key}.")
+        elif a != b:
+            lines.append(f"{prefix}{key}: {a!r} -> {b!r}")
+    return lines

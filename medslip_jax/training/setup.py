@@ -1,0 +1,35 @@
+"""What pre-training and fine-tuning set up alike: the mesh of a run and the arguments of its loaders."""
+
+import jax
+from jax.sharding import Mesh
+
+from medslip_jax.experiment.sections import DataConfig, MeshConfig
+from medslip_jax.parallel import sharding
+
+# Keys of the config tree that may differ between the hosts of a run.
+LOCAL_KEYS = ("data.dir", "data.workers", "data.threads", "books.path")
+
+
+def run_mesh(mesh: MeshConfig, *, batch_size: int, eval_batch_size: int, accumulate: int = 1) -> Mesh:
+    """The mesh of a run, whose batches fit it. `InputError` naming the key that does not."""
+    made = sharding.make_mesh(data=mesh.data, fsdp=mesh.fsdp)
+    sharding.check_batch_size(made, batch_size, key="data.batch_size", parts=accumulate)
+    sharding.check_batch_size(made, eval_batch_size, key="eval.batch_size")
+    return made
+
+
+def loader_options(data: DataConfig, *, batch_size: int | None = None, workers: int | None = None) -> dict:
+    """Arguments of `Loader` that training and validation share, for this host.
+
+    Args:
+      data: of the run.
+      batch_size, workers: in place of those of `data`.
+    """
+    return {
+        "batch_size": data.batch_size if batch_size is None else batch_size,
+        "image_size": data.image_size,
+        "workers": data.workers if workers is None else workers,
+        "threads": data.threads,
+        "host_index": jax.process_index(),
+        "host_count": jax.process_count(),
+    }
