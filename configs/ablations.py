@@ -11,7 +11,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from medslip_jax.errors import InputError
-from medslip_jax.experiment.config import names_of, parse_arg, shrink
+from medslip_jax.experiment import names_of, parse_arg, shrink
 
 # Name -> what differs from the demo's settings (both streams, mask without activation, alpha = beta = 0.3, a flip that
 # exchanges sides). The two seeds say how far apart equal settings land.

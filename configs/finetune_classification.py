@@ -9,7 +9,7 @@
 from ml_collections import ConfigDict
 
 from medslip_jax.errors import InputError
-from medslip_jax.experiment.config import default_fine_tuning, parse_arg, shrink
+from medslip_jax.experiment import default_fine_tuning, parse_arg, shrink
 
 TARGETS = {
     "nih_cxr14": (

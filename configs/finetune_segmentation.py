@@ -9,7 +9,7 @@
 from ml_collections import ConfigDict
 
 from medslip_jax.errors import InputError
-from medslip_jax.experiment.config import default_fine_tuning, parse_arg, shrink
+from medslip_jax.experiment import default_fine_tuning, parse_arg, shrink
 
 # A lung mask may be drawn whole or a side at a time.
 TARGETS = {

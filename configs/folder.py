@@ -10,7 +10,7 @@ short runs from scratch need (configs/phantom.py says why).
 
 from ml_collections import ConfigDict
 
-from medslip_jax.experiment.config import default_config, parse_arg, set_short_run, shrink
+from medslip_jax.experiment import default_config, parse_arg, set_short_run, shrink
 
 
 def get_config(arg: str | None = None) -> ConfigDict:

@@ -11,7 +11,7 @@ similarities together were enough; README has the measurements and what they lea
 from ml_collections import ConfigDict
 
 from data_pipelines.phantom import FOCAL
-from medslip_jax.experiment.config import default_config, parse_arg, set_short_run, shrink
+from medslip_jax.experiment import default_config, parse_arg, set_short_run, shrink
 
 
 def get_config(arg: str | None = None) -> ConfigDict:

@@ -13,7 +13,7 @@ reads the labels from the report texts instead.
 
 from ml_collections import ConfigDict
 
-from medslip_jax.experiment.config import default_config, parse_arg, shrink_to_phantom
+from medslip_jax.experiment import default_config, parse_arg, shrink_to_phantom
 
 
 def get_config(arg: str | None = None) -> ConfigDict:

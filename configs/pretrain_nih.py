@@ -22,7 +22,7 @@ unseen after this.
 
 from ml_collections import ConfigDict
 
-from medslip_jax.experiment.config import default_config, parse_arg, shrink_to_phantom
+from medslip_jax.experiment import default_config, parse_arg, shrink_to_phantom
 
 
 def get_config(arg: str | None = None) -> ConfigDict:

@@ -12,7 +12,7 @@ need (configs/phantom.py says why).
 
 from ml_collections import ConfigDict
 
-from medslip_jax.experiment.config import default_config, parse_arg, set_short_run, shrink_to_phantom
+from medslip_jax.experiment import default_config, parse_arg, set_short_run, shrink_to_phantom
 
 
 def get_config(arg: str | None = None) -> ConfigDict:

@@ -106,7 +106,7 @@ def test_the_doctor_finds_nothing_wrong_with_the_installation(medslip, tmp_path)
     ids=lambda flags: flags[0],
 )
 def test_launch_needs_no_repository(medslip, tmp_path, flags):
-    (tmp_path / "my.py").write_text("from medslip_jax.experiment.config import default_config as get_config\n")
+    (tmp_path / "my.py").write_text("from medslip_jax.experiment import default_config as get_config\n")
     command = ("--dry_run", "--", "pretrain", "--config", "my.py", "--workdir", "/mnt/runs/a")
     text = run(medslip, "launch", *flags, *command, cwd=tmp_path).stdout
     assert "pretrain --config my.py" in text

@@ -9,8 +9,8 @@ name. Another wording is another protocol: --config.class_map.covid19.text="..."
 from ml_collections import ConfigDict
 
 from data_pipelines.datasets.covidx import TARGET
-from medslip_jax.evaluation.protocol import default_protocol
-from medslip_jax.experiment.config import parse_arg
+from medslip_jax.evaluation import default_protocol
+from medslip_jax.experiment import parse_arg
 
 TEXT = (
     "COVID-19 is a viral infection of the lungs. It appears as hazy ground-glass opacities and patchy consolidation on "

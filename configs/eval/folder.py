@@ -9,8 +9,8 @@ labels of a class as its truth: a file like this one with protocol.class_map = {
 
 from ml_collections import ConfigDict
 
-from medslip_jax.evaluation.protocol import SUBGROUPS, default_protocol
-from medslip_jax.experiment.config import parse_arg
+from medslip_jax.evaluation import SUBGROUPS, default_protocol
+from medslip_jax.experiment import parse_arg
 
 
 def get_config(arg: str | None = None) -> ConfigDict:

@@ -9,8 +9,8 @@ seen its train split, never the official test list.
 from ml_collections import ConfigDict
 
 from data_pipelines.datasets.nih_lists import CLASSES
-from medslip_jax.evaluation.protocol import SUBGROUPS, default_protocol
-from medslip_jax.experiment.config import parse_arg
+from medslip_jax.evaluation import SUBGROUPS, default_protocol
+from medslip_jax.experiment import parse_arg
 
 
 def get_config(arg: str | None = None) -> ConfigDict:

@@ -8,8 +8,8 @@ The same as `medslip evaluate` without --config for a checkpoint of configs/phan
 from ml_collections import ConfigDict
 
 from data_pipelines.phantom import FOCAL
-from medslip_jax.evaluation.protocol import default_protocol
-from medslip_jax.experiment.config import parse_arg
+from medslip_jax.evaluation import default_protocol
+from medslip_jax.experiment import parse_arg
 
 
 def get_config(arg: str | None = None) -> ConfigDict:

@@ -8,8 +8,8 @@ from NIH ChestX-ray14: a model that was pre-trained on that set has seen some of
 
 from ml_collections import ConfigDict
 
-from medslip_jax.evaluation.protocol import SUBGROUPS, default_protocol
-from medslip_jax.experiment.config import parse_arg
+from medslip_jax.evaluation import SUBGROUPS, default_protocol
+from medslip_jax.experiment import parse_arg
 
 
 def get_config(arg: str | None = None) -> ConfigDict:

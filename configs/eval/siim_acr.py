@@ -7,8 +7,8 @@ Sex, age and view are in the DICOM files; data built from the PNG copies have no
 
 from ml_collections import ConfigDict
 
-from medslip_jax.evaluation.protocol import SUBGROUPS, default_protocol
-from medslip_jax.experiment.config import parse_arg
+from medslip_jax.evaluation import SUBGROUPS, default_protocol
+from medslip_jax.experiment import parse_arg
 
 
 def get_config(arg: str | None = None) -> ConfigDict:

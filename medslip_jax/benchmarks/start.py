@@ -26,7 +26,7 @@ print(np.asarray(model(image)["pathology"]["logits"]).shape)
 
 
 _CONFIG = """
-from medslip_jax.experiment.config import default_config
+from medslip_jax.experiment import default_config
 
 def get_config():
     config = default_config()

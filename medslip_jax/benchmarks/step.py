@@ -12,10 +12,9 @@ from medslip_jax.aot.compiled import read_memory
 from medslip_jax.benchmarks.other_process import OtherProcess
 from medslip_jax.benchmarks.timing import in_turns, machine
 from medslip_jax.benchmarks.traced import trace_step
+from medslip_jax.experiment.sections import LossConfig, OptimConfig
 from medslip_jax.models import MeDSLIPConfig
 from medslip_jax.parallel import sharding
-from medslip_jax.experiment.sections import LossConfig
-from medslip_jax.experiment.sections import OptimConfig
 from medslip_jax.step.train_step import Trainer, jit_init, jit_train_step
 from medslip_jax.testing import synthetic_batch, tiny_books
 from medslip_jax.text.books import TextBooks

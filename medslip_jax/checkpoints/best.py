@@ -8,7 +8,6 @@ from pathlib import Path
 
 import jax
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from medslip_jax.checkpoints.choice import agreed
 from medslip_jax.checkpoints.manager import read_info, write_model
@@ -30,7 +29,7 @@ class Best:
       InputError: what lies there was chosen by another metric.
     """
 
-    def __init__(self, workdir: str | Path, *, config: ConfigDict, metric: str):
+    def __init__(self, workdir: str | Path, *, config: Mapping, metric: str):
         self.directory = Path(workdir).absolute() / "best"
         self._config, self._metric = config, metric
         if (before := self.known.get("metric", metric)) != metric:

@@ -17,7 +17,6 @@ from typing import Literal
 
 import jax
 import orbax.checkpoint as ocp
-from ml_collections import ConfigDict
 
 from medslip_jax.checkpoints.choice import agreed, choose
 from medslip_jax.checkpoints.failures import not_written, quiet, remove_unfinished
@@ -116,7 +115,7 @@ class Checkpoints:
         *,
         step: int,
         loader_state: Mapping,
-        config: ConfigDict,
+        config: Mapping,
         metrics: Mapping[str, float | None] | None = None,
     ) -> None:
         """Starts writing the checkpoint of `step`; the arrays are copied before this returns.
@@ -135,13 +134,13 @@ class Checkpoints:
                     model=ocp.args.StandardSave(_model(state)),
                     optimizer=ocp.args.StandardSave(optimizer),
                     loader=ocp.args.JsonSave(dict(loader_state)),
-                    config=ocp.args.JsonSave(config.to_dict()),
+                    config=ocp.args.JsonSave(dict(config)),
                 ),
                 # None is a metric that this validation leaves undefined.
                 metrics={name: float(value) for name, value in (metrics or {}).items() if value is not None},
             )
 
-    def restore(self, template: TrainState, *, config: ConfigDict) -> dict:
+    def restore(self, template: TrainState, *, config: Mapping) -> dict:
         """The newest intact checkpoint in the placement of `template`, whatever devices it was saved from.
 
         Args:

@@ -11,13 +11,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from ml_collections import ConfigDict
 
 from medslip_jax.checkpoints.choice import instead_of, steps_in
 from medslip_jax.checkpoints.failures import error_code, reason
 from medslip_jax.checkpoints.integrity import DIGESTS, damage, write_digests
 from medslip_jax.errors import InputError
-from medslip_jax.experiment import config as experiment
+from medslip_jax.experiment.trees import differences, from_json, read, tree_of
 
 BOOKS = "books.npz"
 # What may change between the parts of one run, as it does not change the losses; "keep" stands for "keep_..." too.
@@ -70,23 +69,23 @@ def _newest(directory: Path) -> Path | None:
     return directory / str(steps[0]) if steps else None
 
 
-def read_config(directory: Path) -> ConfigDict:
+def read_config(directory: Path) -> dict:
     """The config that a checkpoint was made with; the text tables that lie in the checkpoint are named in it."""
     file = directory / "config" / "metadata"
     try:
-        config = experiment.from_json(file.read_text())
+        config = from_json(file.read_text())
         _check(directory, item="config")
     except (OSError, ValueError) as error:
         raise InputError(f"{file}: cannot read the checkpoint's config ({error}); {instead_of(directory)}") from error
     if (directory / BOOKS).is_file():
-        config.books.path = str(directory / BOOKS)
+        config["books"]["path"] = str(directory / BOOKS)
     return config
 
 
-def require_same_config(directory: Path, config: ConfigDict) -> None:
+def require_same_config(directory: Path, config: Mapping) -> None:
     """`InputError` that lists the keys if a checkpoint was made with another config than a run that goes on from it."""
-    saved = experiment.completed(read_config(directory))
-    changed = [line for line in experiment.differences(saved, config) if not line.startswith(_FREE)]
+    saved = tree_of(read(read_config(directory)))
+    changed = [line for line in differences(saved, config) if not line.startswith(_FREE)]
     if changed:
         raise InputError(
             f"{directory} was made with another config ({'; '.join(changed[:6])}); "
@@ -111,7 +110,7 @@ def _check(directory: Path, *, item: str) -> None:
         raise ValueError(found)
 
 
-def write_model(directory: Path, variables: Mapping, *, config: ConfigDict, info: Mapping) -> None:
+def write_model(directory: Path, variables: Mapping, *, config: Mapping, info: Mapping) -> None:
     """Writes a checkpoint without training state into an empty directory, which need not exist; one process calls it.
 
     Args:
@@ -125,7 +124,7 @@ def write_model(directory: Path, variables: Mapping, *, config: ConfigDict, info
     """
     args = ocp.args.Composite(
         model=ocp.args.StandardSave({"params": variables["params"], "batch_stats": variables["batch_stats"]}),
-        config=ocp.args.JsonSave(config.to_dict()),
+        config=ocp.args.JsonSave(dict(config)),
         info=ocp.args.JsonSave(dict(info)),
     )
     # A disk that fills up while Orbax writes makes its threads print pages.

@@ -9,24 +9,21 @@ other.
 import argparse
 from pathlib import Path
 
-from ml_collections import ConfigDict
-
 from medslip_jax.cli.help_layout import help_layout
-from medslip_jax.evaluation import grounding, zero_shot
-from medslip_jax.evaluation.judging import open_model, open_task, score_splits, where_it_is
-from medslip_jax.evaluation.protocol import FLAGS, default_protocol, load_protocol
-from medslip_jax.evaluation.result_files import round_numbers
-from medslip_jax.evaluation.results import FILES, header, prompts, write_results
+from medslip_jax.evaluation import evaluate
+from medslip_jax.evaluation.protocol_files import FLAGS, load_protocol
+from medslip_jax.report.pictures import FILES, write_pictures
 from medslip_jax.report.tables.evaluation import summary
-from medslip_jax.storage.files import made_directory
 
 
 def main(argv: list[str]) -> int:
     args, rest = _parser().parse_known_args(argv)
     protocol = load_protocol(rest, flags={name: getattr(args, name) for name in FLAGS})
-    result = evaluate(args.checkpoint, protocol, out=args.out, books=args.books)
-    print(summary(result))
-    written = (Path(args.out) / name for name in FILES)
+    out = Path(args.out)
+    evaluation = evaluate(args.checkpoint, protocol, out=out, books=args.books)
+    write_pictures(evaluation, out)
+    print(summary(evaluation.metrics))
+    written = (out / name for name in ("metrics.json", "predictions.npz", *FILES))
     print("\nwritten: " + "\n         ".join(str(path) for path in written if path.exists()))
     return 0
 
@@ -58,37 +55,3 @@ def _parser() -> argparse.ArgumentParser:
     add("--pictures", type=int, help="cases in heatmaps.png (12); 0 for none")
     add("--encoder", help="BERT of queries given as text; the text tables' by default")
     return parser
-
-
-def evaluate(
-    checkpoint: str | Path,
-    protocol: ConfigDict | None = None,
-    *,
-    out: str | Path,
-    books: str | Path | None = None,
-) -> dict:
-    """Judges a model by a protocol and writes the results below `out`; returns what `metrics.json` holds.
-
-    Args:
-      checkpoint: whatever `pretrained.load` reads: a run, a checkpoint, published weights, a .pth file, a hub id.
-      protocol: see `protocol.default_protocol`, which is the default.
-      out: directory for metrics.json, predictions.npz, pictures and grounding.txt; each replaced whole.
-      books: text tables, where the checkpoint has none.
-
-    Raises:
-      InputError: model, protocol or data cannot be used, or nothing can be written.
-    """
-    task = open_task(open_model(checkpoint, books=books), default_protocol() if protocol is None else protocol)
-    out = made_directory(out, flag="--out")
-    splits = score_splits(task)
-    judged = zero_shot.classify(**splits, judging=task.judging)
-    names = list(judged["pathology"]["report"]["classes"]) if "pathology" in judged else []
-    result = header(task, splits, checkpoint=where_it_is(checkpoint))
-    result |= {"prompts": prompts(task, names), "classification": round_numbers(judged)}
-    if task.map_classes or task.map_anatomies:
-        p = task.protocol
-        maps = {"classes": task.map_classes, "anatomies": task.map_anatomies, "focal": p.grounding.focal}
-        found = grounding.ground(**splits, **maps, resamples=p.resamples, seed=p.seed)
-        result["grounding"] = round_numbers(found)
-    write_results(out, result, splits["test"], task=task)
-    return result

@@ -1,14 +1,12 @@
 """A model over the splits that a protocol names: what is loaded, which queries it gets, and its scores."""
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from data_pipelines.datasets import RecordSource, open_split
 from data_pipelines.loading.loader import Loader
@@ -17,12 +15,13 @@ from medslip_jax.checkpoints.manager import find_checkpoint
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation import zero_shot
 from medslip_jax.evaluation.grounding_cases import annotated
-from medslip_jax.evaluation.protocol import check_protocol, classes_of, texts_of
+from medslip_jax.evaluation.protocol import Protocol, ProtocolData, check_protocol, classes_of, texts_of
 from medslip_jax.evaluation.scoring import jit_score_step, score
-from medslip_jax.experiment import config
+from medslip_jax.experiment.sections import OptimConfig, Pretraining
+from medslip_jax.experiment.tables import built_data
+from medslip_jax.experiment.trees import read
 from medslip_jax.models.kinds import kind_of
 from medslip_jax.parallel import sharding
-from medslip_jax.experiment.sections import OptimConfig
 from medslip_jax.step.train_step import Trainer
 from medslip_jax.text import user_queries
 from medslip_jax.text.encoder import MAX_LENGTH, load_encoder
@@ -43,7 +42,7 @@ class Task:
     """
 
     pretrained: Pretrained
-    protocol: ConfigDict
+    protocol: Protocol
     source: RecordSource
     validation: RecordSource | None
     texts: Mapping[str, str]
@@ -55,7 +54,7 @@ class Task:
     def judging(self) -> zero_shot.Judging:
         """How the scores are judged."""
         p = self.protocol
-        fixed = {"": p.fixed_threshold, **_renamed(p.fixed_thresholds.to_dict(), p)}
+        fixed = {"": p.fixed_threshold, **_renamed(p.fixed_thresholds, p)}
         return zero_shot.Judging(
             classes=classes_of(p),
             fixed=None if p.threshold_source == "none" else fixed,
@@ -94,14 +93,14 @@ def where_it_is(checkpoint: str | Path) -> str:
     return str(path.absolute()) if path.exists() else str(checkpoint)
 
 
-def open_task(pretrained: Pretrained, protocol: ConfigDict) -> Task:
+def open_task(pretrained: Pretrained, protocol: Protocol) -> Task:
     """Opens the data and encodes the texts; nothing is scored yet.
 
     Raises:
       InputError: no such data or split, a class that is none, an encoder that did not write the text tables.
     """
     protocol = resolved(protocol, pretrained.info)
-    data = (config.require_built(protocol), protocol.data.name)
+    data = (built_data(protocol.data.name, protocol.data.dir), protocol.data.name)
     source = open_split(*data, protocol.split)
     by_validation = protocol.threshold_source == "validation"
     validation = open_split(*data, protocol.threshold_split) if by_validation else None
@@ -129,23 +128,24 @@ def encoded(texts: Iterable[str], pretrained: Pretrained, *, encoder: str) -> np
     return np.concatenate([user_queries.encode_query(text, encoder=loaded, **known) for text in texts])
 
 
-def resolved(protocol: ConfigDict, info: Mapping) -> ConfigDict:
+def resolved(protocol: Protocol, info: Mapping) -> Protocol:
     """The protocol with the checkpoint's own values in its gaps; `info` is `ModelBundle.info`."""
-    protocol = protocol.copy_and_resolve_references()
-    known = _settings(info)
+    known, data, grounding = _settings(info), protocol.data, protocol.grounding
     # A path is meant from here, not from the data directory.
-    if "/" in protocol.data.name and Path(protocol.data.name).is_dir():
-        protocol.data.name = str(Path(protocol.data.name).absolute())
-    protocol.data.name = protocol.data.name or known.data.name
-    protocol.data.dir = protocol.data.dir or known.data.dir
-    protocol.batch_size = protocol.batch_size or known.eval.batch_size
-    protocol.grounding.focal = tuple(protocol.grounding.focal or known.eval.focal)
-    protocol.encoder = protocol.encoder or str(info.get("books", {}).get("encoder", ""))
-    check_protocol(protocol)
-    return protocol
+    is_path = "/" in data.name and Path(data.name).is_dir()
+    name = str(Path(data.name).absolute()) if is_path else data.name
+    complete = dataclasses.replace(
+        protocol,
+        data=ProtocolData(name=name or known.data.name, dir=data.dir or known.data.dir),
+        batch_size=protocol.batch_size or known.eval.batch_size,
+        grounding=dataclasses.replace(grounding, focal=grounding.focal or known.eval.focal),
+        encoder=protocol.encoder or str(info.get("books", {}).get("encoder", "")),
+    )
+    check_protocol(complete)
+    return complete
 
 
-def _map_classes(found: Sequence[str], protocol: ConfigDict) -> list[str]:
+def _map_classes(found: Sequence[str], protocol: Protocol) -> list[str]:
     """Of the annotated pathologies those that `grounding.classes` names, which must be among them; else the judged."""
     wanted = [protocol.class_map.get(name, name) for name in protocol.grounding.classes]
     for name in wanted:
@@ -161,19 +161,19 @@ def _map_classes(found: Sequence[str], protocol: ConfigDict) -> list[str]:
     return [name for name in found if name in (wanted or (found if judged is None else judged))]
 
 
-def _renamed(by_name: Mapping, protocol: ConfigDict) -> dict:
+def _renamed(by_name: Mapping, protocol: Protocol) -> dict:
     """{name of the data set or of the vocabulary: value} -> {name in the results: value}."""
-    mapped = {n: q if isinstance(q, str) else n for n, q in protocol.class_map.to_dict().items()}
+    mapped = {n: q if isinstance(q, str) else n for n, q in protocol.class_map.items()}
     for name in by_name:
         if mapped.get(name, name) not in (*PATHOLOGIES, *mapped.values()):
             raise InputError(f"fixed_thresholds: {name!r} is no class of this protocol")
     return {mapped.get(name, name): value for name, value in by_name.items()}
 
 
-def _settings(info: Mapping) -> ConfigDict:
+def _settings(info: Mapping) -> Pretraining:
     """The experiment that the model comes from; the default one where nobody knows."""
     known = info.get("experiment")
-    return config.completed(config.from_json(json.dumps(known))) if known else config.default_config()
+    return read(known) if known else Pretraining()
 
 
 def score_splits(task: Task) -> dict[str, dict | None]:
@@ -226,7 +226,7 @@ def _trainer(pretrained: Pretrained) -> Trainer:
     """What a scoring step reads of a run: the model, its tables, and how the loss compares features."""
     return Trainer(
         model=pretrained.config,
-        loss=config.loss_config(_settings(pretrained.info)),
+        loss=_settings(pretrained.info).loss,
         optim=OptimConfig(),
         books=pretrained.prepared_books,
         num_steps=1,

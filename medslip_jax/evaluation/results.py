@@ -1,5 +1,6 @@
-"""What `medslip evaluate` leaves: metrics.json, predictions.npz and pictures, each replaced whole."""
+"""What metrics.json and predictions.npz of an evaluation hold; each is replaced whole."""
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -7,23 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipelines.images import decode_grey
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation import grounding
 from medslip_jax.evaluation.judging import Task
 from medslip_jax.evaluation.metrics.grounding import pointing_hits
 from medslip_jax.evaluation.metrics.regions import cell_targets
 from medslip_jax.evaluation.provenance import computed_with
-from medslip_jax.evaluation.result_files import ids_hash, json_bytes
+from medslip_jax.evaluation.result_files import ids_hash
 from medslip_jax.evaluation.scoring import PAIR_KEYS
-from medslip_jax.report.overlays import OverlayRow, overlay_grid
-from medslip_jax.report.reliability import reliability_grid
-from medslip_jax.report.tables.grounding import grounding_tables
-from medslip_jax.storage.files import replacing_file, write_bytes
+from medslip_jax.storage.files import replacing_file
 from medslip_jax.text.books import prompts_sha256
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES, pathology_index, pathology_prompts
 
-FILES = ("metrics.json", "predictions.npz", "reliability.png", "heatmaps.png", "grounding.txt")
 _DATA_KEYS = ("image_id", "patient_id", "index", "labels", "pathology")
 _EXTRA_KEYS = ("anatomy", "anatomy_map", *PAIR_KEYS, "target_names", "targets", "extra")
 
@@ -45,8 +41,8 @@ def header(task: Task, splits: Mapping[str, Mapping | None], *, checkpoint: str)
             "ids_sha256": ids_hash(test),
             "built_with": task.source.metadata,
         },
-        "protocol": p.to_dict(),
-        "class_map": p.class_map.to_dict(),
+        "protocol": dataclasses.asdict(p),
+        "class_map": dict(p.class_map),
         "thresholds": _thresholds(task, validation),
         "threshold_split": p.threshold_split if validation is not None else None,
         "preprocessing": dict(info["preprocessing"]),
@@ -69,7 +65,7 @@ def _thresholds(task: Task, validation: Mapping | None) -> dict:
             "chosen": "the highest F1 of `score >= threshold`, a class each",
         }
     if p.threshold_source != "none":
-        sources["fixed"] = {"threshold": p.fixed_threshold, "by_class": p.fixed_thresholds.to_dict()}
+        sources["fixed"] = {"threshold": p.fixed_threshold, "by_class": dict(p.fixed_thresholds)}
     return {"source": p.threshold_source, "decision": "score > threshold", "sources": sources}
 
 
@@ -96,33 +92,6 @@ def prompts(task: Task, names: Sequence[str]) -> dict:
     texts = {name: sentences[pathology_index(name)] for name in names} | dict(task.texts)
     digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest() if None not in texts.values() else None
     return {"sha256": digest, "tables_sha256": wrote, "encoder": books.get("encoder"), "texts": texts}
-
-
-def write_results(out: Path, result: Mapping, test: Mapping, *, task: Task) -> None:
-    """Writes all `FILES` below `out`, and removes those of an earlier call that this one does not make."""
-    write_bytes(out / "metrics.json", json_bytes(result))
-    write_predictions(out / "predictions.npz", test, classes=task.map_classes)
-    if "grounding" in result:
-        write_bytes(out / "grounding.txt", grounding_tables(result["grounding"]).encode())
-    else:
-        (out / "grounding.txt").unlink(missing_ok=True)
-    title = f"{result['data']['name']} {result['data']['split']}"
-    calibration = _all_calibration(result["classification"])
-    reliability_grid(calibration, out / "reliability.png", title=f"{title}: calibration")
-    count = task.protocol.pictures
-    rows = overlay_rows(test, task.source, classes=task.map_classes, count=count) if count else []
-    if rows:
-        overlay_grid(rows, out / "heatmaps.png", title=f"{title}: true boxes and attention")
-    else:
-        (out / "heatmaps.png").unlink(missing_ok=True)
-
-
-def _all_calibration(sections: Mapping) -> dict:
-    """The pathologies' calibration with that of the queries given as text."""
-    parts = [sections[name]["calibration"] for name in ("pathology", "targets") if name in sections]
-    classes = {name: row for part in parts for name, row in part["classes"].items()}
-    known = [row["ece"] for row in classes.values() if row["ece"] is not None]
-    return {"classes": classes, "macro": {"ece": float(np.mean(known))}}
 
 
 def write_predictions(path: Path, test: Mapping, *, classes: Sequence[str]) -> None:
@@ -156,29 +125,3 @@ def pointing_cases(test: Mapping, *, classes: Sequence[str]) -> dict[str, np.nda
         return {}
     columns = {"pointing_row": rows, "pointing_class": names, "pointing_cell": hits}
     return {key: np.concatenate(parts) for key, parts in columns.items()}
-
-
-def overlay_rows(test: Mapping, source: Sequence[Mapping], *, classes: Sequence[str], count: int) -> list[OverlayRow]:
-    """`count` cases taken in turn from the classes, the first marked images of each: chosen by order, not by result."""
-    queues = [
-        (name, column, list(grounding.grounding_cases(test, name)["index"])) for column, name in enumerate(classes)
-    ]
-    rows: list[OverlayRow] = []
-    while len(rows) < count and any(queue for _, _, queue in queues):
-        for name, column, queue in queues:
-            if queue and len(rows) < count:
-                rows.append(_overlay_row(test, source, row=queue.pop(0), name=name, column=column))
-    return rows
-
-
-def _overlay_row(test: Mapping, source: Sequence[Mapping], *, row: int, name: str, column: int) -> OverlayRow:
-    wanted = pathology_index(name)
-    record = source[int(test["index"][row])]
-    return OverlayRow(
-        image=decode_grey(record["image"], name=record["image_id"]),
-        attention=grounding.attention_grids(test["pathology_map"][row, column]),
-        name=name,
-        boxes=np.array([a["box"] for a in record["annotations"] if a["pathology"] == wanted]),
-        probability=float(test["pathology"][row, wanted]),
-        truth={1: "present", 0: "absent", -1: "unknown"}[int(test["labels"][row, wanted])],
-    )

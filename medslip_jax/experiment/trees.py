@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from medslip_jax.errors import InputError, from_section
+from medslip_jax.errors import InputError
 from medslip_jax.experiment.sections import METRICS, Experiment, FineTuning, Pretraining, Section, default_experiment
 
 # Sections whose keys stand at the top of a tree.
@@ -23,7 +23,7 @@ def read(tree: Mapping) -> Experiment:
       InputError: an unknown key, or a value that cannot be used; for fine-tuning also no targets, a metric of the
         other kind, or masks that a flip would give the wrong names.
     """
-    tree = _plain(tree)
+    tree = plain(tree)
     default = default_experiment(tree["kind"] if "tune" in tree else "medslip")
     known = {field.name: getattr(default, field.name) for field in dataclasses.fields(default)}
     given = {name: tree.pop(name, {}) for name in known if name not in _TOP}
@@ -32,28 +32,28 @@ def read(tree: Mapping) -> Experiment:
         given[name] = {key: tree.pop(key) for key in keys}
     if tree:
         raise InputError(f"config: unknown keys {', '.join(sorted(tree))}; medslip_jax/experiment/sections.py has all")
-    sections = {name: _section(section, given[name], name=f"config.{name}") for name, section in known.items()}
+    sections = {name: with_fields(section, given[name], name=f"config.{name}") for name, section in known.items()}
     experiment = dataclasses.replace(default, **sections)
     return experiment if isinstance(experiment, Pretraining) else _settled(experiment)
 
 
-def _section(known: Section, given: Mapping, *, name: str) -> Section:
+def with_fields(known: Section, given: Mapping, *, name: str) -> Section:
     """A dataclass with the given fields in place of its own, nested ones too."""
     given = dict(given)
     for field in dataclasses.fields(known):
         if dataclasses.is_dataclass(getattr(known, field.name)) and field.name in given:
-            given[field.name] = _section(getattr(known, field.name), given[field.name], name=f"{name}.{field.name}")
+            given[field.name] = with_fields(getattr(known, field.name), given[field.name], name=f"{name}.{field.name}")
     own = {field.name: getattr(known, field.name) for field in dataclasses.fields(known)}
-    return from_section(type(known), own | given, name=name)
+    return fromwith_fields(type(known), own | given, name=name)
 
 
-def _plain(value):
+def plain(value):
     """A ConfigDict, or JSON, with dicts for its nodes and tuples for its lists."""
     if hasattr(value, "to_dict"):
         value = value.to_dict()
     if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
+        return {key: plain(inner) for key, inner in value.items()}
+    return tuple(map(plain, value)) if isinstance(value, list | tuple) else value
 
 
 def _settled(experiment: FineTuning) -> FineTuning:
@@ -76,12 +76,12 @@ def tree_of(experiment: Experiment) -> dict:
 
 
 def to_json(tree: Mapping) -> str:
-    return json.dumps(_plain(tree), indent=1, sort_keys=True)
+    return json.dumps(plain(tree), indent=1, sort_keys=True)
 
 
 def from_json(text: str) -> dict:
     """The tree that `to_json` wrote; lists become tuples again."""
-    return _plain(json.loads(text))
+    return plain(json.loads(text))
 
 
 def differences(saved: Mapping, current: Mapping, *, prefix: str = "") -> list[str]:

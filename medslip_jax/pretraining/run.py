@@ -51,10 +51,7 @@ def pretrain(
     data_dir = built_data(data.name, data.dir)
     workdir = on_this_machine(workdir, flag="--workdir")
     require_image_size(data.image_size, kind="medslip")
-    accumulate = experiment.optim.accumulate
-    mesh = run_mesh(
-        experiment.mesh, batch_size=data.batch_size, eval_batch_size=evaluation.batch_size, accumulate=accumulate
-    )
+    mesh = run_mesh(experiment)
     source = training_source(data)
     tables = load_tables(experiment.books, text_dim=model.text_dim)
     experiment = replaced(experiment, data={"train_images": len(source)}, books={"sha256": books_hash(tables)})

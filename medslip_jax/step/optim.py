@@ -1,6 +1,5 @@
 """Learning-rate schedules, AdamW with the released decay mask, and the moving average of parameters."""
 
-
 import jax
 import jax.numpy as jnp
 import optax

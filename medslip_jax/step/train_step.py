@@ -12,12 +12,11 @@ from flax import struct
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
-from medslip_jax.experiment.sections import LossConfig
+from medslip_jax.experiment.sections import LossConfig, OptimConfig
 from medslip_jax.models import MeDSLIP, MeDSLIPConfig
 from medslip_jax.models.layers import batch_norm_groups
 from medslip_jax.parallel import sharding
 from medslip_jax.step.losses import draw_all_negatives, loss_counts, medslip_loss
-from medslip_jax.experiment.sections import OptimConfig
 from medslip_jax.step.optim import make_optimizer, make_schedule, update_ema
 from medslip_jax.text.books import TextBooks
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import jax
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from data_pipelines.loading.loader import Loader
 from medslip_jax.checkpoints.manager import Checkpoints
 from medslip_jax.errors import Preempted
+from medslip_jax.experiment.sections import DataConfig, RunConfig
 from medslip_jax.parallel import sharding
 from medslip_jax.parallel.chips import peak_flops
 from medslip_jax.parallel.processes import CompiledTogether
@@ -39,7 +39,9 @@ def train(
     trainer: StepParts,
     loader: Loader,
     *,
-    config: ConfigDict,
+    run: RunConfig,
+    data: DataConfig,
+    tree: Mapping,
     workdir: str | Path,
     mesh: Mesh,
     initial: Mapping | None = None,
@@ -52,8 +54,9 @@ def train(
     Args:
       trainer: the run's fixed parts.
       loader: training batches; its state is saved and restored.
-      config: written into every checkpoint; log_every, eval_every, save_every, keep..., and watchdog_minutes are read
-        here.
+      run: log_every, eval_every, save_every, keep..., and watchdog_minutes are read here.
+      data: image_size and batch_size are read here.
+      tree: the whole config, written into every checkpoint; the one of a checkpoint that is gone on from must agree.
       workdir: metrics and checkpoints go here; with several processes a directory that all of them see.
       mesh: where the steps run.
       initial: {"params", "batch_stats"} of a run that starts, in place of random ones.
@@ -73,9 +76,9 @@ def train(
     who = f"medslip: process {jax.process_index()} of {jax.process_count()}"
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
-        watchdog = stack.enter_context(Watchdog(config.watchdog_minutes * 60, who=who))
-        run = _Run(trainer, loader, config=config, workdir=workdir, mesh=mesh, initial=initial)
-        stack.callback(run.close)
+        watchdog = stack.enter_context(Watchdog(run.watchdog_minutes * 60, who=who))
+        running = _Running(trainer, loader, run=run, data=data, tree=tree, workdir=workdir, mesh=mesh, initial=initial)
+        stack.callback(running.close)
         trace = Trace(workdir, profile)
         stack.callback(trace.close)
 
@@ -84,34 +87,34 @@ def train(
             if stop.reached():
                 raise _Interrupted
 
-        for step in range(run.start, last + 1):
-            due = _due(step, start=run.start, stop=last, num_steps=trainer.num_steps, config=config)
-            due["eval"] = validate is not None and (due["eval"] or (step == run.start and run.unvalidated))
+        for step in range(running.start, last + 1):
+            due = _due(step, start=running.start, stop=last, num_steps=trainer.num_steps, run=run)
+            due["eval"] = validate is not None and (due["eval"] or (step == running.start and running.unvalidated))
             stopping = stop.reached()
             if due["eval"] and not stopping:
                 try:
-                    run.validate(step, validate, pulse)
+                    running.validate(step, validate, pulse)
                 except _Interrupted:
                     stopping = True
-            run.unvalidated = due["eval"] and stopping
+            running.unvalidated = due["eval"] and stopping
             if due["save"] or stopping:
                 watchdog.beat(f"saving at step {step}")
-                run.save(step)
+                running.save(step)
             if stopping:
-                run.finish()
+                running.finish()
                 raise Preempted(step=step)
             if any(due.values()):
-                run.clock.restart()
-            trace.at(step, run.state)
+                running.clock.restart()
+            trace.at(step, running.state)
             if step == last:
                 break
-            run.step(step)
+            running.step(step)
             watchdog.beat(f"between steps {step + 1} and {step + 2}")
-        run.finish()
-    return run.state
+        running.finish()
+    return running.state
 
 
-class _Run:
+class _Running:
     """State, loader, checkpoints and logs of a run that goes on: what the order of `train` is an order of."""
 
     def __init__(
@@ -119,22 +122,21 @@ class _Run:
         trainer: StepParts,
         loader: Loader,
         *,
-        config: ConfigDict,
+        run: RunConfig,
+        data: DataConfig,
+        tree: Mapping,
         workdir: str | Path,
         mesh: Mesh,
         initial: Mapping | None,
     ):
-        self._loader, self._config, self._mesh = loader, config, mesh
+        self._loader, self._tree, self._mesh = loader, tree, mesh
         self._checkpoints = Checkpoints(
-            workdir,
-            keep=config.keep,
-            keep_every_hours=config.keep_every_hours,
-            best_metric=config.keep_best or None,
+            workdir, keep=run.keep, keep_every_hours=run.keep_every_hours, best_metric=run.keep_best or None
         )
         self._validated: tuple[int, Mapping[str, float | None]] = (-1, {})
         try:
-            init = jit_init(trainer, mesh, image_size=config.data.image_size)
-            restored = _restore(self._checkpoints, init, mesh, config, initial=initial)
+            init = jit_init(trainer, mesh, image_size=data.image_size)
+            restored = _restore(self._checkpoints, init, mesh, tree, initial=initial)
             self.state, self.start = restored["state"], restored["step"]
             self.unvalidated = restored["loader"].pop("unvalidated", False)
             window = restored["loader"].pop("window", {})
@@ -148,11 +150,11 @@ class _Run:
             print(write_overview(workdir, eval_variables(self.state)), flush=True)
         self._writers = Writers(workdir, num_steps=trainer.num_steps, first_step=self.start, enabled=first)
         peak = peak_flops(mesh.devices.flat[0].device_kind)
-        self.clock = StepClock(images=config.data.batch_size, chips=mesh.size, peak_flops=peak)
+        self.clock = StepClock(images=data.batch_size, chips=mesh.size, peak_flops=peak)
         self._log = LateMetrics(
             self._writers,
             self.clock,
-            every=config.log_every,
+            every=run.log_every,
             num_steps=trainer.num_steps,
             window=window,
             saved=self._checkpoints.latest(),
@@ -171,7 +173,7 @@ class _Run:
         self._log.flush()
         kept = self._loader.get_state() | self._log.state() | {"unvalidated": self.unvalidated}
         metrics = self._validated[1] if self._validated[0] == step else None
-        self._checkpoints.save(self.state, step=step, loader_state=kept, config=self._config, metrics=metrics)
+        self._checkpoints.save(self.state, step=step, loader_state=kept, config=self._tree, metrics=metrics)
         self._log.saved = step
 
     def step(self, step: int) -> None:
@@ -195,9 +197,7 @@ class _Run:
         self._loader.close()
 
 
-def _restore(
-    checkpoints: Checkpoints, init: Callable, mesh: Mesh, config: ConfigDict, *, initial: Mapping | None
-) -> dict:
+def _restore(checkpoints: Checkpoints, init: Callable, mesh: Mesh, tree: Mapping, *, initial: Mapping | None) -> dict:
     """{"state", "step", "loader"} of the newest checkpoint, or of a run that starts."""
     if checkpoints.latest() is None:
         state = init() if initial is None else with_variables(init(), initial)
@@ -206,13 +206,13 @@ def _restore(
     template = jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, sharding.state_sharding(mesh, shapes)
     )
-    return checkpoints.restore(template, config=config)
+    return checkpoints.restore(template, config=tree)
 
 
-def _due(step: int, *, start: int, stop: int, num_steps: int, config: ConfigDict) -> dict[str, bool]:
+def _due(step: int, *, start: int, stop: int, num_steps: int, run: RunConfig) -> dict[str, bool]:
     """Both fall on multiples and on the run's end, saving also on an early stop; neither on the step it starts from."""
 
     def at(every: int, ends: set[int]) -> bool:
         return step > start and (step in ends or (every > 0 and step % every == 0))
 
-    return {"eval": at(config.eval_every, {num_steps}), "save": at(config.save_every, {num_steps, stop})}
+    return {"eval": at(run.eval_every, {num_steps}), "save": at(run.save_every, {num_steps, stop})}

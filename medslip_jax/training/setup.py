@@ -3,19 +3,20 @@
 import jax
 from jax.sharding import Mesh
 
-from medslip_jax.experiment.sections import DataConfig, MeshConfig
+from medslip_jax.experiment.sections import DataConfig, Experiment
 from medslip_jax.parallel import sharding
 
 # Keys of the config tree that may differ between the hosts of a run.
 LOCAL_KEYS = ("data.dir", "data.workers", "data.threads", "books.path")
 
 
-def run_mesh(mesh: MeshConfig, *, batch_size: int, eval_batch_size: int, accumulate: int = 1) -> Mesh:
+def run_mesh(experiment: Experiment) -> Mesh:
     """The mesh of a run, whose batches fit it. `InputError` naming the key that does not."""
-    made = sharding.make_mesh(data=mesh.data, fsdp=mesh.fsdp)
-    sharding.check_batch_size(made, batch_size, key="data.batch_size", parts=accumulate)
-    sharding.check_batch_size(made, eval_batch_size, key="eval.batch_size")
-    return made
+    mesh = sharding.make_mesh(data=experiment.mesh.data, fsdp=experiment.mesh.fsdp)
+    parts = experiment.optim.accumulate
+    sharding.check_batch_size(mesh, experiment.data.batch_size, key="data.batch_size", parts=parts)
+    sharding.check_batch_size(mesh, experiment.eval.batch_size, key="eval.batch_size")
+    return mesh
 
 
 def loader_options(data: DataConfig, *, batch_size: int | None = None, workers: int | None = None) -> dict:

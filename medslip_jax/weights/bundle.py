@@ -8,13 +8,11 @@ from collections.abc import Mapping
 
 import numpy as np
 from flax import linen as nn
-from ml_collections import ConfigDict
 
 from medslip_jax.errors import InputError
-from medslip_jax.experiment.config import books_hash
 from medslip_jax.models.kinds import ModelConfig, fields_of, kind_of, make_module
 from medslip_jax.step.train_step import IMAGENET_MEAN, IMAGENET_STD
-from medslip_jax.text.books import TextBooks, prepared
+from medslip_jax.text.books import TextBooks, books_hash, prepared
 from medslip_jax.version import __version__
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES
 
@@ -65,7 +63,7 @@ class ModelBundle:
 def describe(
     config: ModelConfig,
     *,
-    experiment_config: ConfigDict | None = None,
+    experiment: Mapping | None = None,
     books: TextBooks | None = None,
     source: Mapping | None = None,
     inherited: Mapping | None = None,
@@ -74,13 +72,13 @@ def describe(
 
     Args:
       config: the model's.
-      experiment_config: the whole experiment, if known.
+      experiment: the config tree of the whole experiment, if known.
       books: the text tables, as read.
       source: {"name", "sha256"} of what it was read from.
       inherited: a description that came with the source; what it alone knows is kept.
     """
     inherited = dict(inherited or {})
-    settings = experiment_config.to_dict() if experiment_config is not None else inherited.get("experiment")
+    settings = experiment if experiment is not None else inherited.get("experiment")
     size = settings["data"]["image_size"] if settings else (inherited.get("preprocessing") or {}).get("image_size", 224)
     tables = settings["books"]["tables"] if settings else inherited.get("books", {}).get("tables", "as_is")
     return inherited | {

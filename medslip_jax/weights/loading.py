@@ -5,18 +5,18 @@ text tables, describe.
 """
 
 import functools
-import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import jax
 import numpy as np
 from jaxtyping import Array, UInt8
-from ml_collections import ConfigDict
 
 from medslip_jax.checkpoints.manager import find_checkpoint, read_config, read_info, read_variables
 from medslip_jax.errors import InputError
-from medslip_jax.experiment import config as experiment
+from medslip_jax.experiment.sections import UNKNOWN_BOOKS, BooksConfig, Pretraining
+from medslip_jax.experiment.tables import checked_tables
+from medslip_jax.experiment.trees import differences, tree_of
 from medslip_jax.models.kinds import ModelConfig, config_from_fields, fields_of, kind_of
 from medslip_jax.parallel import sharding
 from medslip_jax.step.train_step import normalise
@@ -25,7 +25,7 @@ from medslip_jax.storage.hub import fetch_weights, looks_like_hub_id
 from medslip_jax.storage.matching import MatchReport, check_finite, shapes_of
 from medslip_jax.storage.tensor_files import PRETRAINED_WEIGHTS, SUFFIXES, books_file, canonical, info_file, read_state
 from medslip_jax.storage.tensor_files import read_info as read_side_info
-from medslip_jax.text.books import TextBooks, load_books, shipped_books
+from medslip_jax.text.books import TextBooks, books_hash, load_books, shipped_books
 from medslip_jax.weights.bundle import ModelBundle, describe
 from medslip_jax.weights.saving import save_pretrained
 from medslip_jax.weights.torch.config import infer_config
@@ -65,7 +65,7 @@ def load(
     where: str | Path,
     *,
     kind: str | None = None,
-    expected: ConfigDict | None = None,
+    expected: Pretraining | None = None,
     books: str | Path | None = None,
     excuse: Iterable[str] = (),
 ) -> dict:
@@ -121,7 +121,7 @@ def locate(where: str | Path) -> Path:
     return fetch_weights(text)
 
 
-def _read_weights(path: Path, *, expected: ConfigDict | None, books: str | Path | None, excuse: tuple) -> dict:
+def _read_weights(path: Path, *, expected: Pretraining | None, books: str | Path | None, excuse: tuple) -> dict:
     """A state_dict with its side files."""
     content = read_state(path)
     try:
@@ -142,13 +142,13 @@ def _read_weights(path: Path, *, expected: ConfigDict | None, books: str | Path 
     tables = _books(books or (beside if beside.is_file() else None), config)
     if books is None and tables is not None:
         wanted = info.get("books", {}).get("sha256", "")
-        if wanted not in ("", experiment.books_hash(tables)):
+        if wanted not in ("", books_hash(tables)):
             raise InputError(f"{beside}: not the text tables that {path.name} was written with; convert again")
     tracked = counters(state)
     same = set(tracked.values())
     description = describe(
         config,
-        experiment_config=expected if expected is not None else _experiment(info),
+        experiment=info.get("experiment") if expected is None else tree_of(expected),
         books=tables,
         source={"name": path.name, "sha256": digest},
         inherited=info,
@@ -162,49 +162,51 @@ def _read_weights(path: Path, *, expected: ConfigDict | None, books: str | Path 
     }
 
 
-def _settle(path: Path, shapes: Mapping, *, info: Mapping, expected: ConfigDict | None) -> dict:
+def _settle(path: Path, shapes: Mapping, *, info: Mapping, expected: Pretraining | None) -> dict:
     """{"config", "assumed"}: from the caller's experiment, else the side file, else the tensors themselves."""
     assumed = info.get("assumed", {})
     stated = config_from_fields(info.get("kind", "medslip"), info["model"]) if info.get("model") else None
     if expected is None:
         return {"config": stated, "assumed": assumed} if stated else infer_config(shapes, where=str(path))
-    config = experiment.model_config(expected)
     if stated is not None:
-        _check_same_model(stated, expected, assumed=assumed, where=info_file(path))
-    return {"config": config, "assumed": {}}
+        _check_same_model(stated, expected.model, assumed=assumed, where=info_file(path))
+    return {"config": expected.model, "assumed": {}}
 
 
-def _check_same_model(stated: ModelConfig, expected: ConfigDict, *, assumed: Mapping, where: Path) -> None:
+def _check_same_model(stated: ModelConfig, expected: ModelConfig, *, assumed: Mapping, where: Path) -> None:
     """`InputError` if `expected` describes other weights than `stated`; what was only assumed may be put right."""
     free = {f"model.{field}" for field in (*assumed, *TRAINING_ONLY)}
-    lines = experiment.differences(ConfigDict(fields_of(stated)), expected.model, prefix="model.")
+    lines = differences(fields_of(stated), fields_of(expected), prefix="model.")
     wrong = [line for line in lines if line.split(":")[0] not in free]
     if wrong:
         raise InputError(f"{where}: not the model of --config: {'; '.join(wrong)}")
 
 
-def _read_orbax(path: Path, *, expected: ConfigDict | None, books: str | Path | None, excuse: tuple) -> dict:
+def _read_orbax(path: Path, *, expected: Pretraining | None, books: str | Path | None, excuse: tuple) -> dict:
     """A run's checkpoint, or a converted one."""
     settings, info = read_config(path), read_info(path)
-    config = config_from_fields(settings.get("kind", "medslip"), dict(settings.model))
+    config = config_from_fields(settings.get("kind", "medslip"), settings["model"])
     if expected is not None:
-        _check_same_model(config, expected, assumed=info.get("assumed", {}), where=path)
-        config = experiment.model_config(expected)
+        _check_same_model(config, expected.model, assumed=info.get("assumed", {}), where=path)
+        config = expected.model
     variables = jax.tree.map(np.asarray, read_variables(path, sharding=sharding.replicated(sharding.make_mesh())))
     try:
         fitted = fit(variables, config, excuse=excuse)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    tables = _books(books or settings.books.path or _shipped(settings), config)
+    stated = BooksConfig(**settings["books"])
+    unknown = stated.sha256 == UNKNOWN_BOOKS
+    # A run without a path to tables has read the shipped ones; a converted checkpoint may know of none.
+    tables = _books(books or stated.path or (None if unknown else str(shipped_books())), config)
     # Tables that the caller gives are new knowledge if nobody knew them.
-    if tables is not None and not (books and settings.books.sha256 == experiment.UNKNOWN_BOOKS):
-        experiment.checked_books(settings, tables)
+    if tables is not None and not (books and unknown):
+        checked_tables(tables, stated, text_dim=config.text_dim)
     # The directory of a run's checkpoint is its step, which is how many batches its statistics have seen.
     step = int(path.name) if path.name.isdigit() else None
     source = {"name": "/".join(path.parts[-3:]), "sha256": tree_hash(path / "model")} | ({"step": step} if step else {})
     # A converted checkpoint of a bare state_dict has a default experiment around its model, which nobody ran.
     known = settings if info.get("experiment", True) else None
-    description = describe(config, experiment_config=known, books=tables, source=source, inherited=info)
+    description = describe(config, experiment=known, books=tables, source=source, inherited=info)
     tracked = info.get("num_batches_tracked", step or 0)
     description |= {"num_batches_tracked": tracked, "excused": _excused(fitted["report"], info)}
     return {
@@ -228,12 +230,3 @@ def _books(path: str | Path | None, config: ModelConfig) -> TextBooks | None:
     if tables.width != config.text_dim:
         raise InputError(f"{path}: tables {tables.width} wide, but the model's text_dim is {config.text_dim}")
     return tables
-
-
-def _shipped(settings: ConfigDict) -> str | None:
-    """A run without a path to tables has read the shipped ones; a converted checkpoint may know of none."""
-    return None if settings.books.sha256 == experiment.UNKNOWN_BOOKS else str(shipped_books())
-
-
-def _experiment(info: Mapping) -> ConfigDict | None:
-    return experiment.from_json(json.dumps(info["experiment"])) if info.get("experiment") else None

@@ -1,17 +1,16 @@
 """Writes a bundle in each form that it travels in; every target is replaced whole or left as it was."""
 
 import contextlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from medslip_jax.checkpoints.manager import BOOKS, write_model
 from medslip_jax.errors import InputError
-from medslip_jax.experiment import config as experiment
+from medslip_jax.experiment.sections import UNKNOWN_BOOKS, default_experiment
+from medslip_jax.experiment.trees import tree_of
 from medslip_jax.models.kinds import fields_of, kind_of
 from medslip_jax.storage.files import file_hash, replacing_directory, replacing_file, write_bytes
 from medslip_jax.storage.matching import some
@@ -23,7 +22,7 @@ from medslip_jax.storage.tensor_files import (
     info_file,
     writing_state,
 )
-from medslip_jax.text.books import save_books
+from medslip_jax.text.books import books_hash, save_books
 from medslip_jax.weights.bundle import ModelBundle, describe
 from medslip_jax.weights.model_card import model_card
 from medslip_jax.weights.torch.conversion import to_torch
@@ -144,17 +143,12 @@ def _check_replaceable(path: Path) -> None:
         raise InputError(f"{path}: holds other things than a converted model ({some(others)}); give another name")
 
 
-def _experiment(bundle: ModelBundle) -> ConfigDict:
-    """The experiment that the weights came with, or the default one around their model."""
+def _experiment(bundle: ModelBundle) -> dict:
+    """The config tree that the weights came with, or the default one around their model."""
     known = bundle.info.get("experiment")
-    config = experiment.from_json(json.dumps(known)) if known else experiment.default_config()
-    config.unlock()
-    if kind_of(bundle.config) != "medslip":
-        config.kind = kind_of(bundle.config)
-    config.model = ConfigDict(fields_of(bundle.config))
+    tree = dict(known) if known else tree_of(default_experiment(kind_of(bundle.config)))
     # Whoever reads the checkpoint finds the tables in it.
-    config.books.path, config.books.tables = "", bundle.info.get("books", {}).get("tables", "as_is")
-    config.books.sha256 = experiment.UNKNOWN_BOOKS
+    books = {"path": "", "tables": bundle.info.get("books", {}).get("tables", "as_is"), "sha256": UNKNOWN_BOOKS}
     if bundle.books is not None:
-        config.books.sha256 = experiment.books_hash(bundle.prepared_books)
-    return config
+        books["sha256"] = books_hash(bundle.prepared_books)
+    return tree | {"model": fields_of(bundle.config), "books": books}

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from medslip_jax.report.tables.cells import align, with_interval
+from medslip_jax.report.tables.classification import classification_table
 
 
 def segmentation_table(section: Mapping) -> str:
@@ -20,3 +21,14 @@ def segmentation_table(section: Mapping) -> str:
         f"probability > {section['threshold']:g}. The Dice numbers are not comparable with one another."
     )
     return "\n".join([*align(lines, left=(0, 3, 4, 5, 6, 7)), note])
+
+
+def summary(result: Mapping) -> str:
+    """The table that the command prints."""
+    best = result["checkpoint"]
+    chosen = f"best by validation: step {best['step']}, {best['metric']} {best['value']:.3f}"
+    if "segmentation" in result:
+        return f"{chosen}\n\n{segmentation_table(result['segmentation'])}"
+    section = result["classification"]["pathology"]
+    table = classification_table(section["report"], intervals=section["intervals"], threshold_source="validation")
+    return f"{chosen}\n\n{table}"

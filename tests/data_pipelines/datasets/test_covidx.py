@@ -17,7 +17,7 @@ from data_pipelines.datasets.shared.official import Expected, OfficialOptions
 from data_pipelines.loading.loader import Loader
 from medslip_jax.cli import main
 from medslip_jax.errors import InputError
-from medslip_jax.experiment.config import load_config
+from medslip_jax.experiment import load_config
 
 CONFIG = CONFIGS / "finetune_classification.py"
 LISTS = {

@@ -136,7 +136,7 @@ def test_a_text_that_repeats_a_prompt_scores_like_its_class(model, bert, tmp_pat
     file = tmp_path / "mine.py"
     file.write_text(
         "from ml_collections import ConfigDict\n"
-        "from medslip_jax.evaluation.protocol import default_protocol\n"
+        "from medslip_jax.evaluation import default_protocol\n"
         "def get_config(arg=None):\n"
         "    protocol = default_protocol()\n"
         f"    protocol.data.name, protocol.data.dir = 'phantom', {str(phantom_data)!r}\n"

@@ -6,10 +6,9 @@ import pytest
 
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation.scoring import PAIR_KEYS, jit_score_step, score
+from medslip_jax.experiment.sections import LossConfig, OptimConfig
 from medslip_jax.models import MeDSLIP
 from medslip_jax.parallel import sharding
-from medslip_jax.experiment.sections import LossConfig
-from medslip_jax.experiment.sections import OptimConfig
 from medslip_jax.step.train_step import Trainer, init_state, normalise
 from medslip_jax.testing import synthetic_batch, tiny_books, tiny_config
 

@@ -5,10 +5,9 @@ from places import CONFIGS
 
 from medslip_jax.errors import InputError
 from medslip_jax.experiment import config as experiment
+from medslip_jax.experiment.sections import LossConfig, OptimConfig
 from medslip_jax.finetuning import parts
 from medslip_jax.models import MeDSLIPConfig
-from medslip_jax.experiment.sections import LossConfig
-from medslip_jax.experiment.sections import OptimConfig
 from medslip_jax.vocabulary import pathology_index
 
 pytestmark = pytest.mark.portable

@@ -66,6 +66,6 @@ def gcloud(tmp_path, put_program, monkeypatch) -> Gcloud:
 @pytest.fixture
 def config(tmp_path) -> Path:
     file = tmp_path / "my config.py"
-    text = "from medslip_jax.experiment.config import default_config as d\n\n\ndef get_config(arg):\n    return d()\n"
+    text = "from medslip_jax.experiment import default_config as d\n\n\ndef get_config(arg):\n    return d()\n"
     file.write_text(text)
     return file

@@ -14,10 +14,9 @@ from data_pipelines.datasets import open_split
 from data_pipelines.loading.augment import AugmentConfig
 from data_pipelines.loading.loader import Loader
 from medslip_jax.exit_codes import BAD_INPUT, PREEMPTED, STUCK
+from medslip_jax.experiment.sections import LossConfig, OptimConfig
 from medslip_jax.parallel import processes, sharding
 from medslip_jax.parallel.processes import HEARTBEAT_SECONDS, CompiledTogether
-from medslip_jax.experiment.sections import LossConfig
-from medslip_jax.experiment.sections import OptimConfig
 from medslip_jax.step.train_step import Trainer, jit_init, jit_train_step
 from medslip_jax.testing import tiny_books, tiny_config
 

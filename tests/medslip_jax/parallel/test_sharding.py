@@ -8,9 +8,8 @@ from warm_processes import together
 
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation.scoring import jit_score_step, score
+from medslip_jax.experiment.sections import LossConfig, OptimConfig
 from medslip_jax.parallel import sharding
-from medslip_jax.experiment.sections import LossConfig
-from medslip_jax.experiment.sections import OptimConfig
 from medslip_jax.step.train_step import Trainer, TrainState, jit_init, jit_train_step
 from medslip_jax.testing import synthetic_batch, tiny_books, tiny_config
 

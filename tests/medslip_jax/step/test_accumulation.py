@@ -7,12 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from medslip_jax.experiment.sections import LossConfig
 from medslip_jax.errors import InputError
+from medslip_jax.experiment.sections import LossConfig, OptimConfig
 from medslip_jax.finetuning.tuner import FineTuner
 from medslip_jax.models.config import ClassifierConfig, SegmenterConfig
 from medslip_jax.step.losses import draw_all_negatives
-from medslip_jax.experiment.sections import OptimConfig
 from medslip_jax.step.train_step import Trainer, _gradients, init_state
 from medslip_jax.testing import synthetic_batch, tiny_books, tiny_config
 

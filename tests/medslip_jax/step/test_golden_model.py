@@ -9,9 +9,9 @@ import optax
 import pytest
 from places import GOLDEN
 
+from medslip_jax.experiment.sections import OptimConfig
 from medslip_jax.models import MeDSLIP, MeDSLIPConfig
 from medslip_jax.step.losses import medslip_loss
-from medslip_jax.experiment.sections import OptimConfig
 from medslip_jax.step.optim import make_optimizer
 from medslip_jax.testing import recipe_state
 from medslip_jax.weights.torch.conversion import from_torch, to_torch

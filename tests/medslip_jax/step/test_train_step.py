@@ -5,10 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from medslip_jax.experiment.sections import LossConfig, OptimConfig
 from medslip_jax.models import MeDSLIP
 from medslip_jax.parallel import sharding
-from medslip_jax.experiment.sections import LossConfig
-from medslip_jax.experiment.sections import OptimConfig
 from medslip_jax.step.train_step import Trainer, jit_init, jit_train_step, normalise
 from medslip_jax.testing import synthetic_batch, tiny_books, tiny_config
 

@@ -15,9 +15,9 @@ from medslip_jax.checkpoints.manager import Checkpoints, find_checkpoint, read_c
 from medslip_jax.cli import main
 from medslip_jax.cli.pretrain import make_trainer
 from medslip_jax.experiment import config as experiment
+from medslip_jax.experiment.sections import OptimConfig
 from medslip_jax.models import MeDSLIP
 from medslip_jax.models.kinds import KINDS, kind_of
-from medslip_jax.experiment.sections import OptimConfig
 from medslip_jax.step.train_step import TrainState, eval_step, eval_variables
 from medslip_jax.testing import synthetic_batch
 from medslip_jax.weights.loading import Pretrained

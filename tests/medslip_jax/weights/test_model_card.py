@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from medslip_jax.experiment.config import default_config
+from medslip_jax.experiment import default_config
 from medslip_jax.models import ClassifierConfig, SegmenterConfig
 from medslip_jax.testing import tiny_books, tiny_config
 from medslip_jax.weights.bundle import describe
