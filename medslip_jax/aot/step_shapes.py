@@ -4,22 +4,21 @@ What of the data is part of the program are the text tables and the number of im
 they are not on this machine others take their place, and `Step.notes` says so.
 """
 
-import contextlib
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
 
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from data_pipelines.records import MATRIX_SHAPE
-from medslip_jax.cli import pretrain
 from medslip_jax.errors import InputError
-from medslip_jax.finetuning import parts as fine_tuning
+from medslip_jax.experiment.sections import BooksConfig, DataConfig, Experiment, FineTuning
+from medslip_jax.experiment.tables import load_tables
+from medslip_jax.finetuning import known_split, make_tuner
+from medslip_jax.pretraining import make_trainer, training_source
 from medslip_jax.step.train_step import StepParts
 from medslip_jax.testing import tiny_books
-from medslip_jax.text.books import save_books
+from medslip_jax.text.books import prepared
 
 # Of a run whose data set is not here; it sets numbers of the schedule and changes neither FLOPs nor memory.
 _UNKNOWN_IMAGES = 100_000
@@ -42,32 +41,32 @@ class Step:
     notes: tuple[str, ...] = ()
 
 
-def step_of(config: ConfigDict, *, mesh: Mesh) -> Step:
-    """The train step of a pre-training or fine-tuning config on the devices of a mesh.
+def step_of(experiment: Experiment, *, mesh: Mesh) -> Step:
+    """The train step of pre-training or fine-tuning on the devices of a mesh.
 
     Raises:
       InputError: a config that cannot be trained.
     """
-    size, matrix = config.data.image_size, {"matrix": (MATRIX_SHAPE, "int8")}
+    data, size = experiment.data, experiment.data.image_size
     image = {"image": ((size, size), "uint8")}
-    if config.get("kind") in fine_tuning.METRICS:
-        config = fine_tuning.settled(config)
-        images = _images(config, lambda: fine_tuning.known_split(config, "train", fraction=config.data.fraction))
-        targets = fine_tuning.targets_of(config)
+    if isinstance(experiment, FineTuning):
+        targets = experiment.task.wanted
+        images = _images(data, lambda: known_split(data, "train", targets=targets, fraction=data.fraction))
         k = len(targets.specs)
         truth = {"labels": ((k,), "int8")} if targets.kind == "labels" else {"masks": ((size, size, k), "uint8")}
-        parts = fine_tuning.make_tuner(config, num_images=images["count"], mesh=mesh)
+        parts = make_tuner(experiment, num_images=images["count"], mesh=mesh)
         return Step(parts=parts, batch=image | truth, image_size=size, notes=images["notes"])
-    images = _images(config, lambda: pretrain.training_source(config))
-    with _books_at_hand(config) as (config, notes):
-        parts = pretrain.make_trainer(config, num_images=images["count"], mesh=mesh)
-    return Step(parts=parts, batch=image | matrix, image_size=size, notes=images["notes"] + notes)
+    images = _images(data, lambda: training_source(data))
+    tables = _tables(experiment.books, text_dim=experiment.model.text_dim)
+    parts = make_trainer(experiment, books=tables["books"], num_images=images["count"], mesh=mesh)
+    batch = image | {"matrix": (MATRIX_SHAPE, "int8")}
+    return Step(parts=parts, batch=batch, image_size=size, notes=images["notes"] + tables["notes"])
 
 
-def _images(config: ConfigDict, source: Callable[[], Sized]) -> dict:
+def _images(data: DataConfig, source: Callable[[], Sized]) -> dict:
     """{"count", "notes"}: images of the run, as its config says, or its data set, or a number that stands in."""
-    if config.data.train_images:
-        return {"count": config.data.train_images, "notes": ()}
+    if data.train_images:
+        return {"count": data.train_images, "notes": ()}
     try:
         return {"count": len(source()), "notes": ()}
     except InputError as error:
@@ -78,15 +77,9 @@ def _images(config: ConfigDict, source: Callable[[], Sized]) -> dict:
         return {"count": _UNKNOWN_IMAGES, "notes": (note,)}
 
 
-@contextlib.contextmanager
-def _books_at_hand(config: ConfigDict) -> Iterator[tuple[ConfigDict, tuple[str, ...]]]:
-    """The config, and in place of text tables that are not here random ones of the same width (zeros would fold)."""
-    if not config.books.path or Path(config.books.path).exists():
-        yield config, ()
-        return
-    note = f"{config.books.path} is not here: random text tables of width {config.model.text_dim} stand in"
-    config = config.copy_and_resolve_references()
-    with tempfile.TemporaryDirectory() as directory:
-        config.books.path, config.books.sha256 = str(Path(directory) / "books.npz"), ""
-        save_books(tiny_books(config.model.text_dim), path=config.books.path)
-        yield config, (note,)
+def _tables(books: BooksConfig, *, text_dim: int) -> dict:
+    """{"books", "notes"}: the text tables; where they are not here, random ones of the width (zeros would fold)."""
+    if not books.path or Path(books.path).exists():
+        return {"books": load_tables(books, text_dim=text_dim), "notes": ()}
+    note = f"{books.path} is not here: random text tables of width {text_dim} stand in"
+    return {"books": prepared(tiny_books(text_dim), text_tables=books.tables), "notes": (note,)}

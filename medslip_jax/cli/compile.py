@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from medslip_jax.aot import lowering
 from medslip_jax.aot.compiled import Attempt, roofline
@@ -26,7 +25,10 @@ from medslip_jax.aot.fitting import largest_batch
 from medslip_jax.aot.step_shapes import Step, step_of
 from medslip_jax.cli.help_layout import help_layout
 from medslip_jax.errors import InputError
-from medslip_jax.experiment import config as experiment
+from medslip_jax.experiment.config_files import load_config
+from medslip_jax.experiment.sections import Experiment, replaced
+from medslip_jax.experiment.trees import read
+from medslip_jax.models.kinds import kind_of
 from medslip_jax.parallel import sharding
 from medslip_jax.parallel.chips import Topology, parse_topology
 from medslip_jax.report.tables.compile import compile_table
@@ -47,9 +49,9 @@ def main(argv: list[str]) -> int:
         raise InputError(f"--per_chip {args.per_chip}: at least one image a chip")
     if args.out and not Path(args.out).parent.is_dir():
         raise InputError(f"--out {args.out}: there is no such folder; make it first")
-    config = experiment.load_config(rest)
+    experiment = read(load_config(rest))
     save = made_directory(args.save, flag="--save") if args.save is not None else None
-    result = compile_report(config, topology=topology, per_chip=args.per_chip, verify=args.verify, save=save)
+    result = compile_report(experiment, topology=topology, per_chip=args.per_chip, verify=args.verify, save=save)
     result["config"] = _config_name(rest)
     text = json.dumps(result, indent=1, allow_nan=False)
     print(text if args.json else compile_table(result))
@@ -59,7 +61,7 @@ def main(argv: list[str]) -> int:
 
 
 def compile_report(
-    config: ConfigDict,
+    experiment: Experiment,
     *,
     topology: Topology,
     per_chip: int | None = None,
@@ -69,7 +71,7 @@ def compile_report(
     """What `medslip compile` knows of a step, JSON-ready.
 
     Args:
-      config: of pre-training or fine-tuning.
+      experiment: pre-training or fine-tuning.
       topology: the slice.
       per_chip: images a chip, in place of data.batch_size over the chips.
       verify: if the step does not fit, compile the batch that is estimated to.
@@ -81,24 +83,23 @@ def compile_report(
     Raises:
       InputError: the config cannot be trained on the slice, or libtpu is missing.
     """
-    mesh = lowering.tpu_mesh(topology, data=config.mesh.data, fsdp=config.mesh.fsdp)
-    config = config.copy_and_resolve_references()
+    mesh = lowering.tpu_mesh(topology, data=experiment.mesh.data, fsdp=experiment.mesh.fsdp)
     if per_chip is not None:
-        config.data.batch_size = per_chip * mesh.size
-    parts = config.optim.accumulate
-    _check_batch_size(mesh, config.data.batch_size, parts=parts)
-    step = step_of(config, mesh=mesh)
+        experiment = replaced(experiment, data={"batch_size": per_chip * mesh.size})
+    parts = experiment.optim.accumulate
+    _check_batch_size(mesh, experiment.data.batch_size, parts=parts)
+    step = step_of(experiment, mesh=mesh)
     compile_at = functools.partial(_compile_at, step, mesh, topology)
     before = _saved_files(save)
     with lowering.saving_to(save):
-        attempt = compile_at(config.data.batch_size // mesh.size)
+        attempt = compile_at(experiment.data.batch_size // mesh.size)
     notes = [*step.notes, *([_LOOP.format(parts)] if parts > 1 else [])]
     if save:
         notes.append(_saved(save, new=_saved_files(save) - before, exact=not step.notes))
     with lowering.saving_to(None):
         largest = largest_batch(attempt, compile_at=compile_at, verify=verify, multiple=parts)
     return {
-        **_asked(config, topology=topology, mesh=mesh),
+        **_asked(experiment, topology=topology, mesh=mesh),
         **_outcome(attempt, topology=topology, parts=parts),
         "largest": largest,
         "exact": not step.notes,
@@ -118,9 +119,9 @@ def _compile_at(step: Step, mesh: Mesh, topology: Topology, per_chip: int) -> At
     return lowering.compile_step(step, mesh=mesh, topology=topology, per_chip=per_chip)
 
 
-def _asked(config: ConfigDict, *, topology: Topology, mesh: Mesh) -> dict[str, Any]:
+def _asked(experiment: Experiment, *, topology: Topology, mesh: Mesh) -> dict[str, Any]:
     """What was compiled, and for what."""
-    batch_size = config.data.batch_size
+    batch_size = experiment.data.batch_size
     return {
         "topology": {
             "name": topology.name,
@@ -132,9 +133,9 @@ def _asked(config: ConfigDict, *, topology: Topology, mesh: Mesh) -> dict[str, A
         },
         "chip": {key: getattr(topology.chip, key) for key in ("peak_flops", "hbm_bytes", "hbm_gib", "usable_gib")},
         "batch": {"total": batch_size, "per_chip": batch_size // mesh.size},
-        "image_size": config.data.image_size,
-        "model": f"{config.get('kind', 'medslip')} with {config.model.backbone}",
-        "dtype": config.model.dtype,
+        "image_size": experiment.data.image_size,
+        "model": f"{kind_of(experiment.model)} with {experiment.model.backbone}",
+        "dtype": experiment.model.dtype,
     }
 
 

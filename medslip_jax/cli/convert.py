@@ -11,7 +11,7 @@ from pathlib import Path
 
 from medslip_jax.cli.help_layout import help_layout
 from medslip_jax.errors import InputError
-from medslip_jax.experiment import config
+from medslip_jax.experiment import load_config, read
 from medslip_jax.models.kinds import kind_of
 from medslip_jax.weights.loading import Pretrained, load
 from medslip_jax.weights.saving import form_of, save_orbax, save_pretrained, save_weights, targets
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
         raise InputError(f"--to: {taken[0]} is there already; give another name or --overwrite")
     if not to.absolute().parent.is_dir():
         raise InputError(f"--to: no directory {to.absolute().parent}; make it first")
-    expected = config.load_config([f"--config={args.config}"]) if args.config else None
+    expected = read(load_config([f"--config={args.config}"])) if args.config else None
     found = load(args.source, expected=expected, books=args.books, excuse=args.excuse)
     pretrained = found["pretrained"]
     print("\n".join(_account(args.source, found)))

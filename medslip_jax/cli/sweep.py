@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medslip_jax.checkpoints.manager import find_checkpoint, find_latest, read_config
-from medslip_jax.cli.compare import compare
 from medslip_jax.cli.help_layout import help_layout
 from medslip_jax.errors import InputError
+from medslip_jax.evaluation import compare
 from medslip_jax.exit_codes import INTERRUPTED, PREEMPTED
-from medslip_jax.experiment import config as experiment
+from medslip_jax.experiment import differences, load_config, names_of, read, tree_of
 from medslip_jax.interrupts import QUIET
 from medslip_jax.report.tables.sweep import sweep_row, sweep_table
 from medslip_jax.storage.files import tree_hash, write_bytes
@@ -81,7 +81,7 @@ def variants(config: str, *, workdir: Path) -> list[Variant]:
       InputError: a file that cannot be read, or has no VARIANTS.
     """
     file, _, arg = config.partition(":")
-    table = experiment.names_of(file).get("VARIANTS")
+    table = names_of(file).get("VARIANTS")
     if not isinstance(table, dict) or not table:
         raise InputError(f"--config {file}: has no VARIANTS; configs/ablations.py shows how they look")
     suffix = f",{arg}" if arg else ""
@@ -94,7 +94,7 @@ def run(variant: Variant, *, overrides: Sequence[str], resamples: int) -> bool:
     Raises:
       InputError: the variant's directory holds a run of other settings.
     """
-    wanted = experiment.load_config([f"--config={variant.config}", *overrides])
+    wanted = load_config([f"--config={variant.config}", *overrides])
     if _finished(variant.directory, wanted):
         print(f"{variant.name}: done before, kept")
         return True
@@ -138,8 +138,8 @@ def _finished(directory: Path, wanted) -> bool:
     if find_latest(directory) is None:
         return False
     checkpoint = find_checkpoint(directory)
-    saved = experiment.completed(read_config(checkpoint))
-    differing = [line for line in experiment.differences(saved, wanted) if not line.startswith(_MEASURED)]
+    saved = tree_of(read(read_config(checkpoint)))
+    differing = [line for line in differences(saved, tree_of(read(wanted))) if not line.startswith(_MEASURED)]
     if differing:
         raise InputError(f"{directory}: holds a run of other settings ({differing[0]}); choose another --workdir")
     return results_of(directory).get("checkpoint", {}).get("sha256") == tree_hash(checkpoint / "model")

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from data_pipelines import images
-from medslip_jax.cli.predict import class_names
 from medslip_jax.errors import InputError
+from medslip_jax.evaluation.prediction import class_names
 from medslip_jax.models.kinds import kind_of
 from medslip_jax.text.encoder import TextEncoder
 from medslip_jax.text.user_queries import check_encoder, encode_query, extended

@@ -16,6 +16,7 @@ from data_pipelines.images.policy import ImagePolicy
 from medslip_jax.errors import InputError
 from medslip_jax.models.kinds import kind_of
 from medslip_jax.parallel import sharding
+from medslip_jax.vocabulary import NORMAL_OBSERVATIONS, PATHOLOGIES
 from medslip_jax.weights.export.stablehlo import serving_function
 from medslip_jax.weights.loading import Pretrained
 
@@ -35,6 +36,28 @@ class Prediction:
     image: np.ndarray | None = None
     outputs: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+def class_names(pretrained: Pretrained) -> list[str]:
+    """Names of the model's probabilities: the 75 pathologies, or a fine-tuned model's own classes."""
+    if kind_of(pretrained.config) == "medslip":
+        return list(PATHOLOGIES)
+    given = (pretrained.info.get("classes") or {}).get("targets")
+    return list(given) if given else [f"class_{i}" for i in range(pretrained.config.num_classes)]
+
+
+def chosen_classes(pretrained: Pretrained, names: str | None) -> list[str]:
+    """The classes that overlays show: those named, else all that the model knows but "normal", "clear" and their like.
+
+    Raises:
+      InputError: a name that the model has no probability for.
+    """
+    known = class_names(pretrained)
+    wanted = names.split(",") if names else [name for name in known if name not in NORMAL_OBSERVATIONS]
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise InputError(f"--classes: the model has no class {unknown[0]!r}; it has: {', '.join(known)}")
+    return wanted
 
 
 def find_images(where: str, *, but: Path | None = None) -> list[Path]:

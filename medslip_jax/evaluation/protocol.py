@@ -1,4 +1,4 @@
-"""Evaluation protocols: what is judged, on what, with which thresholds and intervals. All of it is in the result file."""
+"""Evaluation protocols: what is judged, on what, with which thresholds and intervals; all of it is in the results."""
 
 import dataclasses
 import math

@@ -29,7 +29,7 @@ FLAGS = {
 
 
 def default_protocol() -> ConfigDict:
-    """The protocol of a checkpoint on the test split of its own data, as a tree; `protocol.Protocol` explains its keys."""
+    """The protocol of a checkpoint on the test split of its own data; `protocol.Protocol` explains the keys."""
     return ConfigDict(dataclasses.asdict(Protocol()))
 
 

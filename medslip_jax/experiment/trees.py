@@ -44,7 +44,7 @@ def with_fields(known: Section, given: Mapping, *, name: str) -> Section:
         if dataclasses.is_dataclass(getattr(known, field.name)) and field.name in given:
             given[field.name] = with_fields(getattr(known, field.name), given[field.name], name=f"{name}.{field.name}")
     own = {field.name: getattr(known, field.name) for field in dataclasses.fields(known)}
-    return fromwith_fields(type(known), own | given, name=name)
+    return from_section(type(known), own | given, name=name)
 
 
 def plain(value):

@@ -110,7 +110,7 @@ def check_config(command: Sequence[str]) -> None:
     Raises:
       InputError: what the hosts would say.
     """
-    from medslip_jax.experiment import config as experiment
+    from medslip_jax.experiment import load_config
 
     file, colon, argument = value_of(command, "--config").partition(":")
     keys = [i for i, word in enumerate(command) if word.startswith("--config.")]
@@ -118,7 +118,7 @@ def check_config(command: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         alone = shutil.copy(file, folder)
         try:
-            experiment.load_config([f"--config={alone}{colon}{argument}", *settings])
+            load_config([f"--config={alone}{colon}{argument}", *settings])
         except InputError as error:
             said = str(error).replace(str(alone), file).replace(folder, str(Path(file).parent))
             raise InputError(f"{said} (nothing was asked for; hosts get this file alone)") from error
