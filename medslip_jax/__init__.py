@@ -17,11 +17,12 @@ _LAZY = {
     "MeDSLIP": "medslip_jax.models",
     "MeDSLIPConfig": "medslip_jax.models",
     "medslip_loss": "medslip_jax.step.losses",
+    "load": "medslip_jax.weights.loading",
     "from_torch": "medslip_jax.weights.torch.conversion",
     "to_torch": "medslip_jax.weights.torch.conversion",
 }
 
-__all__ = ["InputError", "MeDSLIP", "MeDSLIPConfig", "__version__", "from_torch", "medslip_loss", "to_torch"]
+__all__ = ["InputError", "MeDSLIP", "MeDSLIPConfig", "__version__", "from_torch", "load", "medslip_loss", "to_torch"]
 
 
 def __getattr__(name: str):

@@ -88,7 +88,7 @@ def phantom_data(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def new_tiny_run(phantom_data):
     """Makes configs that train in seconds on `phantom_data`."""
-    from medslip_jax.experiment import config as experiment
+    from medslip_jax import experiment
 
     def make():
         config = experiment.load_config([f"--config={CONFIGS / 'phantom.py'}:tiny"])

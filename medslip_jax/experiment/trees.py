@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from medslip_jax.errors import InputError
+from medslip_jax.errors import InputError, from_section
 from medslip_jax.experiment.sections import METRICS, Experiment, FineTuning, Pretraining, Section, default_experiment
 
 # Sections whose keys stand at the top of a tree.

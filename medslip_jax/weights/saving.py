@@ -32,10 +32,11 @@ _OURS = (
     *(PRETRAINED_WEIGHTS, "config.json", "books.npz", "README.md", ".gitattributes"),
     *("model", "config", "info", "_CHECKPOINT_METADATA", "commit_success.txt", "digests.json"),
 )
-Form = Literal["weights", "orbax", "pretrained"]
+DirectoryForm = Literal["orbax", "pretrained"]
+Form = Literal["weights", DirectoryForm]
 
 
-def form_of(path: Path, directory_form: str) -> Form:
+def form_of(path: Path, directory_form: DirectoryForm) -> Form:
     """What `path` is to become: a weights file by its suffix, else a directory of `directory_form`."""
     if path.suffix in SUFFIXES:
         return "weights"

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from medslip_jax.checkpoints.manager import Checkpoints
-from medslip_jax.experiment import config
+from medslip_jax.experiment.sections import Pretraining
+from medslip_jax.experiment.trees import tree_of
 from medslip_jax.step.train_step import TrainState
 
-CONFIG = config.default_config()
+CONFIG = tree_of(Pretraining())
 
 
 def tiny_state(step: int, *, width: int = 16) -> TrainState:

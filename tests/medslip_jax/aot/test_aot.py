@@ -8,26 +8,29 @@ import os
 import jax
 import numpy as np
 import pytest
+from trainers import trainer_of
 
 from data_pipelines.loading.loader import Loader
 from medslip_jax.aot import lowering
 from medslip_jax.aot.step_shapes import Step, step_of
 from medslip_jax.benchmarks.step import paper_trainer
-from medslip_jax.cli import pretrain
 from medslip_jax.errors import InputError
+from medslip_jax.experiment import read
 from medslip_jax.parallel import sharding
 from medslip_jax.parallel.chips import parse_topology
+from medslip_jax.pretraining import training_source
 from medslip_jax.step.train_step import jit_init, jit_train_step
 from medslip_jax.testing import tiny_books
+from medslip_jax.training.setup import loader_options
 
 pytestmark = pytest.mark.portable
 
 
 def test_the_program_from_shapes_is_the_one_that_runs(tiny_run):
     mesh = sharding.make_mesh()
-    source = pretrain.training_source(tiny_run)
-    trainer = pretrain.make_trainer(tiny_run, num_images=len(source), mesh=mesh)
-    loader = Loader(source, train=True, seed=0, **pretrain.loader_options(tiny_run))
+    source = training_source(read(tiny_run).data)
+    trainer = trainer_of(tiny_run, num_images=len(source), mesh=mesh)
+    loader = Loader(source, train=True, seed=0, **loader_options(read(tiny_run).data))
     shapes = jax.eval_shape(jit_init(trainer, mesh, image_size=tiny_run.data.image_size))
     # Zeros in place of the initial values, whose program takes a minute to compile.
     state = jax.tree.map(

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 from places import CONFIGS
+from trainers import trainer_of
 
+from medslip_jax import experiment
 from medslip_jax.aot.step_shapes import step_of
-from medslip_jax.cli import pretrain
 from medslip_jax.errors import InputError
-from medslip_jax.experiment import config as experiment
-from medslip_jax.finetuning import parts
+from medslip_jax.experiment import read
+from medslip_jax.finetuning import make_tuner
 from medslip_jax.parallel.sharding import make_mesh
 
 MESH = make_mesh()
@@ -14,7 +15,7 @@ MESH = make_mesh()
 
 def test_a_run_on_built_data_is_the_run_itself(tiny_run):
     step = step_of(tiny_run, mesh=MESH)
-    trainer = pretrain.make_trainer(tiny_run, num_images=24)
+    trainer = trainer_of(tiny_run, num_images=24)
     assert step.notes == ()
     assert step.parts.steps_per_epoch == trainer.steps_per_epoch == 3
     assert (step.parts.model, step.parts.optim, step.parts.num_steps) == (trainer.model, trainer.optim, 6)
@@ -65,5 +66,5 @@ def test_fine_tuning(file, key, shape, phantom_data, tmp_path):
     config.data.dir = str(phantom_data)
     step = step_of(config, mesh=MESH)
     assert step.notes == ()
-    tuner = parts.make_tuner(parts.settled(config), num_images=24)
+    tuner = make_tuner(read(config), num_images=24)
     assert step.parts.model == tuner.model

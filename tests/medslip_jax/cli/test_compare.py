@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from medslip_jax.cli import finetune, main
-from medslip_jax.cli.compare import compare
 from medslip_jax.errors import InputError
+from medslip_jax.evaluation import compare
 from medslip_jax.evaluation.result_files import ids_hash
-from medslip_jax.finetuning import parts
+from medslip_jax.finetuning.judge import classification_result
 from medslip_jax.vocabulary import PATHOLOGIES, pathology_index
 
 NAMES = ("mass", "nodule", "hernia")
@@ -175,7 +175,7 @@ def fine_tuned(directory, *, gain: float) -> Path:
     names = ("pneumothorax", "covid19")
     directory.mkdir()
     metrics = {"checkpoint": {"kind": "classifier"}, "data": {"ids_sha256": ids_hash(rows)}}
-    metrics |= parts.classification_result(rows, rows, names=names, resamples=5)
+    metrics |= classification_result(rows, rows, names=names, resamples=5)
     (directory / "metrics.json").write_text(json.dumps(metrics))
     finetune._write_predictions(directory / "predictions.npz", rows, names=names)
     return directory

@@ -134,11 +134,11 @@ def test_the_tiny_step_compiles_for_four_chips(capsys, tmp_path):
 def test_a_huge_batch_does_not_fit():
     from medslip_jax.aot import lowering
     from medslip_jax.aot.step_shapes import step_of
-    from medslip_jax.experiment import config
+    from medslip_jax.experiment import load_config, read
 
     topology = parse_topology("v5e:2x2")
     mesh = lowering.tpu_mesh(topology)
-    step = step_of(config.load_config([f"--config={CONFIG}", *TINY]), mesh=mesh)
+    step = step_of(read(load_config([f"--config={CONFIG}", *TINY])), mesh=mesh)
     attempt = lowering.compile_step(step, mesh=mesh, topology=topology, per_chip=2**20)
     assert attempt.too_large
     assert not attempt.fits

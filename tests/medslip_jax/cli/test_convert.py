@@ -43,7 +43,7 @@ def _config_file(folder: Path, config: MeDSLIPConfig) -> Path:
     lines = [f"    config.model.{key} = {value!r}" for key, value in dataclasses.asdict(config).items()]
     path = folder / "experiment.py"
     body = [
-        "from medslip_jax.experiment import config as experiment",
+        "from medslip_jax import experiment",
         "def get_config(arg=None):",
         "    config = experiment.default_config()",
     ]

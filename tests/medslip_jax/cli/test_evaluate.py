@@ -13,15 +13,15 @@ from data_pipelines.loading.worker_processes import NoSharedMemory
 from data_pipelines.phantom import PATHOLOGIES_DRAWN
 from data_pipelines.phantom.regions import REGIONS
 from medslip_jax.cli import main
-from medslip_jax.cli.pretrain import pretrain
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation import grounding, judging, zero_shot
+from medslip_jax.pretraining import pretrain
 from medslip_jax.vocabulary import PATHOLOGIES, pathology_index
 
 
 @pytest.fixture(scope="module")
 def run(phantom_data, tmp_path_factory):
-    from medslip_jax.experiment import config as experiment
+    from medslip_jax import experiment
 
     workdir = tmp_path_factory.mktemp("run")
     root = ROOT

@@ -11,15 +11,17 @@ from places import CONFIGS
 
 from data_pipelines.datasets.building.build import build
 from data_pipelines.datasets.phantom import PhantomOptions
+from medslip_jax import experiment
 from medslip_jax.checkpoints.manager import find_checkpoint, read_variables
 from medslip_jax.cli import finetune, main
-from medslip_jax.cli.compare import compare
-from medslip_jax.cli.predict import class_names
-from medslip_jax.cli.pretrain import pretrain
 from medslip_jax.errors import InputError
-from medslip_jax.experiment import config as experiment
-from medslip_jax.finetuning import parts as fine_tuning
+from medslip_jax.evaluation import compare
+from medslip_jax.evaluation.prediction import class_names
+from medslip_jax.experiment import read
+from medslip_jax.finetuning.judge import Judge
+from medslip_jax.finetuning.start import initial_from
 from medslip_jax.parallel.sharding import make_mesh, replicated
+from medslip_jax.pretraining import pretrain
 from medslip_jax.weights.loading import load
 from medslip_jax.weights.torch.conversion import flatten
 
@@ -38,7 +40,7 @@ def settings(data: Path, kind: str = "classification", arg: str = "", **changes)
     config.data.dir, config.data.image_size, config.model.trunk_width = str(data), 32, 4
     config.num_steps, config.eval_every, config.save_every, config.log_every = 4, 2, 2, 1
     config.update_from_flattened_dict({key.replace("__", "."): value for key, value in changes.items()})
-    return fine_tuning.settled(config)
+    return config
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +84,11 @@ def test_a_classifier_from_pre_trained_weights(data, pretrained, tmp_path, capsy
 
 def test_the_trunk_starts_with_the_pre_trained_weights_and_the_rest_anew(data, pretrained):
     config = settings(data, init_from=str(pretrained))
-    start, source = flatten(fine_tuning.initial_from(config)), variables(find_checkpoint(pretrained))
+    start, source = flatten(initial_from(read(config))), variables(find_checkpoint(pretrained))
     taken = [path for path in start if path in source]
     assert taken and all(np.array_equal(start[path], source[path]) for path in taken)
     assert all("/layer4_" in path or "/head/" in path for path in set(start) - set(source))
-    assert fine_tuning.initial_from(settings(data)) is None
+    assert initial_from(read(settings(data))) is None
 
 
 def test_the_test_split_is_judged_once(data, tmp_path, monkeypatch):
@@ -95,7 +97,7 @@ def test_the_test_split_is_judged_once(data, tmp_path, monkeypatch):
     first = finetune.test_once(config, workdir=tmp_path, resamples=10)
     assert first["resamples"] == 10 and first["dtype"] == "float32" and first["device"]["platform"] == "cpu"
     assert first["preprocessing"]["image_size"] == 32 and first["data"]["built_with"]["size"]
-    monkeypatch.setattr(fine_tuning.Judge, "rows", lambda *_, **__: pytest.fail("judged again"))
+    monkeypatch.setattr(Judge, "rows", lambda *_, **__: pytest.fail("judged again"))
     assert finetune.test_once(config, workdir=tmp_path, resamples=10) == first
     with pytest.raises(pytest.fail.Exception, match="judged again"):
         finetune.test_once(config, workdir=tmp_path, resamples=11)
@@ -116,7 +118,7 @@ def test_a_config_serves_several_runs(data, tmp_path):
 
 def test_the_best_step_by_validation_is_kept_whatever_follows(data, tmp_path, monkeypatch):
     values = iter([0.7, 0.9, 0.8])
-    monkeypatch.setattr(fine_tuning.Judge, "metric", lambda *_, **__: next(values))
+    monkeypatch.setattr(Judge, "metric", lambda *_, **__: next(values))
     config = settings(data, targets=("nodule",), num_steps=3, eval_every=1, save_every=1, keep=5)
     finetune.finetune(config, workdir=tmp_path)
     best = fine_tuning_best(tmp_path)

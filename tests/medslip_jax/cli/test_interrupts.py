@@ -225,7 +225,7 @@ def test_what_was_saved_is_complete(stopped):
     assert found and set(found.values()) == {None}
 
 
-@pytest.mark.parametrize("function", ["jax.stages:Lowered.compile", "medslip_jax.cli.pretrain:score"])
+@pytest.mark.parametrize("function", ["jax.stages:Lowered.compile", "medslip_jax.pretraining.validation:score"])
 def test_a_run_that_goes_on(function, stopped, phantom_data, tmp_path):
     """While it compiles, and while it validates."""
     argv = ["pretrain", PHANTOM, f"--workdir={stopped}", f"--config.data.dir={phantom_data}", *SMALL]
@@ -236,7 +236,7 @@ def test_a_run_that_goes_on(function, stopped, phantom_data, tmp_path):
 
 def test_one_that_a_callback_loses(stopped, tmp_path):
     argv = ["evaluate", f"--checkpoint={stopped}", f"--out={tmp_path / 'out'}"]
-    interrupted(argv, tmp_path / "log", first=before, given=("medslip_jax.cli.evaluate:score_splits", lose_it))
+    interrupted(argv, tmp_path / "log", first=before, given=("medslip_jax.evaluation.run:score_splits", lose_it))
     assert not (tmp_path / "out" / "metrics.json").exists()
 
 

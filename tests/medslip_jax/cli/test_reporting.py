@@ -13,12 +13,12 @@ import pytest
 
 from data_pipelines.datasets import open_split
 from medslip_jax.cli import main
-from medslip_jax.cli.pretrain import pretrain
 from medslip_jax.evaluation import zero_shot
 from medslip_jax.evaluation.metrics.calibration import calibration_report
 from medslip_jax.evaluation.metrics.classification import classification_report
 from medslip_jax.evaluation.metrics.intervals import auroc_intervals
 from medslip_jax.evaluation.result_files import ids_hash
+from medslip_jax.pretraining import pretrain
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES
 
 MAPPED = ("nodule", "mass", "effusion", "edema", "pneumonia", "fracture")

@@ -10,7 +10,7 @@ from places import CONFIGS
 
 from medslip_jax.cli import main, sweep
 from medslip_jax.errors import InputError
-from medslip_jax.experiment import config
+from medslip_jax.experiment import differences, load_config
 from medslip_jax.report.tables.sweep import sweep_row, sweep_table
 from medslip_jax.storage.files import tree_hash
 
@@ -35,9 +35,9 @@ def test_variants_of_a_file_come_in_its_order_with_their_argument(tmp_path):
 
 
 def test_every_variant_is_a_config_that_differs_as_said(tmp_path):
-    base = config.load_config([f"--config={ABLATIONS}"])
+    base = load_config([f"--config={ABLATIONS}"])
     for variant in sweep.variants(str(ABLATIONS), workdir=tmp_path):
-        lines = config.differences(base, config.load_config([f"--config={variant.config}"]))
+        lines = differences(base, load_config([f"--config={variant.config}"]))
         assert {line.split(":")[0] for line in lines} == set(variant.changes)
 
 
@@ -76,7 +76,7 @@ def test_a_variant_that_fails_is_named_and_the_others_run(tmp_path, monkeypatch,
 def test_what_an_earlier_version_finished_is_kept(tmp_path, monkeypatch, capsys):
     """Its config lacks a key that has come since, and its data's size is what the run found."""
     base = sweep.variants(str(ABLATIONS), workdir=tmp_path)[0]
-    saved = config.load_config([f"--config={base.config}"])
+    saved = load_config([f"--config={base.config}"])
     with saved.unlocked():
         del saved.keep_every_hours
     saved.data.train_images = 100

@@ -12,7 +12,7 @@ from tiny_weights import books_file, foreign, state_of
 
 from data_pipelines.datasets.building.build import build
 from medslip_jax.cli import main
-from medslip_jax.cli.compare import compare
+from medslip_jax.evaluation import compare
 from medslip_jax.testing import tiny_config
 from medslip_jax.text.books import make_books, prompts_sha256
 from medslip_jax.text.encoder import load_encoder

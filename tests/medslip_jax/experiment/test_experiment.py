@@ -1,12 +1,10 @@
-import dataclasses
-
 import pytest
 from places import CONFIGS
+from trainers import tables_of
 
+from medslip_jax import experiment
 from medslip_jax.errors import InputError
-from medslip_jax.experiment import config as experiment
-from medslip_jax.experiment.sections import LossConfig, OptimConfig
-from medslip_jax.finetuning import parts
+from medslip_jax.experiment.sections import LossConfig, OptimConfig, require_image_size
 from medslip_jax.models import MeDSLIPConfig
 from medslip_jax.vocabulary import pathology_index
 
@@ -17,24 +15,20 @@ FILES = sorted(CONFIGS.glob("*.py"))
 
 def test_default_is_the_released_recipe():
     config = experiment.default_config()
-    assert experiment.model_config(config) == MeDSLIPConfig()
-    assert experiment.loss_config(config) == LossConfig()
-    assert experiment.optim_config(config) == OptimConfig()
+    read = experiment.read(config)
+    assert (read.model, read.loss, read.optim) == (MeDSLIPConfig(), LossConfig(), OptimConfig())
     assert (config.data.batch_size, config.data.image_size, config.num_epochs) == (64, 224, 100)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 def test_every_config_file_describes_an_experiment(file):
     config = experiment.load_config([f"--config={file}"])
+    read = experiment.read(config)
     if "tune" in config:
-        assert parts.model_of(parts.settled(config)).num_classes == len(config.targets)
-    else:
-        assert experiment.model_config(config)
-        assert experiment.loss_config(config)
-    assert experiment.optim_config(config)
-    assert experiment.augment_config(config)
-    back = experiment.from_json(experiment.to_json(config))
-    assert experiment.differences(back, config) == []
+        config.model.num_classes = len(config.targets)
+    tree = experiment.tree_of(read)
+    assert experiment.differences(config.to_dict(), tree) == [] and experiment.read(tree) == read
+    assert experiment.from_json(experiment.to_json(config)) == tree
 
 
 def test_mimic_config_is_the_released_recipe():
@@ -101,34 +95,33 @@ def test_load_config_errors_are_one_line(argv, message):
 def test_image_sizes_that_no_other_verb_would_take(kind, size):
     config = experiment.default_config() if kind == "medslip" else experiment.default_fine_tuning(kind)
     config.data.image_size = 224
-    experiment.require_image_size(config)
-    config.data.image_size = size
+    require_image_size(config.data.image_size, kind=kind)
     with pytest.raises(InputError, match=f"data.image_size={size}: must be a multiple of"):
-        experiment.require_image_size(config)
+        require_image_size(size, kind=kind)
 
 
 def test_sections_refuse_wrong_values():
     config = experiment.default_config()
     config.model.backbone = "resnet101"
     with pytest.raises(InputError, match=r"model\.backbone='resnet101': must be one of resnet50, resnet18"):
-        experiment.model_config(config)
+        experiment.read(config)
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "build"),
+    ("key", "value"),
     [
-        ("loss.similarity", "cosin", experiment.loss_config),
-        ("loss.temperature", 0.0, experiment.loss_config),
-        ("optim.schedule", "relased", experiment.optim_config),
-        ("data.augment.flip", "sides", experiment.augment_config),
+        ("loss.similarity", "cosin"),
+        ("loss.temperature", 0.0),
+        ("optim.schedule", "relased"),
+        ("data.augment.flip", "sides"),
     ],
 )
-def test_misspelt_options_do_not_choose_another(key, value, build):
+def test_misspelt_options_do_not_choose_another(key, value):
     config = experiment.default_config()
     with config.ignore_type():
         config.update_from_flattened_dict({key: value})
     with pytest.raises(InputError, match=key.split(".")[-1]):
-        build(config)
+        experiment.read(config)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +155,7 @@ def test_config_file_with_an_error_is_one_line(tmp_path, text, message):
 def test_an_unknown_key_is_named_in_one_line(setting, said):
     with pytest.raises(InputError) as error:
         experiment.load_config([f"--config={FILES[0].with_name('phantom.py')}", f"--config.{setting}"])
-    assert str(error.value) == f"{said}medslip_jax/experiment/config.py says what each is"
+    assert str(error.value) == f"{said}medslip_jax/experiment/sections.py says what each is"
 
 
 def test_a_colon_in_a_path_is_no_argument(tmp_path):
@@ -185,13 +178,13 @@ def test_excluded_classes_are_names_in_a_config():
     config = experiment.default_config()
     config.loss.exclude_classes = ("mass", "hernia")
     want = (pathology_index("mass"), pathology_index("hernia"))
-    assert experiment.loss_config(config) == dataclasses.replace(LossConfig(), exclude_classes=want)
+    assert experiment.read(config).loss.excluded == want
 
 
 def test_books_of_another_width_are_refused():
     config = experiment.default_config()
     with pytest.raises(InputError, match=r"set --config\.model\.text_dim=384"):
-        experiment.books(config)
+        tables_of(config)
 
 
 def test_differences_name_the_keys():

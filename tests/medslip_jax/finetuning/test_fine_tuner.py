@@ -6,7 +6,7 @@ import pytest
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation.metrics.segmentation import dice_bce, overlap_report, segmentation_report
 from medslip_jax.experiment.sections import OptimConfig
-from medslip_jax.finetuning.tuner import FineTuner, bce, jit_judge_step, soft_dice_loss
+from medslip_jax.finetuning.step import FineTuner, bce, jit_judge_step, soft_dice_loss
 from medslip_jax.models.config import ClassifierConfig, SegmenterConfig
 from medslip_jax.parallel.sharding import make_mesh
 from medslip_jax.step.train_step import init_state, train_step

@@ -9,14 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from places import ROOT
+from trainers import tables_of, trainer_of
 from warm_processes import together
 
+from medslip_jax import experiment
 from medslip_jax.checkpoints.manager import find_latest, read_config
-from medslip_jax.cli import pretrain
 from medslip_jax.errors import InputError
-from medslip_jax.experiment import config as experiment
 from medslip_jax.models import MeDSLIP
 from medslip_jax.parallel.sharding import make_mesh
+from medslip_jax.pretraining import pretrain
+from medslip_jax.pretraining.start import initial_from
 from medslip_jax.step.train_step import eval_variables, jit_init, with_variables
 from medslip_jax.text.books import TextBooks, load_books, save_books
 from medslip_jax.training import loop
@@ -50,16 +52,21 @@ def same(a, b) -> bool:
     return a.keys() == b.keys() and all(np.array_equal(a[path], b[path]) for path in a)
 
 
+def initial_of(config) -> dict:
+    known = experiment.read(config)
+    return initial_from(known.run, known.model, books=tables_of(config))
+
+
 @pytest.fixture(scope="module")
 def source(phantom_data, tmp_path_factory) -> dict:
     """A trained run in each form that init_from reads, and its last state."""
     folder = tmp_path_factory.mktemp("source")
     config = make_config(phantom_data)
-    state = pretrain.pretrain(config, workdir=folder / "run")
+    state = pretrain(config, workdir=folder / "run")
     pretrained = MeDSLIP.from_pretrained(folder / "run")
     save_weights(pretrained, folder / "weights.safetensors")
     pretrained.save_pretrained(folder / "pretrained", license="mit")
-    trainer = pretrain.make_trainer(config, num_images=24)
+    trainer = trainer_of(config, num_images=24)
     return {"folder": folder, "state": jax.device_get(state), "trainer": trainer}
 
 
@@ -83,7 +90,7 @@ def buffers(tree) -> list[int]:
 
 @pytest.mark.parametrize("form", ["run", "run/checkpoints", "weights.safetensors", "pretrained"])
 def test_the_first_state_is_the_source(source, empty, phantom_data, form):
-    initial = pretrain.initial_from(make_config(phantom_data, init_from=str(source["folder"] / form)))
+    initial = initial_of(make_config(phantom_data, init_from=str(source["folder"] / form)))
     state = with_variables(empty, initial)
     want = eval_variables(source["state"])
     assert same({"params": state.params, "batch_stats": state.batch_stats}, want)
@@ -107,10 +114,10 @@ def continued(source, phantom_data, tmp_path_factory) -> dict:
     folder = tmp_path_factory.mktemp("continued")
     copy = shutil.copytree(source["folder"] / "pretrained", folder / "copy")
     config = make_config(phantom_data, init_from=str(copy))
-    whole = pretrain.pretrain(config, workdir=folder / "whole", stop_after=4)
-    pretrain.pretrain(config, workdir=folder / "parts", stop_after=2)
+    whole = pretrain(config, workdir=folder / "whole", stop_after=4)
+    pretrain(config, workdir=folder / "parts", stop_after=2)
     shutil.rmtree(copy)
-    parts = pretrain.pretrain(config, workdir=folder / "parts", stop_after=4)
+    parts = pretrain(config, workdir=folder / "parts", stop_after=4)
     return {"folder": folder, "config": config, "whole": jax.device_get(whole), "parts": jax.device_get(parts)}
 
 
@@ -130,7 +137,7 @@ def test_a_resume_needs_no_source(continued, tmp_path):
     assert read_config(find_latest(folder / "parts")).init_from == config.init_from
     # A run that starts does need it.
     with pytest.raises(InputError, match="copy: no such file or directory"):
-        pretrain.pretrain(config, workdir=tmp_path)
+        pretrain(config, workdir=tmp_path)
     assert find_latest(tmp_path) is None
 
 
@@ -156,7 +163,7 @@ def test_another_architecture_is_one_line(source, phantom_data, case):
         where = str(source["folder"] / form)
         config = make_config(phantom_data, init_from=where, **changes)
         with pytest.raises(InputError, match=message) as error:
-            pretrain.initial_from(config)
+            initial_of(config)
         text = str(error.value)
         assert text.startswith(f"--config.init_from={where}: another model (model.")
         assert "\n" not in text and len(text) < 700
@@ -165,14 +172,14 @@ def test_another_architecture_is_one_line(source, phantom_data, case):
 def test_options_of_training_alone_may_change(source, phantom_data):
     changes = {"model__dropout": 0.5, "model__dtype": "bfloat16", "model__linear_init": "released"}
     config = make_config(phantom_data, init_from=str(source["folder"] / "pretrained"), **changes)
-    assert same(pretrain.initial_from(config), eval_variables(source["state"]))
+    assert same(initial_of(config), eval_variables(source["state"]))
 
 
 def test_what_does_not_show_is_free_in_a_bare_state_dict(source, phantom_data, tmp_path):
     """Its number of heads was assumed, so the run's config knows better."""
     bare = shutil.copy(source["folder"] / "weights.safetensors", tmp_path / "bare.safetensors")
     config = make_config(phantom_data, init_from=str(bare), model__decoder_heads=2)
-    assert same(pretrain.initial_from(config), eval_variables(source["state"]))
+    assert same(initial_of(config), eval_variables(source["state"]))
 
 
 def test_a_mask_may_be_left_out(source, phantom_data):
@@ -180,7 +187,7 @@ def test_a_mask_may_be_left_out(source, phantom_data):
     excuse = ("params/mask_generator/*",)
     config = make_config(phantom_data, init_from=where, init_excuse=excuse, model__mask_activation="off")
     want = flatten(eval_variables(source["state"])).keys()
-    assert want - flatten(pretrain.initial_from(config)).keys() == {
+    assert want - flatten(initial_of(config)).keys() == {
         "params/mask_generator/kernel",
         "params/mask_generator/bias",
     }
@@ -194,23 +201,23 @@ def test_another_kind_is_refused(phantom_data, tmp_path):
     write_state(tmp_path / "classifier.safetensors", state_of(CONFIGS["classifier"]))
     config = make_config(phantom_data, init_from=str(tmp_path / "classifier.safetensors"))
     with pytest.raises(InputError, match="holds a classifier, but a medslip is expected"):
-        pretrain.initial_from(config)
+        initial_of(config)
 
 
 def test_other_text_tables_are_said(source, phantom_data, tmp_path, capsys):
     books = load_books()
     save_books(TextBooks(books.pathology[::-1].copy(), books.anatomy, {}), path=tmp_path / "books.npz")
     where = str(source["folder"] / "pretrained")
-    pretrain.initial_from(make_config(phantom_data, init_from=where))
+    initial_of(make_config(phantom_data, init_from=where))
     assert capsys.readouterr().out == ""
-    pretrain.initial_from(make_config(phantom_data, init_from=where, books__path=str(tmp_path / "books.npz")))
+    initial_of(make_config(phantom_data, init_from=where, books__path=str(tmp_path / "books.npz")))
     assert "trained with other text tables" in capsys.readouterr().out
 
 
 def test_a_model_that_is_not_there_is_named(phantom_data, tmp_path):
     config = make_config(phantom_data, init_from=str(tmp_path / "gone"))
     with pytest.raises(InputError, match="gone: no such file or directory"):
-        pretrain.pretrain(config, workdir=tmp_path / "run")
+        pretrain(config, workdir=tmp_path / "run")
 
 
 def test_config_flag_sets_it(phantom_data, source, tmp_path):
@@ -236,7 +243,7 @@ def first_state(config: str, workdir: Path) -> dict:
         return state
 
     loop.with_variables = watched
-    after = pretrain.pretrain(experiment.from_json(config), workdir=workdir, stop_after=1)
+    after = pretrain(experiment.from_json(config), workdir=workdir, stop_after=1)
     return seen | {"devices": len(jax.devices()), "step": int(after.step)}
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from medslip_jax.errors import InputError
 from medslip_jax.experiment.sections import LossConfig, OptimConfig
-from medslip_jax.finetuning.tuner import FineTuner
+from medslip_jax.finetuning.step import FineTuner
 from medslip_jax.models.config import ClassifierConfig, SegmenterConfig
 from medslip_jax.step.losses import draw_all_negatives
 from medslip_jax.step.train_step import Trainer, _gradients, init_state

@@ -2,8 +2,8 @@
 
 import pytest
 
-from medslip_jax.cli.pretrain import pretrain
 from medslip_jax.errors import InputError
+from medslip_jax.pretraining import pretrain
 from medslip_jax.training.profiling import parse_steps
 
 

@@ -9,10 +9,10 @@ import jax
 import numpy as np
 import pytest
 
+from medslip_jax import experiment
 from medslip_jax.checkpoints.manager import find_checkpoint, read_config, read_variables
-from medslip_jax.cli.pretrain import pretrain
 from medslip_jax.errors import InputError, Preempted
-from medslip_jax.experiment import config as experiment
+from medslip_jax.pretraining import pretrain
 from medslip_jax.step.train_step import eval_variables
 
 TERMS = {"loss", "exist_pathology", "proto_pathology", "exist_anatomy", "proto_anatomy", "icl"}
@@ -209,7 +209,7 @@ def test_a_validation_that_was_interrupted_is_made_up(one_stream, tmp_path, monk
 
         return validate
 
-    monkeypatch.setattr("medslip_jax.cli.pretrain.make_validation", make_validation)
+    monkeypatch.setattr("medslip_jax.pretraining.run.make_validation", make_validation)
     with pytest.raises(Preempted, match="at step 3, saved") as stop:
         pretrain(one_stream, workdir=tmp_path)
     assert stop.value.step == 3 and find_checkpoint(tmp_path).name == "3"

@@ -10,16 +10,17 @@ import pytest
 from places import ROOT
 from pretrained_models import assert_same, make_pretrained
 from tiny_weights import CONFIGS, files_below, state_of
+from trainers import tables_of, trainer_of
 
+from medslip_jax import experiment
 from medslip_jax.checkpoints.manager import Checkpoints, find_checkpoint, read_config
 from medslip_jax.cli import main
-from medslip_jax.cli.pretrain import make_trainer
-from medslip_jax.experiment import config as experiment
 from medslip_jax.experiment.sections import OptimConfig
 from medslip_jax.models import MeDSLIP
 from medslip_jax.models.kinds import KINDS, kind_of
 from medslip_jax.step.train_step import TrainState, eval_step, eval_variables
 from medslip_jax.testing import synthetic_batch
+from medslip_jax.text.books import books_hash
 from medslip_jax.weights.loading import Pretrained
 from medslip_jax.weights.saving import save_orbax
 from medslip_jax.weights.torch.conversion import from_torch
@@ -39,8 +40,8 @@ def _write_run(data: Path, workdir: Path, *, ema: bool) -> dict:
     config.model.trunk_width, config.model.embed_dim, config.model.decoder_ffn_dim = 8, 16, 32
     config.model.decoder_layers = 1
     config.optim.ema_decay = 0.9 if ema else 0.0
-    config.books.sha256 = experiment.books_hash(experiment.books(config))
-    trainer = make_trainer(config, num_images=24)
+    config.books.sha256 = books_hash(tables_of(config))
+    trainer = trainer_of(config, num_images=24)
     variables = jax.tree.map(jnp.asarray, from_torch(state_of(trainer.model), trainer.model))
     state = TrainState(
         step=jnp.int32(3),
@@ -98,7 +99,7 @@ def test_orbax_round_trip(name, tmp_path):
     if kind_of(saved.config) == "medslip":
         assert np.array_equal(got.inputs[0], saved.inputs[0]) and np.array_equal(got.inputs[1], saved.inputs[1])
         # What evaluation and training take them for.
-        assert np.array_equal(experiment.books(read_config(tmp_path / "model")).pathology, saved.inputs[0])
+        assert np.array_equal(tables_of(read_config(tmp_path / "model")).pathology, saved.inputs[0])
 
 
 @pytest.fixture(scope="module")

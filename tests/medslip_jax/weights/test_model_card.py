@@ -36,7 +36,7 @@ def experiment_of(name="phantom", **changes):
 
 def card_of(kind="medslip", *, license="mit", metrics=None, experiment=None, source=None) -> str:
     books = tiny_books() if kind == "medslip" else None
-    info = describe(CONFIGS[kind], experiment_config=experiment, books=books, source=source)
+    info = describe(CONFIGS[kind], experiment=experiment, books=books, source=source)
     return model_card(info, license=license, metrics=metrics)
 
 
@@ -138,6 +138,6 @@ def test_origin_tells_weights_and_tables():
 
 
 def test_equal_descriptions_give_equal_cards():
-    info = describe(CONFIGS["medslip"], experiment_config=experiment_of(), books=tiny_books())
+    info = describe(CONFIGS["medslip"], experiment=experiment_of(), books=tiny_books())
     read_back = json.loads(json.dumps(info))
     assert model_card(info, license="mit") == model_card(read_back, license="mit")

@@ -11,8 +11,8 @@ from pretrained_models import assert_same, make_pretrained
 from tiny_weights import CONFIGS, files_below, state_of
 
 from data_pipelines.images import read_grey
+from medslip_jax import experiment
 from medslip_jax.errors import InputError
-from medslip_jax.experiment import config as experiment
 from medslip_jax.models import Classifier, MeDSLIP, Segmenter
 from medslip_jax.models.kinds import kind_of, make_module
 from medslip_jax.step.train_step import normalise
