@@ -42,7 +42,7 @@ def test_the_program_from_shapes_is_the_one_that_runs(tiny_run):
     loader.close()
     running = jit_train_step(trainer, mesh, state).lower(state, batch).as_text()
     per_chip = tiny_run.data.batch_size // mesh.size
-    assert lowering.lower_step(step_of(tiny_run, mesh=mesh), mesh=mesh, per_chip=per_chip).as_text() == running
+    assert lowering.lower_step(step_of(read(tiny_run), mesh=mesh), mesh=mesh, per_chip=per_chip).as_text() == running
 
 
 def test_the_batch_of_a_whole_pod_has_a_program():

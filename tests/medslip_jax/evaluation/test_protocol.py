@@ -1,5 +1,6 @@
 """Protocols: files, flags, what contradicts itself; nothing is loaded or scored."""
 
+import dataclasses
 import re
 
 import pytest
@@ -7,7 +8,8 @@ from places import CONFIGS
 
 from data_pipelines.datasets import BUILDERS
 from medslip_jax.errors import InputError
-from medslip_jax.evaluation.protocol import check_protocol, classes_of, default_protocol, load_protocol, texts_of
+from medslip_jax.evaluation.protocol import GroundingProtocol, Protocol, classes_of, read_protocol, texts_of
+from medslip_jax.evaluation.protocol_files import default_protocol, load_protocol
 from medslip_jax.vocabulary import PATHOLOGIES, pathology_index
 
 FILES = sorted((CONFIGS / "eval").glob("*.py"))
@@ -19,7 +21,7 @@ COVIDX = f"--config={next(f for f in FILES if f.stem == 'covidx')}"
 def test_every_file_is_a_protocol_of_its_data_set(file):
     protocol = load_protocol([f"--config={file}"], flags={"data": file.stem})
     assert protocol.data.name == file.stem in BUILDERS
-    classes = classes_of(protocol)
+    classes = classes_of(read_protocol(protocol))
     assert classes is None or classes == sorted(classes, key=pathology_index)
 
 
@@ -40,11 +42,9 @@ def test_the_map_of_cxr14_is_that_of_the_specification():
 
 
 def test_every_key_is_documented():
-    text = default_protocol.__doc__
-    for key, value in default_protocol().items():
-        names = [f"{key}.{inner}" for inner in value] if key in ("data", "grounding") else [key]
-        for name in names:
-            assert re.search(rf"\b{re.escape(name)}\b", text), name
+    for section in (Protocol, GroundingProtocol):
+        for field in dataclasses.fields(section):
+            assert re.search(rf"\b{field.name}: ", section.__doc__.replace(",", ":")), field.name
 
 
 def test_flags_stand_for_keys():
@@ -87,18 +87,18 @@ def test_what_contradicts_is_refused(argv, flags, message):
 
 def test_classes_go_by_either_name():
     protocol = default_protocol()
-    assert classes_of(protocol) is None and texts_of(protocol) == {}
+    assert classes_of(read_protocol(protocol)) is None and texts_of(read_protocol(protocol)) == {}
     protocol.class_map.update({"Fibrosis": "tail_abnorm_obs", "Mass": "mass", "flu": {"text": "A virus."}})
-    assert classes_of(protocol) == ["mass", "tail_abnorm_obs"]
-    assert texts_of(protocol) == {"flu": "A virus."}
+    assert classes_of(read_protocol(protocol)) == ["mass", "tail_abnorm_obs"]
+    assert texts_of(read_protocol(protocol)) == {"flu": "A virus."}
     protocol.classes = ("Fibrosis",)
-    assert classes_of(protocol) == ["tail_abnorm_obs"] and texts_of(protocol) == {}
+    assert classes_of(read_protocol(protocol)) == ["tail_abnorm_obs"] and texts_of(read_protocol(protocol)) == {}
     protocol.classes = ("mass", "flu")
-    assert classes_of(protocol) == ["mass"] and texts_of(protocol) == {"flu": "A virus."}
+    assert classes_of(read_protocol(protocol)) == ["mass"] and texts_of(read_protocol(protocol)) == {"flu": "A virus."}
     protocol.classes = ("edema",)
     with pytest.raises(InputError, match="'edema' is no class of this protocol; it has: Fibrosis, Mass, flu"):
-        classes_of(protocol)
+        classes_of(read_protocol(protocol))
     protocol.class_map.Nodule = "mass"
     with pytest.raises(InputError, match="Mass and Nodule both map to mass"):
-        check_protocol(protocol)
+        read_protocol(protocol)
     assert set(PATHOLOGIES) >= {"mass", "tail_abnorm_obs"}

@@ -134,7 +134,7 @@ def test_a_resume_needs_no_source(continued, tmp_path):
     folder, config = continued["folder"], continued["config"]
     assert losses(folder / "parts") == losses(folder / "whole")
     assert all(jax.tree.leaves(jax.tree.map(np.array_equal, continued["parts"], continued["whole"])))
-    assert read_config(find_latest(folder / "parts")).init_from == config.init_from
+    assert read_config(find_latest(folder / "parts"))["init_from"] == config.init_from
     # A run that starts does need it.
     with pytest.raises(InputError, match="copy: no such file or directory"):
         pretrain(config, workdir=tmp_path)

@@ -9,6 +9,7 @@ from medslip_jax.experiment.sections import LossConfig
 from medslip_jax.step import losses
 from medslip_jax.step.losses import medslip_loss
 from medslip_jax.testing import synthetic_batch, tiny_books
+from medslip_jax.vocabulary import PATHOLOGIES
 
 pytestmark = pytest.mark.portable
 
@@ -116,7 +117,7 @@ def test_excluded_classes_do_not_touch_the_pathology_terms():
         moved["pathology"][name] = moved["pathology"][name].at[:, [4, 9]].multiply(3.0)
 
     def terms(out, excluded):
-        config = LossConfig(exclude_classes=excluded)
+        config = LossConfig(exclude_classes=tuple(PATHOLOGIES[i] for i in excluded))
         args = (batch["matrix"], books.pathology, books.anatomy)
         return medslip_loss(out, *args, rng=jax.random.key(1), config=config)[1]
 

@@ -102,7 +102,7 @@ def test_checkpoint_holds_config_and_averaged_parameters(config, ended):
     workdir, state = ended
     directory = find_checkpoint(workdir)
     assert directory.name == "6"
-    filled_in = [line.split(":")[0] for line in experiment.differences(config, read_config(directory))]
+    filled_in = [line.split(":")[0] for line in experiment.differences(config.to_dict(), read_config(directory))]
     assert sorted(filled_in) == ["books.sha256", "data.train_images"]
     got, want = read_variables(directory, sharding=cpu()), eval_variables(state)
     assert all(jax.tree.leaves(jax.tree.map(np.array_equal, got, want)))

@@ -31,7 +31,7 @@ def experiment_of(name="phantom", **changes):
     config = default_config()
     config.data.name = name
     config.update_from_flattened_dict({key.replace("__", "."): value for key, value in changes.items()})
-    return config
+    return config.to_dict()
 
 
 def card_of(kind="medslip", *, license="mit", metrics=None, experiment=None, source=None) -> str:
