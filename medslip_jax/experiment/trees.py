@@ -4,8 +4,6 @@ import dataclasses
 import json
 from collections.abc import Mapping
 
-from ml_collections import ConfigDict
-
 from medslip_jax.errors import InputError, from_section
 from medslip_jax.experiment.sections import METRICS, Experiment, FineTuning, Pretraining, Section, default_experiment
 
@@ -86,10 +84,10 @@ def from_json(text: str) -> dict:
 
 def differences(saved: Mapping, current: Mapping, *, prefix: str = "") -> list[str]:
     """Keys whose values differ, as `key: saved -> current`, in the order of the saved tree."""
-    lines = []
+    saved, current, lines = plain(saved), plain(current), []
     for key in [*saved, *(k for k in current if k not in saved)]:
         a, b = saved.get(key), current.get(key)
-        if isinstance(a, Mapping | ConfigDict) and isinstance(b, Mapping | ConfigDict):
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
             lines += differences(a, b, prefix=f"{prefix}{key}.")
         elif a != b:
             lines.append(f"{prefix}{key}: {a!r} -> {b!r}")
