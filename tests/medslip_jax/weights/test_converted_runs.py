@@ -15,6 +15,7 @@ from trainers import tables_of, trainer_of
 from medslip_jax import experiment
 from medslip_jax.checkpoints.manager import Checkpoints, find_checkpoint, read_config
 from medslip_jax.cli import main
+from medslip_jax.experiment import read, tree_of
 from medslip_jax.experiment.sections import OptimConfig
 from medslip_jax.models import MeDSLIP
 from medslip_jax.models.kinds import KINDS, kind_of
@@ -50,7 +51,7 @@ def _write_run(data: Path, workdir: Path, *, ema: bool) -> dict:
         ema=jax.tree.map(lambda x: x * 0.75, variables) if ema else None,
     )
     checkpoints = Checkpoints(workdir)
-    checkpoints.save(state, step=3, loader_state={"batch": 3}, config=config)
+    checkpoints.save(state, step=3, loader_state={"batch": 3}, config=tree_of(read(config)))
     checkpoints.wait()
     checkpoints.close()
     return {"workdir": workdir, "config": config, "trainer": trainer, "state": state}
