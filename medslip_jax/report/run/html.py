@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Literal
 
-# On top of `contents_html.STYLE`. Folded parts are open on paper; the name of a row stays in view on a phone.
+# On top of `report.contents.html.STYLE`. Folded parts are open on paper; the name of a row stays in view on a phone.
 RUN_STYLE = """
 .chart{display:block;width:100%;height:auto;font:10.5px system-ui,sans-serif;fill:#234}.chart .grid{stroke:#e6ebf0}
 .chart .label{fill:#567}svg.chart,.gauge{print-color-adjust:exact;-webkit-print-color-adjust:exact}
