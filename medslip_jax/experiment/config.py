@@ -37,7 +37,7 @@ def default_config() -> ConfigDict:
     Keys outside the dataclass sections:
       seed: root of every random stream: initial values, dropout, negatives, shuffling, augmentation.
       init_from: weights to start from, whatever `weights.loading.load` reads ("" = from scratch); optimiser and
-        schedule start anew. init_excuse: leaf paths such as "params/decoder_*" that need not fit and keep initial values.
+        schedule start anew. init_excuse: leaf paths such as "params/decoder_*" that need not fit and stay initial.
       num_epochs, num_steps: length of the run; num_steps, if above 0, wins.
       data.name, data.dir: what was built (`medslip data build NAME --out DIR`) and where.
       data.mixture: built data sets to train on by weight, "openi=2,nih_cxr14=1", in place of data.name's train split
