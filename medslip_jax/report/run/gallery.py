@@ -11,7 +11,7 @@ from medslip_jax.evaluation.metrics.regions import upsample_strided
 from medslip_jax.report.contents.cards import drawing, shape
 from medslip_jax.report.overlays import TRUTH, blend
 from medslip_jax.report.run.cases import RULE, Choice
-from medslip_jax.report.run.html import said
+from medslip_jax.report.run.html import paragraph
 from medslip_jax.report.sheet import jpeg_source, small
 from medslip_jax.vocabulary import PATHOLOGIES
 
@@ -51,7 +51,7 @@ def gallery(cases: Sequence[Case]) -> str:
         "where the network looks (aligned with its stride). The anatomy map is the mean over all anatomies. On the "
         "bar: probability, and the threshold as a black line."
     )
-    return said(RULE) + said(about) + f'<div class="cases">{"".join(map(_card, cases))}</div>'
+    return paragraph(RULE) + paragraph(about) + f'<div class="cases">{"".join(map(_card, cases))}</div>'
 
 
 def _card(case: Case) -> str:
