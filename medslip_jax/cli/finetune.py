@@ -26,7 +26,7 @@ from medslip_jax.finetuning import parts
 from medslip_jax.finetuning.parts import Judge, Split
 from medslip_jax.parallel import processes, sharding
 from medslip_jax.report.tables.classification import classification_table
-from medslip_jax.report.tables.segmentation import segmentation_table
+from medslip_jax.report.tables.tuning import segmentation_table
 from medslip_jax.step.train_step import TrainState, eval_variables
 from medslip_jax.storage.files import made_directory, on_this_machine, replacing_file, tree_hash, write_bytes
 from medslip_jax.training import profiling
