@@ -1,11 +1,11 @@
 """The demo: MeDSLIP on the built-in chest phantom.
 
   medslip pretrain --config configs/phantom.py        what `make demo` runs: minutes on two CPU cores
-  medslip pretrain --config configs/phantom.py:full   the longer run whose result README reports
+  medslip pretrain --config configs/phantom.py:full   the longer run whose result the README reports
   medslip pretrain --config configs/phantom.py:tiny   seconds; shows that everything works, learns nothing
 
 A short run from scratch learns slowly from the released initial values. Xavier weights, normalised patches and cosine
-similarities together were enough; docs/small_budget.md has the measurements and what they leave open.
+similarities together were enough; README has the measurements and what they leave open.
 """
 
 from ml_collections import ConfigDict

@@ -40,7 +40,7 @@ class FolderOptions:
       views: keep only rows whose "view" is one of these (all if empty); others are listed as drops.
       size: length of the short side of the stored images in pixels.
       image_format: "jpeg" (quality 95) or "png".
-      image: fields of `images.policy.ImagePolicy` that differ from its defaults, such as {"polarity": "inverted"}.
+      image: fields of `image_policy.ImagePolicy` that differ from its defaults, such as {"polarity": "inverted"}.
       text: fields of `text_policy.TextPolicy` ("section", "uncertain") that differ from its defaults; empty texts and
         views are a matter of the CSV here.
       notes: free text for whoever reads the file.

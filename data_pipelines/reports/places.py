@@ -288,7 +288,7 @@ def _subject(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[Me
 
 
 def resolve(mention: Mention, *, home: str | None, item: Item) -> Iterator[Place]:
-    """The places of a mention; with `home`, a bare side or "lung" means that root (terms.HOMES).
+    """The places of a mention; with `home`, a bare side or "lung" means that root (report_terms.HOMES).
 
     Args:
       mention: one of `places_of`.

@@ -1,13 +1,14 @@
 """The words of chest X-ray reports: what `reports.extract` knows, as tables and nothing else.
 
-Each phrase is written in the singular; `tokens.tag` compares singular forms and prefers the longest
+Each phrase is written in the singular; `report_tokens.tag` compares singular forms and prefers the longest
 phrase. Each stands in one table only. A phrase has a tag, which says what part it plays in a sentence, and a value:
 
     FINDING    an observation; the value is the lemma that `radgraph.observation_class` reads
     QUALITY    an observation that describes the anatomy next to it ("enlarged", "clear"); likewise
     ROOT       an anatomy; the value is the word that SPEC 6's landmark rules know it by
     ZONE SIDE  parts of an anatomy's name
-    others     the grammar that negation, uncertainty and attachment need; see `assertions`, `places`
+    others     the grammar that negation, uncertainty and attachment need; see report_assertions and
+    report_places
 """
 
 FINDINGS = {

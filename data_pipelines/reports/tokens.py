@@ -98,7 +98,7 @@ def sentences(text: str) -> list[list[str]]:
 def tag(tokens: list[str], *, offset: int) -> list[Item]:
     """Greedy longest-phrase reading of one sentence; words that no table knows get the tag "WORD".
 
-    A word of `terms.SHORT` gives the items of what it stands for, all at its own token.
+    A word of `report_terms.SHORT` gives the items of what it stands for, all at its own token.
 
     Args:
       tokens: the sentence.

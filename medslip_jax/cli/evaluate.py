@@ -70,7 +70,7 @@ def evaluate(
     """Judges a model by a protocol and writes the results below `out`; returns what `metrics.json` holds.
 
     Args:
-      checkpoint: whatever `weights.loading.load` reads: a run, a checkpoint, published weights, a .pth file, a hub id.
+      checkpoint: whatever `pretrained.load` reads: a run, a checkpoint, published weights, a .pth file, a hub id.
       protocol: see `protocol.default_protocol`, which is the default.
       out: directory for metrics.json, predictions.npz, pictures and grounding.txt; each replaced whole.
       books: text tables, where the checkpoint has none.

@@ -87,7 +87,7 @@ def finetune(
     stop_after: int | None = None,
     profile: tuple[int, int] | None = None,
 ) -> bool:
-    """Trains what a settled config (`experiment.config.default_fine_tuning`) describes; returns whether it is over."""
+    """Trains what a settled config describes (`experiment.default_fine_tuning`); returns whether it is at its end."""
     workdir = on_this_machine(workdir, flag="--workdir")
     config = config.copy_and_resolve_references()
     experiment.require_image_size(config)

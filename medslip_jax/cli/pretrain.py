@@ -67,7 +67,7 @@ def pretrain(
     stop_after: int | None = None,
     profile: tuple[int, int] | None = None,
 ) -> TrainState:
-    """Trains what `config` describes (see `experiment.config.default_config`) and returns the last state."""
+    """Trains what `config` describes (see `experiment.default_config`) and returns the last state."""
     data_dir = experiment.require_built(config)
     workdir = on_this_machine(workdir, flag="--workdir")
     experiment.require_image_size(config)

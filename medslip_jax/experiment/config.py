@@ -36,8 +36,8 @@ def default_config() -> ConfigDict:
 
     Keys outside the dataclass sections:
       seed: root of every random stream: initial values, dropout, negatives, shuffling, augmentation.
-      init_from: weights to start from, whatever `weights.loading.load` reads ("" = from scratch); optimiser and
-        schedule start anew. init_excuse: leaf paths such as "params/decoder_*" that need not fit and stay initial.
+      init_from: weights to start from, whatever `pretrained.load` reads ("" = from scratch); optimiser and schedule
+        start anew. init_excuse: leaf paths such as "params/decoder_*" that need not fit and keep initial values.
       num_epochs, num_steps: length of the run; num_steps, if above 0, wins.
       data.name, data.dir: what was built (`medslip data build NAME --out DIR`) and where.
       data.mixture: built data sets to train on by weight, "openi=2,nih_cxr14=1", in place of data.name's train split
@@ -85,8 +85,8 @@ def default_fine_tuning(kind: str) -> ConfigDict:
       kind: "classifier" or "segmenter"; `model` holds the fields of `ClassifierConfig` or `SegmenterConfig`, but for
         num_classes, which is the number of targets.
       targets: what is learned, see `data_pipelines.loading.targets`.
-      tune: "full", "last_blocks" or "head", see `finetuning.tuner`.
-      init_from: a pre-trained model, or one of the same kind, whatever `weights.loading.load` reads ("" = random).
+      tune: "full", "last_blocks" or "head", see `fine_tuner`.
+      init_from: a pre-trained model, or one of the same kind, whatever `pretrained.load` reads ("" = random).
       data.fraction, data.subset_seed: share of the training images, by patient; a larger one holds the smaller ones.
       eval_every: 0 = once an epoch. eval.metric: of validation, chooses the best step: "auroc" or "average_precision",
         macro; "dice_pooled", "dice_positive" or "iou", the mean over targets.
@@ -110,7 +110,7 @@ def _section(dataclass: type) -> ConfigDict:
 
 
 def set_short_run(config: ConfigDict) -> None:
-    """What minutes of training from scratch need, for config files (docs/small_budget.md).
+    """What minutes of training from scratch need, for config files (README, "What a small budget needs").
 
     Xavier weights, normalised patches and cosine similarities, no dropout, less weight on the contrastive losses, the
     shipped text tables centred, and a linear warm-up.

@@ -50,7 +50,7 @@ class OfficialOptions:
       size: short side of the stored images in pixels.
       image_format: "jpeg" (quality 95) or "png" (lossless).
       partial: accept a download whose counts differ from the official release's.
-      image: `images.policy.ImagePolicy`, how image files become grey.
+      image: `image_policy.ImagePolicy`, how image files become grey.
       text: `text_policy.TextPolicy`, how reports and views are used.
     """
 

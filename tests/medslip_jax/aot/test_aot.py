@@ -97,4 +97,4 @@ def test_libtpu_is_given_the_flag_of_a_machine_with_tpus(monkeypatch):
 
 def test_the_flag_is_still_the_one_of_jax():
     source = inspect.getsource(importlib.import_module("jax._src.cloud_tpu_init"))
-    assert lowering._LIBTPU_FLAG in source, f"jax {jax.__version__} gives libtpu other flags; see aot/lowering.py"
+    assert lowering._LIBTPU_FLAG in source, f"jax {jax.__version__} gives libtpu other flags; see aot.py"
