@@ -90,7 +90,7 @@ def study_matrices(path: Path, *, uncertain: Uncertain) -> dict[str, bytes]:
     """study id -> `compressed` matrix of a RadGraph file, read study by study; one without entities is left out.
 
     Raises:
-      InputError: as `radgraph.stream.iter_label_matrices`.
+      InputError: as `radgraph_stream.iter_label_matrices`.
     """
     found: dict[str, bytes] = {}
     for name, entities in iter_entities(path):

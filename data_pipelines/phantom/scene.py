@@ -1,7 +1,7 @@
 """The built-in chest phantom: a frontal X-ray, its report, what the report says, and what is really there.
 
 Nothing is downloaded and nothing random is left open: `draw(seed)` gives the same bytes on every machine
-(`canvas` says how). It is a teaching model of appearances, not of X-ray physics.
+(phantom_canvas says how). It is a teaching model of appearances, not of X-ray physics.
 """
 
 from collections.abc import Mapping
@@ -60,7 +60,7 @@ class Phantom:
 
     `image` is uint8 (H, W), `report` English text, `triplets` what that says as (anatomy, pathology, exists)
     in vocabulary names, `findings` everything that is drawn, mentioned or not; `regions` anatomy -> bool (H, W) of the
-    lungs, their zones and the heart (`regions`).
+    lungs, their zones and the heart (`phantom_regions`).
     """
 
     image: np.ndarray
