@@ -76,5 +76,12 @@ def test_hooks_have_versions():
 
 def test_contributing_names_only_what_is_there():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    for name in ("CHANGELOG.md", "setup.py", ".ci/run", "docs/make_api.py", "docs/api.md", "tests/test_imports.py"):
+    for name in ("CHANGELOG.md", "setup.py", ".ci/run", "docs/pods.md", "tests/test_imports.py"):
         assert name in text and (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{f.name}" for f in ROOT.glob("docs/*.md"))])
+def test_pages_link_only_to_what_is_there(page):
+    file = ROOT / page
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)", file.read_text(encoding="utf-8")):
+        assert (file.parent / target).exists(), target

@@ -5,10 +5,9 @@ from html import escape
 
 import numpy as np
 
-from data_pipelines import images
 from medslip_jax.demo_page.answers import Answer, finding_name
 from medslip_jax.report.overlays import blend
-from medslip_jax.report.sheet import jpeg_source
+from medslip_jax.report.sheet import jpeg_source, small
 from medslip_jax.vocabulary import NORMAL_OBSERVATIONS
 
 TOP = 12  # rows shown where no class was chosen; the others unfold
@@ -51,7 +50,7 @@ def error(message: str) -> str:
 
 
 def notes(found: Sequence[str]) -> str:
-    """What `image_checks.suspicions` found odd."""
+    """What `images.checks.suspicions` found odd."""
     return f'<div class="ms-note" role="status">Note: {escape("; ".join(found))}</div>' if found else ""
 
 
@@ -76,20 +75,13 @@ def probabilities(answer: Answer, *, chosen: Sequence[str] = (), kind: str = "me
 
 def pictures(image: np.ndarray, *, name: str, heat: np.ndarray | None = None, title: str = "") -> str:
     """The X-ray (uint8 H, W), and beside it the same under its heat map (float h, w) if there is one."""
-    grey = small(image)
+    grey = small(image, side=_SIDE)
     figures = [_figure(jpeg_source(grey), name, kind="xray")]
     if heat is not None:
         figures.append(_figure(jpeg_source(blend(grey, heat)), title, kind="heat"))
     caption = "Colours are relative to the map's own maximum: they compare places, not images or classes."
     below = f'<p class="ms-quiet">{caption}</p>' if heat is not None else ""
     return f'<div class="ms-pictures">{"".join(figures)}</div>{below}'
-
-
-def small(image: np.ndarray) -> np.ndarray:
-    """uint8 (H, W) shrunk to what a page shows, aspect kept."""
-    scale = min(1.0, _SIDE / max(image.shape))
-    height, width = (max(1, round(side * scale)) for side in image.shape)
-    return images.resize(image, height=height, width=width)
 
 
 def by_probability(answer: Answer, chosen: Sequence[str] = ()) -> list[str]:

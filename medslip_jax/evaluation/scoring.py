@@ -86,7 +86,7 @@ def score(
 
     Args:
       step: from `jit_score_step`, or one that gives other rows ("index" and "valid" among them), such as
-        `fine_tuner.jit_judge_step`.
+        `finetuning.tuner.jit_judge_step`.
       variables: {"params", "batch_stats"}.
       loader: an evaluation loader: "image", "index", "valid" and what the step reads beside them.
       mesh: where `step` runs.

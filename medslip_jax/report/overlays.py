@@ -1,6 +1,7 @@
 """Heat maps over X-rays as PNG files: row 0 of image, map and box is the top, as in the arrays."""
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ HEAT = ListedColormap(
 )
 TRUTH = "#00e5ff"
 _PANEL_INCHES = 2.6
+_CASES_A_LINE = 2  # of two panels each
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,7 @@ class OverlayRow:
     truth: str = "unknown"
 
 
-def overlay_grid(
-    rows: Sequence[OverlayRow], path: str | Path, *, title: str | None = None, cases_per_line: int = 2
-) -> Path:
+def overlay_grid(rows: Sequence[OverlayRow], path: str | Path, *, title: str | None = None) -> Path:
     """Write one PNG: for each case the X-ray with its true boxes, and beside it the same under its heat map.
 
     Every map is divided by its own maximum: colours compare places within an image, not image with image.
@@ -57,7 +57,6 @@ def overlay_grid(
       rows: the cases, in reading order.
       path: the PNG to write; its folder is made if need be. It appears whole or not at all.
       title: a line over everything.
-      cases_per_line: cases side by side (two panels each).
 
     Returns:
       `path` as a Path.
@@ -69,8 +68,8 @@ def overlay_grid(
         raise InputError(f"there is no case to draw in {path}; check the split and the classes asked for")
     for number, row in enumerate(rows):
         _check(row.image, row.attention, row.boxes, where=f"overlay row {number} ({row.name})")
-    lines = -(-len(rows) // cases_per_line)
-    across = 2 * min(cases_per_line, len(rows))
+    lines = math.ceil(len(rows) / _CASES_A_LINE)
+    across = 2 * min(_CASES_A_LINE, len(rows))
     figure = Figure(figsize=(_PANEL_INCHES * across + 0.9, (_PANEL_INCHES + 0.35) * lines + 0.5), dpi=110)
     axes = figure.subplots(lines, across, squeeze=False)
     figure.set_layout_engine("constrained")
@@ -84,6 +83,11 @@ def overlay_grid(
     bar.ax.set_facecolor("0.5")
     if title:
         figure.suptitle(title, fontsize=11)
+    return write_figure(figure, path)
+
+
+def write_figure(figure: Figure, path: str | Path) -> Path:
+    """The figure as a PNG, whole or not at all; its folder is made if need be."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
     return _write(buffer.getvalue(), Path(path))

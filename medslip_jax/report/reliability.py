@@ -1,16 +1,14 @@
 """Reliability diagrams as one PNG: how often a finding is there, against how probable the model calls it."""
 
-import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from medslip_jax.errors import InputError
-from medslip_jax.storage.files import write_bytes
+from medslip_jax.report.overlays import write_figure
 
 _ACROSS, _PANEL_INCHES = 5, 2.1
 _LINE, _BARS, _PERFECT = "#0b4a8f", "#c9d6e6", "0.6"
@@ -51,10 +49,7 @@ def reliability_grid(calibration: Mapping, path: str | Path, *, title: str | Non
     figure.supylabel("share of positives", fontsize=9)
     left_out = f"; {len(known) - len(shown)} better calibrated classes not shown" if len(shown) < len(known) else ""
     figure.suptitle(f"{title or 'calibration'} (macro ECE {calibration['macro']['ece']:.3f}{left_out})", fontsize=10)
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
-    write_bytes(path, buffer.getvalue())
-    return Path(path)
+    return write_figure(figure, path)
 
 
 def _draw(axis: Axes, row: Mapping, *, name: str) -> None:

@@ -46,10 +46,10 @@ def write_sheet(path: str | Path, cases: Sequence[SheetCase], *, title: str, fai
     return Path(path)
 
 
-def small(image: np.ndarray) -> np.ndarray:
-    """uint8 (H, W) shrunk to the sheet's size, aspect kept."""
-    scale = min(1.0, _SIDE / max(image.shape))
-    height, width = (max(1, round(side * scale)) for side in image.shape)
+def small(image: np.ndarray, *, side: int = _SIDE) -> np.ndarray:
+    """uint8 (H, W) shrunk until no side is longer than `side`, aspect kept."""
+    scale = min(1.0, side / max(image.shape))
+    height, width = (max(1, round(length * scale)) for length in image.shape)
     return images.resize(image, height=height, width=width)
 
 

@@ -112,7 +112,7 @@ class Bert(nn.Module):
       last_hidden_state: B T D.
       cls: B D, the hidden state of the first token ([CLS]); the pooler is not part of it.
 
-    Ids are not range-checked here (JAX clamps under jit): `text_encoder.encode_texts` does.
+    Ids are not range-checked here (JAX clamps under jit): `encoder.encode_texts` does.
     """
 
     config: BertConfig

@@ -1,12 +1,29 @@
-"""Who imports whom in the two packages: files, rooms, floors and circles, read from the source."""
+"""Who imports whom in the two packages, read from the source: `python tests/helpers/import_graph.py` prints a summary.
+
+Rooms are the folders and files right inside a package. README's layout draws them top to bottom, and imports go down.
+"""
 
 import ast
-from collections.abc import Iterator, Mapping
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from places import ROOT
 
 PACKAGES = ("medslip_jax", "data_pipelines")
+# The one way up: `MeDSLIP.from_pretrained` is looked for on the class, and what it does lives in `weights`, above.
+LOOKS_UP = "medslip_jax.models.pretrainable"
+
+
+@dataclass(frozen=True)
+class Import:
+    """name: dotted; `from a import b` gives a and a.b. late: inside a function, or for type checkers alone."""
+
+    name: str
+    late: bool
 
 
 def files() -> dict[str, Path]:
@@ -19,33 +36,40 @@ def files() -> dict[str, Path]:
     return found
 
 
-def imported(file: Path) -> list[tuple[str, bool]]:
-    """(name, is at the top level of the file) of every import; `from a import b` gives a and a.b."""
+def imported(file: Path) -> list[Import]:
+    """Every import of a file, those inside functions too.
+
+    Raises:
+      ValueError: a relative import, which says too little about where it leads.
+    """
     tree = ast.parse(file.read_text(encoding="utf-8"))
-    inside = {
-        id(node)
-        for scope in ast.walk(tree)
-        if isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        for node in ast.walk(scope)
-    }
+    late = {id(node) for scope in ast.walk(tree) if _is_late(scope) for node in ast.walk(scope)}
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found += [(alias.name, id(node) not in inside) for alias in node.names]
+            found += [Import(alias.name, id(node) in late) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            found.append((node.module or "", id(node) not in inside))
-            found += [(f"{node.module}.{alias.name}", id(node) not in inside) for alias in node.names]
+            if node.level:
+                raise ValueError(f"{file}, line {node.lineno}: write the import with its full name")
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            found += [Import(name, id(node) in late) for name in names]
     return found
 
 
+def _is_late(node: ast.AST) -> bool:
+    typing_only = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    return typing_only or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+
+
 def graph() -> dict[str, set[str]]:
-    """{module: the modules of ours that it imports, in functions too}."""
+    """{module: the modules of ours that it imports}, without what `LOOKS_UP` imports late."""
     known = files()
-    return {name: _most_specific({m for m, _ in imported(file)} & known.keys()) for name, file in known.items()}
-
-
-def _most_specific(modules: set[str]) -> set[str]:
-    return {m for m in modules if not any(other.startswith(f"{m}.") for other in modules)}
+    edges = {}
+    for name, file in known.items():
+        modules = {one.name for one in imported(file) if not (name == LOOKS_UP and one.late)} & known.keys()
+        # `from a.b import c` is an import of a.b.c alone where that is a module, as no face needs its room's files.
+        edges[name] = {m for m in modules if not any(other.startswith(f"{m}.") for other in modules)}
+    return edges
 
 
 def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
@@ -77,33 +101,99 @@ def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
     return found
 
 
-def floors(graph: Mapping[str, set[str]]) -> dict[str, int]:
-    """How long the longest chain of imports below each node is; of a graph without circles."""
-    heights: dict[str, int] = {}
+def longest_chain(graph: Mapping[str, set[str]]) -> list[str]:
+    """The longest chain of imports, top first; its length is the number of floors. A circle counts as one floor."""
+    circle_of = {node: group for group in circles(graph) for node in group}
+    chains: dict[str, list[str]] = {}
 
-    def height(node: str) -> int:
-        if node not in heights:
-            heights[node] = 1 + max((height(other) for other in graph.get(node, ()) if other != node), default=-1)
-        return heights[node]
+    def chain(node: str) -> list[str]:
+        group = circle_of.get(node, [node])
+        if node not in chains:
+            below = {other for member in group for other in graph.get(member, ())} - {*group}
+            longest = max((chain(other) for other in sorted(below)), key=len, default=[])
+            chains.update({member: [member, *longest] for member in group})
+        return chains[node]
 
-    for node in graph:
-        height(node)
-    return heights
+    return max((chain(node) for node in sorted(graph)), key=len, default=[])
 
 
-def rooms(graph: Mapping[str, set[str]], room_of) -> dict[str, set[str]]:
+def room_of(module: str) -> str:
+    """The part of a package that a module is in; the package's own `__init__.py` has the name of the package.
+
+    >>> room_of("medslip_jax.report.run.page"), room_of("data_pipelines")
+    ('report', 'data_pipelines')
+    """
+    return module.split(".")[:2][-1]
+
+
+def rooms(graph: Mapping[str, set[str]]) -> dict[str, set[str]]:
     """The graph of rooms: {room: other rooms that its files import}."""
     found: dict[str, set[str]] = {}
     for module, others in graph.items():
-        own = found.setdefault(room_of(module), set())
-        own |= {room_of(other) for other in others} - {room_of(module)}
+        own = room_of(module)
+        found.setdefault(own, set()).update({room_of(other) for other in others} - {own})
     return found
 
 
-def upward(graph: Mapping[str, set[str]], *, order: list[str], room_of) -> Iterator[str]:
+def drawn_rooms() -> list[str]:
+    """The rooms of README's layout, top to bottom; a package's `__init__.py` is above all of them.
+
+    A line that begins with the name of a package says where the indented lines below it belong; a room is a name before
+    the words, with a slash or `.py` at its end.
+    """
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    drawing = re.search(r"^## Layout\n+```\n(.*?)```", readme, re.MULTILINE | re.DOTALL)[1]
+    order = [*PACKAGES]
+    for line in drawing.splitlines():
+        names = re.match(r"\s*(?:[a-z_]+(?:/|\.py)\s+)*", f"{line} ")[0].split()
+        if line.startswith(" ") or names[0].rstrip("/") in PACKAGES:
+            order += [name.removesuffix(".py").rstrip("/") for name in names if name.rstrip("/") not in PACKAGES]
+    return order
+
+
+def upward(graph: Mapping[str, set[str]], *, order: Sequence[str]) -> Iterator[str]:
     """A line for every import that goes from a room to one above it in `order`, top first."""
     place = {room: number for number, room in enumerate(order)}
     for module, others in sorted(graph.items()):
         for other in sorted(others):
             if place[room_of(other)] < place[room_of(module)]:
                 yield f"{module} imports {other}: {room_of(other)} is above {room_of(module)}"
+
+
+def folder_sizes() -> Counter[str]:
+    """{folder of the two packages: files in it}."""
+    found = [file for package in PACKAGES for file in (ROOT / package).rglob("*") if file.is_file()]
+    return Counter(str(file.parent.relative_to(ROOT)) for file in found if file.suffix != ".pyc")
+
+
+def summary() -> str:
+    """Files a folder, floors and circles, a line each or a few."""
+    edges = graph()
+    between = rooms(edges)
+    chain = longest_chain(edges)
+    largest = ", ".join(f"{folder} {number}" for folder, number in folder_sizes().most_common(3))
+    lines = [
+        f"files in the largest folders: {largest}",
+        f"floors of files: {len(chain)}: {' > '.join(chain)}",
+        f"floors of rooms: {len(longest_chain(between))}: {' > '.join(longest_chain(between))}",
+    ]
+    for name, found in (("files", circles(edges)), ("rooms", circles(between))):
+        lines.append(f"circles of {name}: {'; '.join(', '.join(group) for group in found) or 'none'}")
+    return "\n".join(lines)
+
+
+def line_counts() -> Counter[str]:
+    """{"tests" or "others": lines of Python in the files that git tracks}."""
+    listed = subprocess.run(["git", "ls-files", "-z", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True)
+    counts: Counter[str] = Counter()
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            kind = "tests" if name.startswith("tests/") else "others"
+            counts[kind] += len((ROOT / name).read_text(encoding="utf-8").splitlines())
+    return counts
+
+
+if __name__ == "__main__":
+    counts = line_counts()
+    print(summary())
+    print(f"lines of Python: {counts['others']:,} without tests, {counts.total():,} with them")

@@ -68,6 +68,40 @@ def calibration_report(
     return {"bins": bins, "binning": "equal-width", "macro": macro, "classes": classes}
 
 
+def pooled_bins(tables: Sequence[Sequence[Mapping]]) -> list[dict]:
+    """The "bins" of several classes as those of one, by their edges; empty ones stay.
+
+    >>> a = {"low": 0.0, "high": 0.5, "n": 1, "mean_score": 0.2, "fraction_positive": 0.0}
+    >>> b = {"low": 0.0, "high": 0.5, "n": 3, "mean_score": 0.4, "fraction_positive": 1.0}
+    >>> pooled_bins([[a], [b]])[0]["fraction_positive"]
+    0.75
+    """
+    sums: dict[tuple[float, float], np.ndarray] = {}
+    for one in (row for rows in tables for row in rows):
+        shares = [one["mean_score"], one["fraction_positive"]] if one["n"] else [0.0, 0.0]
+        key = (one["low"], one["high"])
+        sums[key] = sums.get(key, np.zeros(3)) + one["n"] * np.array([1.0, *shares])
+    return [
+        {
+            "low": low,
+            "high": high,
+            "n": int(n),
+            "mean_score": float(score / n) if n else None,
+            "fraction_positive": float(positive / n) if n else None,
+        }
+        for (low, high), (n, score, positive) in sorted(sums.items())
+    ]
+
+
+def agreement(predicted: np.ndarray, true: np.ndarray) -> dict[str, float | None]:
+    """{"correlation", "difference"} of two lists: Pearson's, None where one of them does not vary; mean absolute."""
+    varied = len(predicted) > 1 and predicted.std() > 0 and true.std() > 0
+    return {
+        "correlation": float(np.corrcoef(predicted, true)[0, 1]) if varied else None,
+        "difference": float(np.abs(predicted - true).mean()),
+    }
+
+
 def _check(scores: np.ndarray, *, names: Sequence[str], bins: int) -> None:
     if bins < 1:
         raise InputError(f"bins is {bins}; calibration needs at least one, and 10 are usual")

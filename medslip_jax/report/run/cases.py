@@ -9,7 +9,6 @@ from medslip_jax.evaluation.result_files import Results
 from medslip_jax.report.tables.classification import best_source
 from medslip_jax.vocabulary import NORMAL_OBSERVATIONS
 
-KINDS = ("true positive", "false positive", "miss")
 RULE = (
     "Rule. Queries given as text come first, then the classes that the evaluation names as focal, then the others by "
     "their number of positives; only those with both kinds of labels, and classes without a heat map only where the "
@@ -21,7 +20,8 @@ RULE = (
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """An image for the gallery: kind of `KINDS`, class, its section, row of the predictions, and the decision."""
+    """An image for the gallery: kind ("true positive", "false positive" or "miss"), class, section that judged it, row
+    of the predictions, and the decision."""
 
     kind: str
     name: str

@@ -66,6 +66,11 @@ def chart(lines: Sequence[Line], axes: Axes, *, title: str) -> str:
     )
 
 
+def reference(name: str, *, heights: tuple[float, float] = UNIT) -> Line:
+    """A broken line from x = 0 to x = 1, the diagonal by default."""
+    return Line(name, np.column_stack([UNIT, heights]), colour="#9ab", width=1, dashes="3 3")
+
+
 def legend(lines: Sequence[Line]) -> str:
     """The names of lines beside their colours."""
     items = (

@@ -7,11 +7,12 @@ from html import escape
 import numpy as np
 
 from data_pipelines import images
+from medslip_jax.evaluation.grounding_cases import attention_grids
 from medslip_jax.evaluation.metrics.regions import upsample_strided
 from medslip_jax.report.contents.cards import drawing, shape
 from medslip_jax.report.overlays import TRUTH, blend
 from medslip_jax.report.run.cases import RULE, Choice
-from medslip_jax.report.run.html import said
+from medslip_jax.report.run.html import folded, paragraph, quiet
 from medslip_jax.report.sheet import jpeg_source, small
 from medslip_jax.vocabulary import PATHOLOGIES
 
@@ -37,9 +38,9 @@ def case_of(choice: Choice, record: Mapping, predictions: Mapping[str, np.ndarra
     mapped = [str(name) for name in predictions.get("map_names", ())]
     pathology = anatomy = None
     if choice.section == "pathology" and choice.name in mapped:
-        pathology = _grid(predictions["pathology_map"][choice.row, mapped.index(choice.name)])
+        pathology = attention_grids(predictions["pathology_map"][choice.row, mapped.index(choice.name)])
     if "anatomy_map" in predictions:
-        anatomy = _grid(predictions["anatomy_map"][choice.row])
+        anatomy = attention_grids(predictions["anatomy_map"][choice.row])
     return Case(choice, record, pathology, anatomy)
 
 
@@ -51,19 +52,20 @@ def gallery(cases: Sequence[Case]) -> str:
         "where the network looks (aligned with its stride). The anatomy map is the mean over all anatomies. On the "
         "bar: probability, and the threshold as a black line."
     )
-    return said(RULE) + said(about) + f'<div class="cases">{"".join(map(_card, cases))}</div>'
+    return paragraph(RULE) + paragraph(about) + f'<div class="cases">{"".join(map(_card, cases))}</div>'
 
 
 def _card(case: Case) -> str:
     choice, record = case.choice, case.record
-    image = images.decode_grey(record["image"], name=record["image_id"])
     # Without its mask, which would hide what is in a small box.
     index = PATHOLOGIES.index(choice.name) if choice.name in PATHOLOGIES else None
     boxes = [{**a, "mask": b""} for a in record["annotations"] if a["pathology"] == index]
-    shots = [_shot(small(image), boxes, "X-ray", about=record["image_id"])]
+    grey = small(images.decode_grey(record["image"], name=record["image_id"]))
+    shots = [_shot(grey, boxes, "X-ray", about=record["image_id"])]
     for values, caption in ((case.pathology_map, f"{choice.name} map"), (case.anatomy_map, "anatomy map")):
         if values is not None:
-            shots.append(_shot(_under(small(image), values), boxes, caption, about=record["image_id"]))
+            heat = upsample_strided(values[None], size=grey.shape)[0]
+            shots.append(_shot(blend(grey, heat), boxes, caption, about=record["image_id"]))
     return (
         f'<article class="card"><div class="shots">{"".join(shots)}</div><div>'
         f"<h3>{escape(choice.name)}: {escape(choice.kind)}</h3>{_decision(choice, record)}"
@@ -82,18 +84,18 @@ def _decision(choice: Choice, record: Mapping) -> str:
         f'style="width:{100 * choice.probability:.1f}%"></i><b style="left:{100 * choice.threshold:.1f}%"></b></div>'
     )
     about = f"image {record['image_id']}, patient {record['patient_id']}; all present labels: {present}"
-    return f'<p>{escape(text)}</p>{gauge}<p class="quiet">{escape(about)}</p>'
+    return paragraph(text) + gauge + quiet(about)
 
 
 def _report(text: str) -> str:
     """The text, folded behind its beginning where it is long."""
     text = text.strip()
     if not text:
-        return '<p class="quiet">No report.</p>'
+        return quiet("No report.")
     if len(text) <= _EXCERPT:
         return f"<blockquote>{escape(text)}</blockquote>"
     start = " ".join(text[:_EXCERPT].split())
-    return f"<details><summary>Report: {escape(start)} …</summary><blockquote>{escape(text)}</blockquote></details>"
+    return folded(f"Report: {start} …", f"<blockquote>{escape(text)}</blockquote>")
 
 
 def _shot(picture: np.ndarray, boxes: Sequence[Mapping], caption: str, *, about: str) -> str:
@@ -103,15 +105,5 @@ def _shot(picture: np.ndarray, boxes: Sequence[Mapping], caption: str, *, about:
     source = jpeg_source(picture, quality=_QUALITY)
     return (
         f'<div><figure><img src="{source}" width="{width}" height="{height}" alt="{alt}">{over}</figure>'
-        f'<p class="quiet">{escape(caption)}</p></div>'
+        f"{quiet(caption)}</div>"
     )
-
-
-def _under(image: np.ndarray, values: np.ndarray) -> np.ndarray:
-    return blend(image, upsample_strided(values[None], size=image.shape)[0])
-
-
-def _grid(patches: np.ndarray) -> np.ndarray:
-    """(patches,) -> (side, side); the grid of a squashed image is square."""
-    side = round(len(patches) ** 0.5)
-    return np.asarray(patches, np.float32).reshape(side, side)

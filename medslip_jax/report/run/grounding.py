@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from medslip_jax.report.contents.html import facts, table
-from medslip_jax.report.run.html import folded, said
+from medslip_jax.report.run.html import folded, paragraph
 from medslip_jax.report.tables.cells import with_interval
 
 _WORDS = {
@@ -42,22 +42,22 @@ def grounding(found: Mapping) -> str:
         else:
             # A section of the same kind, such as anatomies, has the same tables.
             inner = isinstance(value, Mapping) and {"classes", "pooled"} & set(value)
-            parts.append(folded(str(key).replace("_", " "), grounding(value) if inner else anything(value)))
+            parts.append(folded(str(key).replace("_", " "), grounding(value) if inner else json_tables(value)))
     return "".join(parts)
 
 
-def anything(value, *, depth: int = 0) -> str:
+def json_tables(value) -> str:
     """JSON as tables and lists: rows of scalars become a table, what is nested deeper is folded."""
     if isinstance(value, Mapping):
         flat = {str(key): _text(v) for key, v in value.items() if not isinstance(v, Mapping | list)}
         rows = {str(key): v for key, v in value.items() if _is_row(v)}
         rest = {str(key): v for key, v in value.items() if str(key) not in flat and str(key) not in rows}
         tabled = _rows([{"": key, **row} for key, row in rows.items()]) if rows else ""
-        nested = (folded(key, anything(v, depth=depth + 1)) for key, v in rest.items() if v)
+        nested = (folded(key, json_tables(v)) for key, v in rest.items() if v)
         return facts(flat) + tabled + "".join(nested)
     if isinstance(value, list) and value and all(map(_is_row, value)):
         return _rows(value)
-    return said(_text(value))
+    return paragraph(_text(value))
 
 
 def _is_row(value) -> bool:
@@ -74,7 +74,7 @@ def _pooled(group: str, row: Mapping) -> str:
     known = ("means", "intervals", "chance", "classes", "n_cases")
     text = f"{group} findings: {row.get('n_cases', '?')} cases of {', '.join(map(str, row.get('classes') or ()))}."
     others = {key: value for key, value in row.items() if key not in known}
-    return said(text) + table([group, "mean [low, high]", "by chance"], rows) + (anything(others) if others else "")
+    return paragraph(text) + table([group, "mean [low, high]", "by chance"], rows) + json_tables(others)
 
 
 def _worded(key: str) -> str:
@@ -100,7 +100,7 @@ def _classes(classes: Mapping) -> str:
             long.setdefault(title, []).extend({**heads, **row} for row in rows)
         short.append({"class": str(name), **about, **{key: first[key] for key in _SUMMARY if key in first}})
         named = first.get("protocol", "")
-    head = said(f'By class, protocol "{named}"; "by chance": a random place would have hit as often.')
+    head = paragraph(f'By class, protocol "{named}"; "by chance": a random place would have hit as often.')
     tables = (
         folded(
             f"{title}, by class ({len(rows)} lines)", _rows(rows), paper="open" if len(rows) <= _PAPER else "left out"
@@ -124,8 +124,7 @@ def _flat(row: Mapping) -> dict:
     """One level of nesting as "key: inner"; deeper ones as JSON."""
     flat = {}
     for key, value in row.items():
-        inner = value if isinstance(value, Mapping) else None
-        flat |= {f"{key}: {k}": v for k, v in inner.items()} if inner is not None else {str(key): value}
+        flat |= {f"{key}: {k}": v for k, v in value.items()} if isinstance(value, Mapping) else {str(key): value}
     return flat
 
 

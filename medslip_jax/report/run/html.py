@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Literal
 
-# On top of `contents_html.STYLE`. Folded parts are open on paper; the name of a row stays in view on a phone.
+# On top of `report.contents.html.STYLE`. Folded parts are open on paper; the name of a row stays in view on a phone.
 RUN_STYLE = """
 .chart{display:block;width:100%;height:auto;font:10.5px system-ui,sans-serif;fill:#234}.chart .grid{stroke:#e6ebf0}
 .chart .label{fill:#567}svg.chart,.gauge{print-color-adjust:exact;-webkit-print-color-adjust:exact}
@@ -35,12 +35,12 @@ summary{color:#123}section>p{break-inside:avoid}
 """
 
 
-def missing(text: str) -> str:
-    """Says why a section has nothing to show; `text` is not HTML."""
+def quiet(text: str) -> str:
+    """A paragraph in small grey: a note, or why a section has nothing to show; `text` is not HTML."""
     return f'<p class="quiet">{escape(text)}</p>'
 
 
-def said(text: str) -> str:
+def paragraph(text: str) -> str:
     """A paragraph; `text` is not HTML."""
     return f"<p>{escape(text)}</p>"
 
@@ -57,17 +57,18 @@ def folded(summary: str, body: str, *, paper: Literal["open", "left out"] = "ope
     return f"<details{kind}><summary>{escape(summary)}</summary>{body}</details>" if body else ""
 
 
-def multiples(cards: Sequence[str], *, shown: int, more: str) -> str:
+def side_by_side(charts: Sequence[str]) -> str:
+    """Charts beside each other, as many as the page is wide."""
+    return f'<div class="charts">{"".join(charts)}</div>' if charts else ""
+
+
+def small_multiples(charts: Sequence[str], *, shown: int, more: str) -> str:
     """Charts beside each other; those past the first `shown` are folded under "N more: `more`"."""
-    rest = cards[shown:]
-    return _charts(cards[:shown]) + (folded(f"{len(rest)} more {more}", _charts(rest)) if rest else "")
+    rest = charts[shown:]
+    return side_by_side(charts[:shown]) + folded(f"{len(rest)} more {more}", side_by_side(rest))
 
 
 def captioned(title: str, body: str, note: str = "") -> str:
     """One chart under its title, which like `note` is not HTML."""
     under = f'<p class="quiet">{escape(note)}</p>' if note else ""
     return f"<div><h3>{escape(title)}</h3>{body}{under}</div>"
-
-
-def _charts(cards: Sequence[str]) -> str:
-    return f'<div class="charts">{"".join(cards)}</div>' if cards else ""

@@ -10,9 +10,9 @@ from medslip_jax.report.run.calibration import calibration
 from medslip_jax.report.run.curves import curves
 from medslip_jax.report.run.gallery import Case, gallery
 from medslip_jax.report.run.grounding import grounding
-from medslip_jax.report.run.html import RUN_STYLE, folded, missing
+from medslip_jax.report.run.html import RUN_STYLE, folded, quiet
 from medslip_jax.report.run.pairs import pairs
-from medslip_jax.report.run.scores import asked, classification, subgroups, thresholds_from
+from medslip_jax.report.run.scores import classification, query_sentences, subgroups, thresholds_from
 from medslip_jax.report.run.training import training
 
 _TITLES = {"pathology": "Pathologies", "targets": "Queries given as text"}
@@ -48,7 +48,7 @@ def page(contents: RunContents) -> str:
         '<p><b>Not for clinical use.</b> <span class="quiet">Images and reports are under the licence of their data '
         "set, on this page too.</span></p>",
         *(f'<p class="warn">{escape(line)}</p>' for line in contents.warnings),
-        facts(about(contents)),
+        facts(_head(contents)),
         section("Training", training(contents.training, unreadable=contents.unreadable)),
         section(kind, _tables(metrics)),
         section("ROC and precision-recall curves", _by_section(results, lambda name: curves(results.judged(name)))),
@@ -56,7 +56,7 @@ def page(contents: RunContents) -> str:
         section("Subgroups", _by_section(results, lambda name: subgroups(sections[name].get("subgroups") or {}))),
         section("Grounding", grounding(metrics["grounding"]) if metrics.get("grounding") else ""),
         section("Anatomies and pathologies: predicted and true", pairs(results.arrays)),
-        section("Cases", gallery(contents.cases) if contents.cases else missing(contents.no_cases)),
+        section("Cases", gallery(contents.cases) if contents.cases else quiet(contents.no_cases)),
     )
     style = f"<style>{STYLE}{RUN_STYLE}</style>"
     return f"{HEAD}<title>{escape(title)}</title>{style}</head><body>{''.join(body)}</body></html>\n"
@@ -76,14 +76,15 @@ def _tables(metrics: Mapping) -> str:
         parts.append(classification(sections["pathology"], what="pathology"))
     if "targets" in sections:
         texts = (metrics.get("prompts") or {}).get("texts") or {}
-        parts += [classification(sections["targets"], what="query given as text"), asked(sections["targets"], texts)]
+        parts.append(classification(sections["targets"], what="query given as text"))
+        parts.append(query_sentences(sections["targets"], texts))
     if "anatomy" in sections:
         body = classification(sections["anatomy"], what="anatomy")
         parts.append(folded("anatomies: is the anatomy mentioned in the report?", body))
     return "".join(parts)
 
 
-def about(contents: RunContents) -> dict[str, str]:
+def _head(contents: RunContents) -> dict[str, str]:
     """The head of the page: what was judged, on what, and the hashes that tell two results apart."""
     result, arrays = contents.results.metrics, contents.results.arrays
     checkpoint, data, books = (result.get(key) or {} for key in ("checkpoint", "data", "books"))

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from medslip_jax.evaluation.metrics.calibration import agreement
 from medslip_jax.report.contents.charts import heat_map
-from medslip_jax.report.run.html import missing, said
+from medslip_jax.report.run.html import paragraph, quiet
 
 KEYS = ("pair_predicted", "pair_true", "pair_count")
 _ENOUGH = 5  # images that mention a pair
@@ -15,14 +16,14 @@ _BESIDE = 26  # columns up to which two maps fit beside each other and can still
 def pairs(predictions: Mapping[str, np.ndarray]) -> str:
     """The section's body, from the arrays of `predictions.npz`; a row or column needs one cell with enough images."""
     if any(key not in predictions for key in KEYS):
-        return missing(
+        return quiet(
             "These predictions hold no anatomy-by-pathology matrix: a model with one stream has none, and an older "
             "medslip evaluate wrote none."
         )
     predicted, true, counts = (np.asarray(predictions[key], np.float64) for key in KEYS)
     shown = (counts >= _ENOUGH) & np.isfinite(predicted) & np.isfinite(true)
     if not shown.any():
-        return missing(f"No pair of anatomy and pathology is mentioned in {_ENOUGH} reports or more of this split.")
+        return quiet(f"No pair of anatomy and pathology is mentioned in {_ENOUGH} reports or more of this split.")
     # The most frequent first, as the matrix of a data set has it.
     rows, columns = (_order(np.where(shown, counts, 0).sum(axis=axis)) for axis in (1, 0))
     names = {
@@ -41,17 +42,8 @@ def pairs(predictions: Mapping[str, np.ndarray]) -> str:
         drawn = heat_map(np.rint(part * scale).astype(int), np.clip(shades, 0, 1), **names, title=title, drawn=cells)
         parts.append(f'<div><h3>{title}</h3><div class="scroll">{drawn}</div></div>')
     kind = "maps beside" if len(columns) <= _BESIDE else "maps"
-    said_first = said(_summary(predicted[shown], true[shown], counts[shown]))
+    said_first = paragraph(_summary(predicted[shown], true[shown], counts[shown]))
     return f'{said_first}<div class="{kind}">{"".join(parts)}</div>'
-
-
-def agreement(predicted: np.ndarray, true: np.ndarray) -> dict[str, float | None]:
-    """{"correlation", "difference"} of two lists: Pearson's, None where one of them does not vary; mean absolute."""
-    varied = len(predicted) > 1 and predicted.std() > 0 and true.std() > 0
-    return {
-        "correlation": float(np.corrcoef(predicted, true)[0, 1]) if varied else None,
-        "difference": float(np.abs(predicted - true).mean()),
-    }
 
 
 def _summary(predicted: np.ndarray, true: np.ndarray, counts: np.ndarray) -> str:

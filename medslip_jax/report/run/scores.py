@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from medslip_jax.evaluation.metrics.classification import ORACLE
 from medslip_jax.report.contents.html import facts, table
-from medslip_jax.report.run.html import folded, missing, said
+from medslip_jax.report.run.html import folded, paragraph, quiet
 from medslip_jax.report.tables.cells import with_interval
-from medslip_jax.report.tables.classification import SUBGROUP_NOTE, best_source, classification_notes
+from medslip_jax.report.tables.classification import SUBGROUP_NOTE, best_source, classification_notes, f1_key
 
 
 def thresholds_from(metrics: Mapping) -> str:
@@ -20,7 +20,7 @@ def thresholds_from(metrics: Mapping) -> str:
     }[best_source(report)]
 
 
-def asked(section: Mapping, texts: Mapping) -> str:
+def query_sentences(section: Mapping, texts: Mapping) -> str:
     """The sentence behind each query of a section that was given as text."""
     return facts({name: str(texts[name]) for name in section["report"]["classes"] if texts.get(name)})
 
@@ -34,23 +34,17 @@ def classification(section: Mapping, *, what: str) -> str:
     """
     report, intervals = section["report"], section.get("intervals")
     source = best_source(report)
-    f1 = "max_f1" if source == ORACLE else "f1"
-    mean = _row(
-        f"macro mean of {report['macro']['n_defined']}",
-        report["macro"],
-        interval=(intervals or {}).get("macro"),
-        source=source,
-        f1=f1,
-    )
+    of_macro, of_classes = ((intervals or {}).get(key) or {} for key in ("macro", "classes"))
+    mean = [f"macro mean of {report['macro']['n_defined']}", "", "", *_numbers(report["macro"], of_macro, source)]
     defined = {n: row for n, row in report["classes"].items() if row["auroc"] is not None}
     rows = [
-        _row(name, row, interval=(intervals or {}).get("classes", {}).get(name), source=source, f1=f1)
+        [name, row["n_positive"], row["n_negative"], *_numbers(row, of_classes.get(name), source)]
         for name, row in sorted(defined.items(), key=lambda item: -item[1]["auroc"])
     ]
-    first = "max-F1" if f1 == "max_f1" else "F1"
+    first = "max-F1" if f1_key(source) == "max_f1" else "F1"
     head = [what, "n+", "n-", "AUROC [low, high]", "AP", f"{first} ({source})", f"accuracy ({source})"]
     head += ["sensitivity", "specificity", "threshold"]
-    notes = "".join(missing(note) for note in classification_notes(report, intervals=intervals, source=source))
+    notes = "".join(quiet(note) for note in classification_notes(report, intervals=intervals, source=source))
     return table(head, [mean, *rows, mean] if rows else [mean]) + notes + _sources(report, intervals)
 
 
@@ -70,17 +64,11 @@ def subgroups(groups: Mapping) -> str:
     """{attribute: {value: {"n_images", "macro", "classes"}}} as a table an attribute, classes folded below it."""
     parts = []
     for attribute, values in groups.items():
-        rows = [
-            [
-                str(value),
-                group.get("n_images"),
-                group.get("n_patients", ""),
-                _auroc(macro),
-                str(macro.get("reason", "")),
-            ]
-            for value, group in values.items()
-            for macro in [group.get("macro") or {}]
-        ]
+        rows = []
+        for value, group in values.items():
+            macro = group.get("macro") or {}
+            counts = [group.get("n_images"), group.get("n_patients", "")]
+            rows.append([str(value), *counts, _auroc(macro), str(macro.get("reason", ""))])
         by_class = [
             [name, str(value), row.get("n_positive"), row.get("n_negative"), _auroc(row)]
             for name in dict.fromkeys(name for group in values.values() for name in group.get("classes") or {})
@@ -90,25 +78,17 @@ def subgroups(groups: Mapping) -> str:
         parts.append(table([str(attribute), "images", "patients", "macro AUROC [low, high]", ""], rows))
         head = ["class", str(attribute), "n+", "n-", "AUROC [low, high]"]
         parts.append(folded(f"by class and {attribute}", table(head, by_class) if by_class else ""))
-    return said(SUBGROUP_NOTE) + "".join(parts) if parts else ""
+    return paragraph(SUBGROUP_NOTE) + "".join(parts) if parts else ""
 
 
 def _auroc(row: Mapping) -> str:
     return with_interval(row.get("auroc"), row)
 
 
-def _row(name: str, row: Mapping, *, interval: Mapping | None, source: str, f1: str) -> list:
+def _numbers(row: Mapping, interval: Mapping | None, source: str) -> list:
+    """A row's cells from AUROC to the threshold."""
     point = row["by_threshold_source"].get(source, {})
     threshold = point.get("threshold")
-    return [
-        name,
-        row.get("n_positive", ""),
-        row.get("n_negative", ""),
-        with_interval(row["auroc"], interval),
-        row["average_precision"],
-        point.get(f1),
-        point.get("accuracy"),
-        point.get("sensitivity"),
-        point.get("specificity"),
-        "" if threshold is None else f"{threshold:.3g}",
-    ]
+    decided = [point.get(key) for key in (f1_key(source), "accuracy", "sensitivity", "specificity")]
+    shown = "" if threshold is None else f"{threshold:.3g}"
+    return [with_interval(row["auroc"], interval), row["average_precision"], *decided, shown]

@@ -6,7 +6,7 @@ import numpy as np
 
 from medslip_jax.report.contents.html import table
 from medslip_jax.report.run.charts import COLOURS, Axes, Line, chart, legend
-from medslip_jax.report.run.html import captioned, folded, missing
+from medslip_jax.report.run.html import captioned, folded, quiet, side_by_side
 
 # Titles of what a run of ours writes, in the order of the page; other names follow under their own.
 _TITLES = {
@@ -21,35 +21,29 @@ _DASHES = ("", "6 3", "2 2", "8 3 2 3", "1 3")
 _FEW = 12  # points up to which each is a dot
 
 
-def training(lines: Sequence[Mapping] | None, *, unreadable: int = 0, file: str = "metrics.jsonl") -> str:
+def training(lines: Sequence[Mapping] | None, *, unreadable: int = 0) -> str:
     """The section's body.
 
     Args:
-      lines: of the file, {"step", name: number ...} each, or None if there is no file.
+      lines: of metrics.jsonl, {"step", name: number ...} each, or None if there is no file.
       unreadable: how many lines are no JSON objects with a step.
-      file: its name.
     """
     if not lines:
-        return missing(f"No curves: {file} {'is not there' if lines is None else 'has no usable line'}.")
+        return quiet(f"No curves: metrics.jsonl {'is not there' if lines is None else 'has no usable line'}.")
     series = _series(lines)
     groups = {"total loss": ["loss"], "terms of the loss": [term for term in _TERMS if term in series]}
     groups |= {_TITLES.get(name, name): [name] for name in (*_TITLES, *series) if name not in ("loss", *_TERMS)}
     cards = [
         _card(names, series, title=title) for title, names in groups.items() if names and set(names) <= set(series)
     ]
-    broken = [missing(f"{unreadable} lines of {file} could not be read and were left out.")] if unreadable else []
     last = max(line["step"] for line in lines)
-    return "".join(
-        [
-            missing(
-                f"{file}, {len(lines)} lines up to step {last:,}; a point of training is the mean since the one before "
-                "it, one of validation is of its step."
-            ),
-            f'<div class="charts">{"".join(cards)}</div>',
-            folded("the last values as a table", _last(series)),
-            *broken,
-        ]
+    about = (
+        f"metrics.jsonl, {len(lines)} lines up to step {last:,}; a point of training is the mean since the one before "
+        "it, one of validation is of its step."
     )
+    table_of_last = folded("the last values as a table", _last(series))
+    broken = quiet(f"{unreadable} lines of metrics.jsonl could not be read and were left out.") if unreadable else ""
+    return quiet(about) + side_by_side(cards) + table_of_last + broken
 
 
 def _series(lines: Sequence[Mapping]) -> dict[str, np.ndarray]:

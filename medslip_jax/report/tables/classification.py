@@ -1,7 +1,7 @@
 """The metrics as plain-text tables for a terminal or a log."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from medslip_jax.evaluation.metrics.classification import ORACLE
 from medslip_jax.evaluation.metrics.subgroups import MIN_PATIENTS
@@ -30,6 +30,11 @@ def best_source(report: Mapping) -> str:
     return next((s for s in ("validation", "fixed") if s in means and means[s]["accuracy"] is not None), ORACLE)
 
 
+def f1_key(source: str) -> str:
+    """The F1 that a threshold of that source gives: the test-oracle's is the best one there is."""
+    return "max_f1" if source == ORACLE else "f1"
+
+
 def classification_table(report: Mapping, *, intervals: Mapping | None = None, threshold_source: str = ORACLE) -> str:
     """The macro mean, one line a class from the worst AUROC to the best, then notes; aligned for a fixed-width font.
 
@@ -46,12 +51,13 @@ def classification_table(report: Mapping, *, intervals: Mapping | None = None, t
       intervals: of `metrics.intervals.auroc_intervals` for the same classes, or None.
       threshold_source: "test-oracle" (column max-F1), or "validation" or "fixed" (column F1) where it is in.
     """
-    f1 = "max_f1" if threshold_source == ORACLE else "f1"
-    header = ["class", "n+", "n-", "AUROC", "AP", "max-F1" if f1 == "max_f1" else "F1", "acc", "sens", "spec"]
+    f1 = "max-F1" if f1_key(threshold_source) == "max_f1" else "F1"
     macro = report["macro"]
     interval = intervals["macro"] if intervals else None
-    label = f"macro mean of {macro['n_defined']}"
-    lines = [header, [label, "", "", *_cells(macro, interval=interval, source=threshold_source, f1=f1)]]
+    lines = [
+        ["class", "n+", "n-", "AUROC", "AP", f1, "acc", "sens", "spec"],
+        [f"macro mean of {macro['n_defined']}", "", "", *_cells(macro, interval, threshold_source)],
+    ]
     # Undefined classes come last.
     worst_first = sorted(
         report["classes"].items(), key=lambda item: 2.0 if item[1]["auroc"] is None else item[1]["auroc"]
@@ -59,9 +65,9 @@ def classification_table(report: Mapping, *, intervals: Mapping | None = None, t
     for name, row in worst_first:
         interval = intervals["classes"][name] if intervals else None
         counts = [str(row["n_positive"]), str(row["n_negative"])]
-        lines.append([name, *counts, *_cells(row, interval=interval, source=threshold_source, f1=f1)])
+        lines.append([name, *counts, *_cells(row, interval, threshold_source)])
     body = align(lines, left=(0, 3))
-    body[2:2] = [_rule(body)]
+    body.insert(2, "-" * max(map(len, body)))
     notes = classification_notes(report, intervals=intervals, source=threshold_source)
     return "\n".join([*body, *(textwrap.fill(note, WIDTH, subsequent_indent="  ") for note in notes)])
 
@@ -99,14 +105,9 @@ def subgroup_table(groups: Mapping) -> str:
     return "\n".join([*align(lines, left=(0, 3)), said, *notes])
 
 
-def _rule(body: Sequence[str]) -> str:
-    """A rule as wide as the widest line."""
-    return "-" * max(map(len, body))
-
-
-def _cells(row: Mapping, *, interval: Mapping | None, source: str, f1: str) -> list[str]:
+def _cells(row: Mapping, interval: Mapping | None, source: str) -> list[str]:
     point = row["by_threshold_source"][source]
-    decided = [number(point.get(key)) for key in (f1, "accuracy", "sensitivity", "specificity")]
+    decided = [number(point.get(key)) for key in (f1_key(source), "accuracy", "sensitivity", "specificity")]
     return [with_interval(row["auroc"], interval), number(row["average_precision"]), *decided]
 
 

@@ -43,11 +43,10 @@ def sweep_table(rows: Mapping[str, Mapping], *, missing: Sequence[str] = ()) -> 
         cells = [_cell(row["auroc"]), _cell(difference, sign="+"), p, _cell(row["pointing"]), _cell(row["anatomy"])]
         lines.append([name, *cells, changes])
     notes = [
-        "[low, high]: 95 % patient-level bootstrap; differences are paired. One training a variant: equal settings"
+        "[low, high]: 95 % patient-level bootstrap; differences are paired. One training a variant: equal settings",
+        "with other seeds (if the sweep has such variants) say how far apart trainings land by themselves.",
+        *([f"no results yet: {', '.join(missing)}"] if missing else []),
     ]
-    notes.append("with other seeds (if the sweep has such variants) say how far apart trainings land by themselves.")
-    if missing:
-        notes.append(f"no results yet: {', '.join(missing)}")
     return "\n".join([*align(lines, left=(0, 1, 2, 4, 5, 6)), *notes])
 
 

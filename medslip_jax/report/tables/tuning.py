@@ -7,7 +7,7 @@ from medslip_jax.report.tables.classification import classification_table
 
 
 def segmentation_table(section: Mapping) -> str:
-    """One line a target of `fine_tuning.segmentation_result`: Dice and IoU with their intervals over patients."""
+    """One line a target of `finetuning.parts.segmentation_result`: Dice and IoU with their intervals over patients."""
     lines = [["target", "n+", "n-", "Dice, pooled", "Dice, all images", "positives", "negatives", "IoU"]]
     for name, row in section["targets"].items():
         means = row["intervals"]["means"]

@@ -32,7 +32,7 @@ def write_onnx(path: str | Path, *, function: ServingFunction, image_size: int, 
 
     Args:
       path: ends with `.onnx`; replaced as a whole.
-      function: of `serving.serving_function`, in float32.
+      function: of `stablehlo.serving_function`, in float32.
       image_size: sides of the images, pixels.
       metadata: for `metadata_props`, where every value is a string: what is not one becomes JSON. "inputs" and
         "outputs" are added.

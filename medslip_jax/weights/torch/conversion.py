@@ -1,4 +1,4 @@
-"""Flax variables <-> PyTorch state_dict, for every kind of model, by the rules of `torch_names`.
+"""Flax variables <-> PyTorch state_dict, for every kind of model, by the rules of `names`.
 
 Arrays are NumPy; nothing here needs PyTorch. Every key and shape is accounted for on both sides, and a round trip is
 bit-exact: only transposes, reshapes and concatenations.

@@ -1,6 +1,6 @@
 """PyTorch's names and layouts of every tensor of every kind of model: one table of rules a kind, in file order.
 
-Beside it only `torch_model`, whose attributes are those names, and `torch_config`, which infers a config from them,
+Beside it only `torch_model`, whose attributes are those names, and `config`, which infers a config from them,
 know them (SPEC 8).
 """
 

@@ -117,7 +117,7 @@ class MeDSLIP(nn.Module):
 
         Args:
           image: float32, normalised as by `preprocess`.
-          pathology_book: text table with one row a query, as prepared in training (`text_books.prepared`); by
+          pathology_book: text table with one row a query, as prepared in training (`text.books.prepared`); by
             default the one that came with the weights.
           anatomy_book: the same for anatomies.
 

@@ -139,7 +139,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
 
 
 def test_rate():
-    """The floor, in processor time: the machine of the tests is shared. README has what was measured."""
+    """The floor, in processor time: the machine of the tests is shared. docs/speed.md has what was measured."""
     result = radgraph_bench.bench_radgraph(studies=3000, runs=3)
     assert max(result["cpu_runs"]) >= 250_000
     assert result["source"] == "radgraph.json"

@@ -79,8 +79,8 @@ def test_grid_draws_box_and_heat_at_the_same_place_in_the_upper_right(tmp_path):
 
 def test_grid_takes_any_number_of_cases_and_leaves_no_temporary_file(tmp_path):
     rows = [OverlayRow(IMAGE, ATTENTION, f"case {i}") for i in range(3)]
-    path = overlay_grid(rows, tmp_path / "grid.png", title="three", cases_per_line=2)
-    one_line = overlay_grid(rows, tmp_path / "line.png", cases_per_line=3)
+    path = overlay_grid(rows, tmp_path / "grid.png", title="three")
+    one_line = overlay_grid(rows[:2], tmp_path / "line.png")
     assert _read(path).shape[0] > _read(one_line).shape[0]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["grid.png", "line.png"]
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medslip_jax.errors import InputError
-from medslip_jax.evaluation.metrics.calibration import calibration_report
+from medslip_jax.evaluation.metrics.calibration import agreement, calibration_report
 
 
 def column(*values):
@@ -92,3 +92,11 @@ def test_properties(rows, bins):
 def test_bad_input_is_refused(score, bins, message):
     with pytest.raises(InputError, match=message):
         calibration_report(column(0.5, score), labels=column(0, 1), names=["a"], bins=bins)
+
+
+def test_agreement_by_hand():
+    assert agreement(np.array([0.0, 1.0]), np.array([0.5, 0.0])) == {
+        "correlation": pytest.approx(-1),
+        "difference": 0.75,
+    }
+    assert agreement(np.array([0.2, 0.4]), np.array([1.0, 1.0]))["correlation"] is None

@@ -7,7 +7,7 @@ import pytest
 
 from medslip_jax.evaluation.result_files import Judged
 from medslip_jax.report.run.charts import UNIT, Axes, Line, chart, legend, stairs, thinned
-from medslip_jax.report.run.curves import curves, curves_of
+from medslip_jax.report.run.curves import curves
 
 EVIL = "<script>alert(1)</script>"
 
@@ -61,19 +61,7 @@ def test_names_are_escaped():
     assert "<script" not in drawn and drawn.count("&lt;script&gt;") == 5
 
 
-def test_curves_by_hand():
-    # Scores .9 .8 .4 .3 of 1 0 1 0; the fifth label is unknown.
-    found = curves_of(np.array([0.9, 0.8, 0.4, 0.3, 0.99]), np.array([1, 0, 1, 0, -1]), name="a")
-    assert found.roc.tolist() == [[0, 0], [0, 0.5], [0.5, 0.5], [0.5, 1], [1, 1]]
-    assert found.pr.tolist() == [[0, 1], [0.5, 1], [1, 2 / 3]]
-    assert found.auroc == 0.75
-    assert found.average_precision == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
-    assert (found.n_positive, found.n_negative) == (2, 2)
-
-
 def test_a_class_of_one_label_has_no_curve():
-    assert curves_of(np.array([0.1, 0.2]), np.array([1, 1]), name="a") is None
-    assert curves_of(np.array([0.1, 0.2]), np.array([-1, -1]), name="a") is None
     assert "No curve" in curves(Judged(["a"], np.ones((2, 1)), np.ones((2, 1), int)))
 
 

@@ -3,14 +3,13 @@
 import re
 
 import numpy as np
-import pytest
 
 from medslip_jax.evaluation.result_files import Judged, Results
 from medslip_jax.report.run.calibration import calibration
 from medslip_jax.report.run.cases import choose, pick
 from medslip_jax.report.run.curves import curves
-from medslip_jax.report.run.grounding import anything, grounding
-from medslip_jax.report.run.pairs import agreement, pairs
+from medslip_jax.report.run.grounding import grounding, json_tables
+from medslip_jax.report.run.pairs import pairs
 from medslip_jax.report.run.scores import classification, subgroups, thresholds_from
 from medslip_jax.report.run.training import training
 
@@ -151,14 +150,6 @@ def test_pairs_only_where_enough_reports_mention_them():
     assert "No pair" in pairs(predictions | {"pair_count": np.ones((2, 2))})
 
 
-def test_agreement_by_hand():
-    assert agreement(np.array([0.0, 1.0]), np.array([0.5, 0.0])) == {
-        "correlation": pytest.approx(-1),
-        "difference": 0.75,
-    }
-    assert agreement(np.array([0.2, 0.4]), np.array([1.0, 1.0]))["correlation"] is None
-
-
 def test_grounding_shows_what_it_does_not_know():
     row = {"protocol": "per-image", "pointing_cell": 0.5, "chance_cell": 0.1, "iou": 0.25, EVIL: 1}
     pooled = {"classes": ["mass"], "n_cases": 3, "means": {"iou_stride_aligned": 0.3}, "intervals": {}, "chance": {}}
@@ -171,7 +162,7 @@ def test_grounding_shows_what_it_does_not_know():
     assert "IoU, map aligned with the stride" in text and "detection, by class (1 lines)" in text
     assert "<summary>masks</summary>" in text and "<summary>deeper</summary>" in text
     assert text.count("0.750") == 2  # in both sections
-    assert anything([1, "a"]) == "<p>[1, &quot;a&quot;]</p>"
+    assert json_tables([1, "a"]) == "<p>[1, &quot;a&quot;]</p>"
 
 
 def test_a_hit_rate_of_zero_is_shown_and_a_count_of_zero_is_not():
