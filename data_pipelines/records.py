@@ -106,10 +106,7 @@ def validate(record: Mapping) -> None:
         _fail(image_id, "image is not the bytes of a JPEG or PNG file")
     for key in ("image_id", "patient_id", "report"):
         if not isinstance(record[key], str) or (key != "report" and not record[key].strip()):
-            _fail(
-                image_id,
-                f"{key} is {record[key]!r}, expected {'text' if key == 'report' else 'non-empty text'}",
-            )
+            _fail(image_id, f"{key} is {record[key]!r}, expected {'text' if key == 'report' else 'non-empty text'}")
     check_labels(record["matrix"], MATRIX_SHAPE, "matrix", image_id)
     check_labels(record["labels"], LABELS_SHAPE, "labels", image_id)
     for number, annotation in enumerate(record["annotations"]):
@@ -144,10 +141,7 @@ def _check_annotation(annotation: Mapping, name: str, image_id: str) -> None:
         _fail(image_id, f"{name} names neither a pathology nor an anatomy")
     box = np.asarray(annotation["box"], np.float32)
     if box.shape != (4,) or not (np.all(box >= 0) and np.all(box <= 1) and np.all(box[:2] < box[2:])):
-        _fail(
-            image_id,
-            f"{name} has box {box.tolist()}, expected fractions 0 <= x0 < x1 <= 1, 0 <= y0 < y1 <= 1",
-        )
+        _fail(image_id, f"{name} has box {box.tolist()}, expected fractions 0 <= x0 < x1 <= 1, 0 <= y0 < y1 <= 1")
     if not isinstance(mask, bytes) or (mask and not mask.startswith(_MAGIC[1])):
         _fail(image_id, f"{name} has a mask that is not the bytes of a PNG file (b'' for none)")
 
@@ -163,10 +157,7 @@ def _decompress(data: bytes, image_id: str) -> bytes:
 
 def _int8(data: bytes, shape: tuple[int, ...], key: str, image_id: str) -> np.ndarray:
     if len(data) != np.prod(shape):
-        _fail(
-            image_id,
-            f"{key} has {len(data)} entries, expected {np.prod(shape)} {shape}; build the data again",
-        )
+        _fail(image_id, f"{key} has {len(data)} entries, expected {np.prod(shape)} {shape}; build the data again")
     return np.frombuffer(data, np.int8).reshape(shape)
 
 

@@ -71,11 +71,7 @@ class Folder(PlannedBuilder):
 
 
 def storing_of(options: FolderOptions) -> xray.Storing:
-    return xray.Storing(
-        size=options.size,
-        image_format=options.image_format,
-        policy=ImagePolicy(**options.image),
-    )
+    return xray.Storing(size=options.size, image_format=options.image_format, policy=ImagePolicy(**options.image))
 
 
 def known_attributes(options: FolderOptions) -> list[str]:

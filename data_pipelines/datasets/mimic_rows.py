@@ -37,11 +37,7 @@ class Listed:
 
 
 def read_split(
-    path: Path,
-    *,
-    views: Mapping[str, str] | None,
-    matrices: Mapping[str, bytes] | None,
-    without_matrix: str,
+    path: Path, *, views: Mapping[str, str] | None, matrices: Mapping[str, bytes] | None, without_matrix: str
 ) -> Listed:
     """Sorts the rows of mimic-cxr-2.0.0-split.csv.gz.
 

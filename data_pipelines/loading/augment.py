@@ -119,12 +119,7 @@ def random_resized_crop(
 
 
 def crop_window(
-    rng: np.random.Generator,
-    *,
-    height: int,
-    width: int,
-    scale: tuple[float, float],
-    ratio: tuple[float, float],
+    rng: np.random.Generator, *, height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> np.ndarray:
     """Int (4,): x0, y0, x1, y1 in pixels of the window that `random_resized_crop` cuts out."""
     low, high = np.log(ratio)

@@ -92,12 +92,7 @@ class Body:
         wide, tall, dome = self.wide, self.tall, self.dome[side] - raised
         sulcus = self.sulcus - 0.75 * raised
         wall = [(x * wide, y * tall) for y, x in _OUTER[:-1] if y * tall < sulcus - 12]
-        floor = [
-            (140 * wide, sulcus - 6),
-            (140 * wide, sulcus),
-            (138 * wide, sulcus),
-            (124 * wide, dome + 19),
-        ]
+        floor = [(140 * wide, sulcus - 6), (140 * wide, sulcus), (138 * wide, sulcus), (124 * wide, dome + 19)]
         floor += [(98 * wide, dome + 2), (66 * wide, dome - 4), (40 * wide, dome + 8), (20, dome + 16)]
         inner = [(18, 0.0), (20, -70 * tall), (24, -112 * tall), (34, -130 * tall)]
         points = np.array(wall + floor + inner)
@@ -139,13 +134,7 @@ def _side_ribs(body: Body, side: str, dice: Dice) -> list[Rib]:
         y = first + number * step
         turn = y + 0.32 * step + 26  # where the rib reaches the side of the chest and comes forward
         out = body.outer(turn) + 2
-        back = [
-            (16, y),
-            (0.4 * out, y - lift),
-            (0.72 * out, y - 0.2 * lift),
-            (0.92 * out, y + 14),
-            (out, turn),
-        ]
+        back = [(16, y), (0.4 * out, y - lift), (0.72 * out, y - 0.2 * lift), (0.92 * out, y + 14), (out, turn)]
         ribs.append(Rib(side, "posterior", number + 1, [bent(np.array(back) * (sign, 1.0))], width))
         if number < 7:
             front = [(out, turn), (0.93 * out, turn + 18), (0.72 * out, turn + 38), (0.4 * out, turn + 46)]
@@ -184,12 +173,7 @@ def paint_soft_tissue(body: Body, dice: Dice) -> Layers:
     air = cv2.subtract(cv2.subtract(both, heart), middle)
 
     layers = Layers(
-        np.zeros((frame.size, frame.size), np.int32),
-        skin,
-        lungs,
-        air,
-        heart,
-        cv2.min(air, _vessels(body, dice)),
+        np.zeros((frame.size, frame.size), np.int32), skin, lungs, air, heart, cv2.min(air, _vessels(body, dice))
     )
     layers.add(skin, 138)
     layers.add(air, -dice.integer(48, 66))
@@ -219,10 +203,7 @@ def _paint_midline(body: Body, layers: Layers, dice: Dice) -> None:
     layers.add(frame.soften(frame.fill(ribbon(windpipe, 17)), 2), -dice.integer(18, 44))
     carina = windpipe[-1]
     for sign in SIGN.values():
-        layers.add(
-            frame.soften(frame.fill(ribbon(np.stack([carina, carina + np.array([sign * 34, 30])]), 11)), 2),
-            -16,
-        )
+        layers.add(frame.soften(frame.fill(ribbon(np.stack([carina, carina + np.array([sign * 34, 30])]), 11)), 2), -16)
     if dice.chance(0.6):
         x, y = dice.uniform(45, 85), body.dome["left"] - body.raised["left"] + dice.uniform(14, 26)
         bubble = rounded(np.array([x, y]) + CIRCLE[::3] * (dice.uniform(16, 30), dice.uniform(7, 13)))
@@ -248,11 +229,7 @@ def _vessels(body: Body, dice: Dice) -> np.ndarray:
 def paint_bones(body: Body, layers: Layers, dice: Dice) -> None:
     """Ribs and clavicles, broken ones included, over everything that lies in the chest."""
     frame = body.frame
-    strength = {
-        "posterior": dice.integer(24, 38),
-        "anterior": dice.integer(14, 24),
-        "clavicle": dice.integer(26, 40),
-    }
+    strength = {"posterior": dice.integer(24, 38), "anterior": dice.integer(14, 24), "clavicle": dice.integer(26, 40)}
     for bone, amount in strength.items():
         outlines = [ribbon(line, rib.width) for rib in body.ribs if rib.bone == bone for line in rib.pieces]
         core = [ribbon(line, rib.width - 5) for rib in body.ribs if rib.bone == bone for line in rib.pieces]

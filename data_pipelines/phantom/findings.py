@@ -221,12 +221,7 @@ def _effusion(scene: Scene, anatomy: str) -> list[Mark]:
     if body.heart_scale > 1.2:  # less lung is left beside a large heart to show the fluid
         depth += 25
     wall, middle = angle - depth, angle - 0.55 * depth
-    edge = [
-        (160, wall - 10),
-        (0.92 * body.outer(wall), wall + 4),
-        (0.6 * body.outer(wall), middle),
-        (20, middle + 4),
-    ]
+    edge = [(160, wall - 10), (0.92 * body.outer(wall), wall + 4), (0.6 * body.outer(wall), middle), (20, middle + 4)]
     shape = np.concatenate([bent(np.array(edge)), [(10.0, 150.0), (165.0, 150.0)]])
     alpha = scene.in_air(frame.soften(frame.fill(shape * (SIGN[side], 1.0)), 3), side)
     scene.layers.vessels = cv2.subtract(scene.layers.vessels, alpha)

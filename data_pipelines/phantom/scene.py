@@ -94,10 +94,7 @@ def draw(seed: int, *, size: int = 256) -> Phantom:
         },
     )
     scene = Scene(
-        body,
-        paint_soft_tissue(body, streams[1]),
-        streams[2],
-        device_side=streams[0].pick(("left", "left", "right")),
+        body, paint_soft_tissue(body, streams[1]), streams[2], device_side=streams[0].pick(("left", "left", "right"))
     )
     marks = _paint(scene, plan, clutter=streams[3])
     image = _expose(scene.layers.level, body.frame, streams[4])

@@ -73,12 +73,7 @@ ADJECTIVES = {
 }
 
 PHRASES = {  # (article and qualifier, noun): an adjective of place may stand between them
-    "effusion": (
-        ("a small", "effusion"),
-        ("a moderate", "effusion"),
-        ("an", "effusion"),
-        ("a layering", "effusion"),
-    ),
+    "effusion": (("a small", "effusion"), ("a moderate", "effusion"), ("an", "effusion"), ("a layering", "effusion")),
     "pneumothorax": (("a small", "pneumothorax"), ("a moderate", "pneumothorax"), ("a", "pneumothorax")),
     "consolidation": (
         ("dense", "consolidation"),
@@ -95,12 +90,7 @@ PHRASES = {  # (article and qualifier, noun): an adjective of place may stand be
         ("a subtle", "opacity"),
         ("ground-glass", "opacity"),
     ),
-    "pneumonia": (
-        ("patchy", "pneumonia"),
-        ("multifocal", "pneumonia"),
-        ("", "pneumonia"),
-        ("a patchy", "pneumonia"),
-    ),
+    "pneumonia": (("patchy", "pneumonia"), ("multifocal", "pneumonia"), ("", "pneumonia"), ("a patchy", "pneumonia")),
     "atelectasis": (
         ("linear", "atelectasis"),
         ("mild", "atelectasis"),
@@ -116,13 +106,7 @@ PHRASES = {  # (article and qualifier, noun): an adjective of place may stand be
         ("a well-defined", "nodule"),
         ("a 2 cm", "nodule"),
     ),
-    "mass": (
-        ("a large", "mass"),
-        ("a rounded", "mass"),
-        ("a lobulated", "mass"),
-        ("a 4 cm", "mass"),
-        ("a", "mass"),
-    ),
+    "mass": (("a large", "mass"), ("a rounded", "mass"), ("a lobulated", "mass"), ("a 4 cm", "mass"), ("a", "mass")),
 }
 
 FRAMES = (
@@ -163,7 +147,7 @@ WHOLE = {  # findings whose wording depends on the place ("" = any place)
             "the heart shows moderate cardiomegaly.",
             "the cardiac silhouette demonstrates mild cardiomegaly.",
             "the cardiac silhouette shows cardiomegaly.",
-        ),
+        )
     },
     "pacemaker": {
         "": (
@@ -171,14 +155,14 @@ WHOLE = {  # findings whose wording depends on the place ("" = any place)
             "a pacemaker projects over the {noun}.",
             "there is a pacemaker over the {noun}.",
             "a dual-chamber pacemaker is seen over the {noun}.",
-        ),
+        )
     },
     "lead": {
         "": (
             "a lead terminates in the {noun}.",
             "a single lead ends in the {noun}.",
             "a transvenous lead is seen in the {noun}.",
-        ),
+        )
     },
     "tube": {
         "trachea": (
@@ -192,13 +176,7 @@ WHOLE = {  # findings whose wording depends on the place ("" = any place)
             "a feeding tube ends in the stomach.",
         ),
     },
-    "picc": {
-        "": (
-            "a PICC terminates at the {noun}.",
-            "a PICC ends at the {noun}.",
-            "the PICC extends to the {noun}.",
-        ),
-    },
+    "picc": {"": ("a PICC terminates at the {noun}.", "a PICC ends at the {noun}.", "the PICC extends to the {noun}.")},
     "fracture": {
         "rib": (
             "there is a fracture of the {which} rib.",
@@ -218,7 +196,7 @@ WHOLE = {  # findings whose wording depends on the place ("" = any place)
             "there is elevation of the {noun}.",
             "elevation of the {noun} is noted.",
             "there is mild elevation of the {noun}.",
-        ),
+        )
     },
 }
 
@@ -300,11 +278,7 @@ DENIED_SOMEWHERE = (
     "atelectasis",
     "elevation",
 )
-_THERE = (
-    "there is no {name} in the {{noun}}.",
-    "no {name} in the {{noun}}.",
-    "no {name} is seen in the {{noun}}.",
-)
+_THERE = ("there is no {name} in the {{noun}}.", "no {name} in the {{noun}}.", "no {name} is seen in the {{noun}}.")
 DENIED_THERE = {
     name: tuple(text.format(name=name) for text in _THERE)
     for name in ("consolidation", "opacity", "pneumonia", "nodule", "mass", "atelectasis")

@@ -52,18 +52,7 @@ EXCEPTIONS = {
     "worst": "bad",
 }
 _VERBS = frozenset(
-    {
-        "assess",
-        "compress",
-        "demonstrate",
-        "displace",
-        "evaluate",
-        "flatten",
-        "narrow",
-        "place",
-        "remove",
-        "visualize",
-    }
+    {"assess", "compress", "demonstrate", "displace", "evaluate", "flatten", "narrow", "place", "remove", "visualize"}
 )
 _SIBILANTS = ("ses", "xes", "zes", "ches", "shes")
 

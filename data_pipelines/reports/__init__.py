@@ -3,6 +3,4 @@
 from etils import epy
 
 with epy.lazy_api_imports(globals()):
-    from data_pipelines.reports.extraction import (
-        extract,
-    )
+    from data_pipelines.reports.extraction import extract

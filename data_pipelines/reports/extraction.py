@@ -21,17 +21,7 @@ from data_pipelines.reports.places import Mention, Place, mentions, places_of, r
 from data_pipelines.reports.tokens import Item, sentences, tag
 
 _COARSE = frozenset(
-    {
-        "accentuated",
-        "coarse",
-        "coarsened",
-        "increased",
-        "abnormal",
-        "chronic",
-        "diffuse",
-        "reticular",
-        "heavy",
-    }
+    {"accentuated", "coarse", "coarsened", "increased", "abnormal", "chronic", "diffuse", "reticular", "heavy"}
 )
 
 

@@ -65,10 +65,7 @@ QUALIFIED = {
     "tortuous": {"tortuous": "Aorta|Aorta, Thoracic"},
 }
 # class -> {qualifier or "" for any: headings with which a report is not judged for this class}.
-DOUBTFUL = {
-    "cardiomegaly": {"borderline": "Cardiomegaly|Cardiac Shadow"},
-    "calcification": {"": "Atherosclerosis"},
-}
+DOUBTFUL = {"cardiomegaly": {"borderline": "Cardiomegaly|Cardiac Shadow"}, "calcification": {"": "Atherosclerosis"}}
 # Our classes -> {qualifier or "": headings} where one code covers several of ours.
 GROUPS = {
     ("catheter", "line", "picc"): {"": "Catheters, Indwelling"},

@@ -150,11 +150,7 @@ TRANSITIVE = frozenset({"obscuring", "obscure", "silhouetting", "effacing", "blu
 RENAMED = {("enlarge", "heart"): "cardiomegaly", ("large", "heart"): "cardiomegaly"}
 
 # Where a finding lives when no more is said than a side or "lung".
-HOMES = {
-    "effusion": "pleural",
-    "pneumothorax": "pleural",
-    "cardiomegaly": "heart",
-}
+HOMES = {"effusion": "pleural", "pneumothorax": "pleural", "cardiomegaly": "heart"}
 
 # Phrases that name their own anatomy.
 FINDING_PLACES = {

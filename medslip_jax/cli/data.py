@@ -90,10 +90,7 @@ def note_summary(notes: Sequence[str], *, directory: str) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "medslip data",
-        **help_layout(*_EXAMPLES_OF.values(), description=__doc__),
-    )
+    parser = argparse.ArgumentParser("medslip data", **help_layout(*_EXAMPLES_OF.values(), description=__doc__))
     actions = parser.add_subparsers(dest="action", required=True, metavar="build | check | show")
     _build_parser(_action(actions, "build", "make a data set"))
     checks = _action(actions, "check", "compare a download with the official tree")
