@@ -56,7 +56,7 @@ setup(
     packages=find_packages(include=["medslip_jax", "medslip_jax.*", "data_pipelines", "data_pipelines.*"]),
     package_data={
         "medslip_jax": ["assets/*.json", "assets/*.npz", "launch/*.sh", "py.typed"],
-        "data_pipelines": ["py.typed"],
+        "data_pipelines": ["assets/*.toml", "py.typed"],
     },
     install_requires=REQUIRES,
     extras_require={

@@ -19,11 +19,10 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import tensorflow_datasets as tfds
-
 from data_pipelines.datasets.building.plan import SPLITS, Drop, Job, Plan, Policy
 from data_pipelines.datasets.building.planned import PlannedBuilder
-from data_pipelines.datasets.shared import listed, official, xray
+from data_pipelines.datasets.shared import official, xray
+from data_pipelines.datasets.shared.listings import text_lines
 from medslip_jax.errors import InputError
 
 TARGET = "covid19"
@@ -54,7 +53,6 @@ class CovidX(PlannedBuilder):
     """The official splits; truth in `targets`, none in `labels`: for zero-shot evaluation, not for pre-training."""
 
     name = "covidx"
-    VERSION = tfds.core.Version("1.0.0")
     OPTIONS = official.OfficialOptions
     TREE = """\
 ROOT/          https://www.kaggle.com/datasets/andyczhao/covidx-cxr2 (version with CXR-4), unpacked
@@ -72,21 +70,12 @@ ROOT/          https://www.kaggle.com/datasets/andyczhao/covidx-cxr2 (version wi
 
     @staticmethod
     def plan(*, root: str | Path, options: official.OfficialOptions | None = None, policy: Policy = "skip") -> Plan:
-        """Reads the three lists.
-
-        Args:
-          root: directory of the download, see `TREE`.
-          options: of every official data set; there are no reports, so `text` is unused.
-          policy: "skip" lists an image that cannot be used and goes on; "fail" raises.
-
-        Raises:
-          InputError: tree or list not complete (unless `options.partial`), a malformed line, or no line is left.
-        """
+        """Reads the three lists; there are no reports, so `options.text` is unused."""
         root, options = Path(root), options or official.OfficialOptions()
         official.require(root, CovidX.EXPECTED, partial=options.partial, name=CovidX.name)
         lines = list(_lines(root, partial=options.partial))
         drops = list(_drops(lines, files={path for f in FOLDERS for path in _paths(root, f)}))
-        listed.obey(policy, listing=root, drops=drops, kinds=("missing image", "duplicate id"))
+        official.obey(policy, listing=root, drops=drops, kinds=("missing image", "duplicate id"))
         dropped = {drop.row for drop in drops}
         kept = [line for line in lines if line.number not in dropped]
         return Plan(
@@ -106,7 +95,7 @@ def _lines(root: Path, *, partial: bool) -> Iterator[Line]:
     number = 0
     for folder in FOLDERS:
         path, before = root / f"{folder}.txt", number
-        for row, text in listed.text_lines(path):
+        for row, text in text_lines(path):
             *patient, file, label, source = text.split() if len(text.split()) > 3 else [""] * 3
             if not patient or label not in _CLASSES:
                 expected = "patient file class source, class being positive or negative"
@@ -114,7 +103,7 @@ def _lines(root: Path, *, partial: bool) -> Iterator[Line]:
             number += 1
             who = f"{_SOURCES.get(source, source)}/{' '.join(patient)}"  # "3" of two sources is not one patient
             yield Line(number, f"{path.name} row {row}", folder, who, file, _CLASSES[label])
-        listed.require_rows(path, number - before, official=ROWS[folder], partial=partial)
+        official.require_rows(path, number - before, official=ROWS[folder], partial=partial)
 
 
 def _paths(root: Path, folder: str) -> Iterator[str]:

@@ -5,37 +5,25 @@ import dataclasses
 import functools
 from pathlib import Path
 
-import tensorflow_datasets as tfds
-
 from data_pipelines.datasets.building.plan import SPLITS, Drop, Job, Plan, Policy
 from data_pipelines.datasets.building.planned import PlannedBuilder
 from data_pipelines.datasets.folder_options import FolderOptions
 from data_pipelines.datasets.folder_rows import Row, read_rows
 from data_pipelines.datasets.shared import attributes, xray
 from data_pipelines.images.policy import ImagePolicy
+from data_pipelines.reports.policy import TextPolicy
 from data_pipelines.reports.sections import select_section
-from data_pipelines.reports.text_policy import TextPolicy
 
 
 class Folder(PlannedBuilder):
     """Real X-rays from a CSV file."""
 
     name = "folder"
-    VERSION = tfds.core.Version("1.0.0")
     OPTIONS = FolderOptions
 
     @staticmethod
     def plan(*, root: str | Path, options: FolderOptions | None = None, policy: Policy = "fail") -> Plan:
-        """Reads the CSV file.
-
-        Args:
-          root: directory that the CSV file and the image paths are relative to.
-          options: what the CSV holds.
-          policy: "skip" drops a row whose image or mask cannot be read and lists it; "fail" raises instead.
-
-        Raises:
-          InputError: whatever `folder_rows.read_rows` complains of, or no row is left.
-        """
+        """Reads the CSV file; it and the image paths are relative to `root`."""
         root, options = Path(root), options or FolderOptions()
         listing, notes, drops = root / options.csv, [], []
         by_image = "split" not in options.columns and "patient" not in options.columns

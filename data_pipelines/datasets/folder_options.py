@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from data_pipelines.datasets.building.plan import SPLITS
-from data_pipelines.datasets.shared.split_lists import read_json
+from data_pipelines.datasets.shared.listings import read_json
+from data_pipelines.datasets.shared.splits import SPLIT_NAMES
 from data_pipelines.images.policy import ImagePolicy
-from data_pipelines.reports.text_policy import TextPolicy
+from data_pipelines.reports.policy import TextPolicy
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES
 
@@ -40,8 +41,8 @@ class FolderOptions:
       views: keep only rows whose "view" is one of these (all if empty); others are listed as drops.
       size: length of the short side of the stored images in pixels.
       image_format: "jpeg" (quality 95) or "png".
-      image: fields of `image_policy.ImagePolicy` that differ from its defaults, such as {"polarity": "inverted"}.
-      text: fields of `text_policy.TextPolicy` ("section", "uncertain") that differ from its defaults; empty texts and
+      image: fields of `images.ImagePolicy` that differ from its defaults, such as {"polarity": "inverted"}.
+      text: fields of `reports.TextPolicy` ("section", "uncertain") that differ from its defaults; empty texts and
         views are a matter of the CSV here.
       notes: free text for whoever reads the file.
 
@@ -57,9 +58,7 @@ class FolderOptions:
     ignored_labels: list[str] = dataclasses.field(default_factory=list)
     no_finding: str = "No Finding"
     annotated_everywhere: list[dict] = dataclasses.field(default_factory=list)
-    split_names: Mapping[str, str] = dataclasses.field(
-        default_factory=lambda: {name: name for name in SPLITS} | {"val": "validation", "valid": "validation"}
-    )
+    split_names: Mapping[str, str] = dataclasses.field(default_factory=lambda: dict(SPLIT_NAMES))
     split_fractions: Mapping[str, float] = dataclasses.field(
         default_factory=lambda: {"train": 0.8, "validation": 0.1, "test": 0.1}
     )

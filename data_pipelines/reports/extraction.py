@@ -14,7 +14,7 @@ Choices that a user of the labels should know:
   - Words of size, course and position ("small", "unchanged") are no findings and give no entity.
 """
 
-from data_pipelines.reports import terms as terms
+from data_pipelines.reports import terms
 from data_pipelines.reports.assertions import OBSERVATIONS, PLACES, assert_clause, clauses
 from data_pipelines.reports.ellipsis import completed
 from data_pipelines.reports.places import Mention, Place, mentions, places_of, resolve

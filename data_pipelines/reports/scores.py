@@ -18,7 +18,7 @@ import numpy as np
 
 from data_pipelines.phantom import draw
 from data_pipelines.radgraph import Triplet, read_entities, study_triplets
-from data_pipelines.reports import mesh as mesh
+from data_pipelines.reports import mesh_codes
 from data_pipelines.reports.areas import code_areas, is_placed, our_areas
 from data_pipelines.reports.extraction import extract
 from data_pipelines.reports.openi_xml import OpeniReport, read_reports
@@ -45,27 +45,27 @@ def triplets(text: str) -> list[Triplet]:
     return list(study_triplets(read_entities(extract(text), key="report")))
 
 
-def _codes(report: OpeniReport) -> list[mesh.Code]:
-    return [mesh.parse_code(code) for code in report.codes]
+def _codes(report: OpeniReport) -> list[mesh_codes.Code]:
+    return [mesh_codes.parse_code(code) for code in report.codes]
 
 
 def is_coded(report: OpeniReport) -> bool:
     """Whether people coded this report at all, and it has a text to be read."""
-    return bool(report.text) and not any(heading in mesh.NOT_CODED for heading, _ in _codes(report))
+    return bool(report.text) and not any(heading in mesh_codes.NOT_CODED for heading, _ in _codes(report))
 
 
 def presence(report: OpeniReport, found: Sequence[Triplet]) -> tuple[set, set]:
     """(coded, found): the classes that are present, of those that this report is judged for."""
     codes = _codes(report)
-    judged = set(mesh.CLASSES) - mesh.doubtful(codes)
-    return mesh.asserted(codes) & judged, {t.pathology for t in found if t.exists} & judged
+    judged = set(mesh_codes.CLASSES) - mesh_codes.doubtful(codes)
+    return mesh_codes.asserted(codes) & judged, {t.pathology for t in found if t.exists} & judged
 
 
 def pairs(report: OpeniReport, found: Sequence[Triplet]) -> tuple[set, set]:
     """(coded, found): the (class, area) that are present, of the classes that this report is judged for."""
     codes = _codes(report)
-    judged = set(mesh.CLASSES) - mesh.doubtful(codes)
-    coded = {(n, a) for code in codes for n in mesh.code_classes(code) & judged for a in code_areas(code, n)}
+    judged = set(mesh_codes.CLASSES) - mesh_codes.doubtful(codes)
+    coded = {(n, a) for code in codes for n in mesh_codes.code_classes(code) & judged for a in code_areas(code, n)}
     ours = {(t.pathology, a) for t in found if t.exists for a in our_areas(t.anatomy, t.pathology)}
     return coded, {(name, area) for name, area in ours if name in judged}
 
@@ -79,7 +79,7 @@ def placed_pairs(report: OpeniReport, found: Sequence[Triplet]) -> tuple[set, se
 def grouped(report: OpeniReport, found: Sequence[Triplet]) -> tuple[set, set]:
     """(coded, found): the groups of classes (`report_mesh.GROUPS`) that are present."""
     present = {t.pathology for t in found if t.exists}
-    return mesh.groups(_codes(report)), {names for names in mesh.GROUPS if not present.isdisjoint(names)}
+    return mesh_codes.groups(_codes(report)), {names for names in mesh_codes.GROUPS if not present.isdisjoint(names)}
 
 
 def count(sets: Iterable[tuple[set, set]], classes: Sequence, *, of: Callable = lambda member: member) -> np.ndarray:
@@ -156,10 +156,10 @@ def score_reports(reports: Iterable[OpeniReport]) -> dict:
             {}
             if not part
             else {
-                "presence": _scored(presence, part, mesh.CLASSES),
-                "pairs": _scored(pairs, part, mesh.CLASSES, of=lambda pair: pair[0]),
-                "placed_pairs": _scored(placed_pairs, part, mesh.CLASSES, of=lambda pair: pair[0]),
-                "groups": _scored(grouped, part, ["/".join(names) for names in mesh.GROUPS], of="/".join),
+                "presence": _scored(presence, part, mesh_codes.CLASSES),
+                "pairs": _scored(pairs, part, mesh_codes.CLASSES, of=lambda pair: pair[0]),
+                "placed_pairs": _scored(placed_pairs, part, mesh_codes.CLASSES, of=lambda pair: pair[0]),
+                "groups": _scored(grouped, part, ["/".join(names) for names in mesh_codes.GROUPS], of="/".join),
             }
         )
     return result

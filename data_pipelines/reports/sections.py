@@ -4,7 +4,7 @@ import enum
 import re
 from collections.abc import Iterator
 
-from data_pipelines.reports.text_policy import Section
+from data_pipelines.reports.policy import Section
 
 _DESCRIBING = "findings?|impressions?|conclusions?"
 _READ = rf"{_DESCRIBING}|final report|interpretation|wet read|opinion|results?|addendum|summary|observations?"

@@ -1,6 +1,7 @@
 """The TFDS builder that every data set shares: it writes the parts of a plan as ArrayRecord."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import tensorflow_datasets as tfds
 
@@ -12,7 +13,8 @@ from medslip_jax.errors import InputError
 
 
 class PlannedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Base of the builders. A subclass has `name`, `VERSION` and a static `plan(...)` that gives a `Plan`.
+    """Base of the builders. A subclass has `name`, `OPTIONS`, a dataclass, and a `plan`; one with an official download
+    also `TREE`, what it looks like in words, and `EXPECTED`, its files (see `official.Expected`).
 
     After the build `drops` lists what was left out, `notes` what to know of the splits, `image_notes` odd images, and
     `manifest` has a line for every row.
@@ -22,7 +24,32 @@ class PlannedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       parts: split -> its encoded parts, all of them on disk.
     """
 
-    def __init__(self, *, plan: Plan, parts: dict[str, Sequence[Part]], **kwargs):
+    VERSION = tfds.core.Version("1.0.0")
+    OPTIONS: type
+    TREE = ""
+    EXPECTED: Sequence = ()
+
+    @classmethod
+    def expected(cls, options: Any) -> Sequence:
+        """`EXPECTED` with these options."""
+        del options
+        return cls.EXPECTED
+
+    @staticmethod
+    def plan(*_: Any, **arguments: Any) -> Plan:
+        """Reads lists and folders, as a rule no image.
+
+        Args:
+          root: directory of the download (see `TREE`) or of the user's files.
+          options: an instance of `OPTIONS`; None stands for its defaults.
+          policy: "skip" lists what cannot be used and goes on, "fail" makes it an error.
+
+        Raises:
+          InputError: an incomplete download (unless `options.partial`), a list that cannot be read, or nothing is left.
+        """
+        raise NotImplementedError
+
+    def __init__(self, *, plan: Plan, parts: Mapping[str, Sequence[Part]], **kwargs):
         self._plan, self._parts = plan, parts
         self.drops: list[Drop] = list(plan.drops)
         self.notes: list[str] = list(plan.notes)

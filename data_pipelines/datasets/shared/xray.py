@@ -17,7 +17,7 @@ from data_pipelines.images.checks import suspicions
 from data_pipelines.images.dicom_tags import patient_tags
 from data_pipelines.images.policy import ImagePolicy
 from data_pipelines.images.rle import decode_rle
-from data_pipelines.reports.text_policy import TextPolicy, with_uncertain
+from data_pipelines.reports.policy import TextPolicy, with_uncertain
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import anatomy_index
 

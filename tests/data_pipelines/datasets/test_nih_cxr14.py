@@ -13,7 +13,7 @@ from data_pipelines import images
 from data_pipelines.datasets import open_split
 from data_pipelines.datasets.building.build import build
 from data_pipelines.datasets.nih_cxr14 import NihCxr14, NihOptions
-from data_pipelines.datasets.nih_lists import CLASSES, read_boxes
+from data_pipelines.datasets.nih_cxr14_lists import CLASSES, read_boxes
 from medslip_jax.cli import main
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import PATHOLOGIES

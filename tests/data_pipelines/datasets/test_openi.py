@@ -13,10 +13,10 @@ from data_pipelines import images
 from data_pipelines.datasets import open_split
 from data_pipelines.datasets.building.build import build
 from data_pipelines.datasets.openi import Openi, OpeniOptions
-from data_pipelines.datasets.openi_rows import mesh_labels, picture
+from data_pipelines.datasets.openi_lists import mesh_labels, picture
 from data_pipelines.images.dicom_tags import view_position
 from data_pipelines.reports.openi_xml import read_reports
-from data_pipelines.reports.text_policy import TextPolicy
+from data_pipelines.reports.policy import TextPolicy
 from medslip_jax.cli import main
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import PATHOLOGIES, pathology_index

@@ -1,8 +1,8 @@
 import pytest
 
 from data_pipelines.datasets.shared.xray import report_matrix
+from data_pipelines.reports.policy import TextPolicy, with_uncertain
 from data_pipelines.reports.sections import select_section
-from data_pipelines.reports.text_policy import TextPolicy, with_uncertain
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import anatomy_index, pathology_index
 

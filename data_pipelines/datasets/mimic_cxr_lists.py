@@ -13,11 +13,11 @@ import numpy as np
 
 from data_pipelines import records
 from data_pipelines.datasets.building.plan import Drop, Job
-from data_pipelines.datasets.shared.csv_rows import read_columns
+from data_pipelines.datasets.shared.listings import read_columns
 from data_pipelines.datasets.shared.xray import compressed
 from data_pipelines.radgraph import Entity, fill_study
 from data_pipelines.radgraph.stream import iter_entities
-from data_pipelines.reports.text_policy import COUNTED_AS, Uncertain
+from data_pipelines.reports.policy import COUNTED_AS, Uncertain
 from medslip_jax.errors import InputError
 
 SPLIT_NAMES = {"train": "train", "validate": "validation", "test": "test"}
@@ -86,7 +86,7 @@ def study_matrices(path: Path, *, uncertain: Uncertain) -> dict[str, bytes]:
     """study id -> `compressed` matrix of a RadGraph file, read study by study; one without entities is left out.
 
     Raises:
-      InputError: as `radgraph_stream.iter_label_matrices`.
+      InputError: as `radgraph.stream.iter_label_matrices`.
     """
     found: dict[str, bytes] = {}
     for name, entities in iter_entities(path):

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from data_pipelines.datasets.shared.cases import Drops
-from data_pipelines.datasets.shared.csv_rows import read_columns
-from data_pipelines.datasets.shared.listed import require_rows
-from data_pipelines.datasets.shared.split_lists import read_json
+from data_pipelines.datasets.shared.listings import read_columns, read_json
+from data_pipelines.datasets.shared.official import require_rows
 from data_pipelines.datasets.shared.xray import Box
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import pathology_index

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from data_pipelines.datasets.building.plan import Drop
 from data_pipelines.datasets.shared.cases import Case, Drops
-from data_pipelines.datasets.shared.csv_rows import read_columns
+from data_pipelines.datasets.shared.listings import read_columns
 from data_pipelines.datasets.shared.xray import XRay
-from data_pipelines.reports import mesh
+from data_pipelines.reports import mesh_codes
 from data_pipelines.reports.openi_xml import OpeniReport
-from data_pipelines.reports.text_policy import Section
+from data_pipelines.reports.policy import Section
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import pathology_index
 
@@ -119,11 +119,11 @@ def mesh_labels(codes: Sequence[str]) -> tuple[tuple[int, ...], tuple[int, ...]]
     >>> [len(indices) for indices in mesh_labels(["Cardiomegaly/borderline"])]  # `borderline`; not judged: cardiomegaly
     [1, 36]
     """
-    parsed = [mesh.parse_code(code) for code in codes]
-    if not parsed or any(heading in mesh.NOT_CODED for heading, _ in parsed):
+    parsed = [mesh_codes.parse_code(code) for code in codes]
+    if not parsed or any(heading in mesh_codes.NOT_CODED for heading, _ in parsed):
         return (), ()
-    judged = set(mesh.CLASSES) - mesh.doubtful(parsed)
-    return tuple(sorted(map(pathology_index, mesh.asserted(parsed)))), tuple(sorted(map(pathology_index, judged)))
+    judged = set(mesh_codes.CLASSES) - mesh_codes.doubtful(parsed)
+    return tuple(sorted(map(pathology_index, mesh_codes.asserted(parsed)))), tuple(sorted(map(pathology_index, judged)))
 
 
 def section_text(report: OpeniReport, section: Section) -> str:
