@@ -10,9 +10,8 @@ from data_pipelines.datasets.building.planned import PlannedBuilder
 from data_pipelines.datasets.folder_options import FolderOptions
 from data_pipelines.datasets.folder_rows import Row, read_rows
 from data_pipelines.datasets.shared import attributes, xray
-from data_pipelines.images.policy import ImagePolicy
-from data_pipelines.reports.policy import TextPolicy
-from data_pipelines.reports.sections import select_section
+from data_pipelines.images import ImagePolicy
+from data_pipelines.reports import TextPolicy, select_section
 
 
 class Folder(PlannedBuilder):

@@ -2,13 +2,11 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from data_pipelines.datasets.building.plan import SPLITS
-from data_pipelines.datasets.shared.listings import read_json
 from data_pipelines.datasets.shared.splits import SPLIT_NAMES
-from data_pipelines.images.policy import ImagePolicy
-from data_pipelines.reports.policy import TextPolicy
+from data_pipelines.images import ImagePolicy
+from data_pipelines.reports import TextPolicy
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES
 
@@ -189,8 +187,3 @@ _EXPECTED = {
 
 def _fail(key: str, what: str) -> None:
     raise InputError(f"folder option {key}: {what}")
-
-
-def read_options(path: str | Path) -> dict:
-    """A JSON file of options -> dict; `InputError` naming the file if it is missing or not a JSON object."""
-    return read_json(Path(path), dict, what="the options")

@@ -15,8 +15,7 @@ from data_pipelines.datasets.building.planned import PlannedBuilder
 from data_pipelines.datasets.mimic_cxr_lists import read_split, read_views, study_matrices
 from data_pipelines.datasets.shared import official, xray
 from data_pipelines.datasets.shared.official import Expected, OfficialOptions
-from data_pipelines.reports.policy import TextPolicy
-from data_pipelines.reports.sections import read_sections, select_section
+from data_pipelines.reports import TextPolicy, read_sections, select_section
 from medslip_jax.errors import InputError, check_choices
 
 SPLIT_FILE = "mimic-cxr-2.0.0-split.csv.gz"

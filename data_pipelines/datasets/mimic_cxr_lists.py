@@ -15,9 +15,8 @@ from data_pipelines import records
 from data_pipelines.datasets.building.plan import Drop, Job
 from data_pipelines.datasets.shared.listings import read_columns
 from data_pipelines.datasets.shared.xray import compressed
-from data_pipelines.radgraph import Entity, fill_study
-from data_pipelines.radgraph.stream import iter_entities
-from data_pipelines.reports.policy import COUNTED_AS, Uncertain
+from data_pipelines.radgraph import Entity, fill_study, iter_entities
+from data_pipelines.reports import COUNTED_AS, Uncertain
 from medslip_jax.errors import InputError
 
 SPLIT_NAMES = {"train": "train", "validate": "validation", "test": "test"}

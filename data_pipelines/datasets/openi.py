@@ -17,9 +17,8 @@ from data_pipelines.datasets.openi_lists import image_files, picture, read_cases
 from data_pipelines.datasets.shared import official, xray
 from data_pipelines.datasets.shared.cases import Case, Drops, SplitOptions, plan_of
 from data_pipelines.datasets.shared.official import Expected
-from data_pipelines.images.dicom_tags import view_position
-from data_pipelines.reports.openi_xml import read_reports
-from data_pipelines.reports.policy import TextPolicy
+from data_pipelines.images import view_position
+from data_pipelines.reports import TextPolicy, read_reports
 from medslip_jax.errors import InputError, check_choices
 
 REPORTS = {

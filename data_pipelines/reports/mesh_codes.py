@@ -17,7 +17,7 @@ the list of headings and from what the headings mean, before any score was compu
 
 import functools
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 
 _TABLES = tomllib.loads((resources.files("data_pipelines") / "assets" / "mesh_codes.toml").read_text(encoding="utf-8"))
@@ -73,6 +73,17 @@ def doubtful(codes: Iterable[Code]) -> set[str]:
     """The classes that a report with these codes is not judged for."""
     codes = list(codes)
     return {name for name, table in _DOUBTFUL.items() if any(_named(code, table) for code in codes)} - asserted(codes)
+
+
+def judged_classes(codes: Sequence[str]) -> dict[str, set[str]]:
+    """{"asserted", "judged"}: classes by a report's codes as written; both empty where nothing was coded.
+
+    What is judged and not asserted is absent: the coders list what a report asserts, "normal" if that is nothing.
+    """
+    parsed = [parse_code(code) for code in codes]
+    if not parsed or any(heading in NOT_CODED for heading, _ in parsed):
+        return {"asserted": set(), "judged": set()}
+    return {"asserted": asserted(parsed), "judged": set(CLASSES) - doubtful(parsed)}
 
 
 def groups(codes: Iterable[Code]) -> set[tuple[str, ...]]:

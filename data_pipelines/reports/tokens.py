@@ -4,7 +4,7 @@ import functools
 import re
 from dataclasses import dataclass
 
-from data_pipelines.radgraph.lemmas import without_plural
+from data_pipelines.radgraph import without_plural
 from data_pipelines.reports import terms
 from data_pipelines.reports.sections import read_sections
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_pipelines.loading.loader import Loader
+from data_pipelines.loading import Loader
 from medslip_jax.checkpoints.best import Best
 from medslip_jax.checkpoints.manager import find_latest, read_config, read_variables
 from medslip_jax.cli.help_layout import help_layout

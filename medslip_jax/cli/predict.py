@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipelines.images.policy import ImagePolicy
+from data_pipelines.images import ImagePolicy
 from medslip_jax.cli.help_layout import help_layout
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation.prediction import Prediction, find_images, predict

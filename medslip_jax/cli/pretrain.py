@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from data_pipelines.datasets import open_split
-from data_pipelines.loading.loader import Loader, Mixture
+from data_pipelines.loading import Loader, Mixture
 from medslip_jax.checkpoints.manager import find_latest
 from medslip_jax.cli.help_layout import help_layout
 from medslip_jax.errors import InputError

@@ -17,7 +17,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from data_pipelines.loading.augment import AugmentConfig
+from data_pipelines.loading import AugmentConfig
 from medslip_jax.errors import InputError, from_section
 from medslip_jax.models import MeDSLIPConfig
 from medslip_jax.models.kinds import KINDS, STRIDES

@@ -8,9 +8,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from data_pipelines.datasets import open_split
-from data_pipelines.loading.loader import Loader
-from data_pipelines.loading.subsets import Subset, known_images, nested_rows
-from data_pipelines.loading.targets import Targets
+from data_pipelines.loading import Loader, Subset, Targets, known_images, nested_rows
 from medslip_jax.cli.pretrain import loader_options
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation import zero_shot

@@ -12,7 +12,7 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from data_pipelines.loading.loader import Loader
+from data_pipelines.loading import Loader
 from medslip_jax.checkpoints.manager import Checkpoints
 from medslip_jax.errors import Preempted
 from medslip_jax.parallel import sharding

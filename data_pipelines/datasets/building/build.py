@@ -13,7 +13,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from data_pipelines.datasets import builder_class
+from data_pipelines.datasets.builders import builder_class
 from data_pipelines.datasets.building import beam, work_directory
 from data_pipelines.datasets.building.parts import Part, encode_parts, parts_of
 from data_pipelines.datasets.building.plan import Plan

@@ -8,7 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
 from typing import TypeVar
 
-from data_pipelines.loading.worker_processes import begin_worker, no_shared_memory, undisturbed
+from data_pipelines.loading import begin_worker, no_shared_memory, undisturbed
 from medslip_jax.errors import InputError
 
 Item, Result = TypeVar("Item"), TypeVar("Result")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from data_pipelines.datasets.building.plan import Drop, Policy
 from data_pipelines.datasets.shared.xray import Storing
-from data_pipelines.images.policy import ImagePolicy
-from data_pipelines.reports.policy import TextPolicy
+from data_pipelines.images import ImagePolicy
+from data_pipelines.reports import TextPolicy
 from medslip_jax.errors import InputError, from_section
 
 

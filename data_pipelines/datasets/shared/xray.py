@@ -13,11 +13,8 @@ import numpy as np
 from data_pipelines import images, radgraph, records, reports
 from data_pipelines.datasets.building.plan import Job, Made
 from data_pipelines.datasets.shared.attributes import attributes_of, odd_age
-from data_pipelines.images.checks import suspicions
-from data_pipelines.images.dicom_tags import patient_tags
-from data_pipelines.images.policy import ImagePolicy
-from data_pipelines.images.rle import decode_rle
-from data_pipelines.reports.policy import TextPolicy, with_uncertain
+from data_pipelines.images import ImagePolicy, decode_rle, patient_tags
+from data_pipelines.reports import TextPolicy, with_uncertain
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import anatomy_index
 
@@ -99,7 +96,7 @@ def make(job: Job, *, root: Path, storing: Storing, text: TextPolicy = TextPolic
         data = images.read_bytes(path)
         reading = images.read_image(data, name=str(path), policy=storing.policy)
         record = xray_record(job.payload, reading.grey, root=root, storing=storing, text=text)
-        notes = tuple(suspicions(reading.grey, colour=reading.colour))
+        notes = tuple(images.suspicions(reading.grey, colour=reading.colour))
         encoded = records.encode(record)
     except InputError as error:
         return Made(kind=error.kind or "unreadable image", reason=str(error))

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipelines import radgraph
+from data_pipelines.radgraph import matrices
 from data_pipelines.radgraph.lemmas import without_plural
 from data_pipelines.reports import extract, terms
 from data_pipelines.reports.sections import read_sections
@@ -186,8 +187,8 @@ SIGNS = {"OBS-DP": "+", "OBS-DA": "-", "OBS-U": "?"}
 def found(text):
     entities = radgraph.read_entities(extract(text), key="report")
     return {
-        f"{radgraph.landmark(row.anatomy)} {radgraph.observation_class(row.lemma)} {SIGNS[row.label]}"
-        for row in radgraph.rows(entities)
+        f"{matrices.landmark(row.anatomy)} {matrices.observation_class(row.lemma)} {SIGNS[row.label]}"
+        for row in matrices.rows(entities)
     }
 
 
