@@ -25,6 +25,7 @@ and data sets without any have no such feature.
 import json
 import zlib
 from collections.abc import Mapping, Sequence
+from typing import NoReturn, Protocol
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -38,6 +39,14 @@ KEYS = ("image", "image_id", "patient_id", "report", "matrix", "labels", "annota
 OPTIONAL_KEYS = ("targets", "attributes")
 ANNOTATION_KEYS = ("pathology", "anatomy", "box", "mask")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+
+
+class Source(Protocol):
+    """Random access to records, such as a built split."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> dict: ...
 
 
 def features(optional: Sequence[str] = ()) -> tfds.features.FeaturesDict:
@@ -165,5 +174,5 @@ def _text(value: bytes | str) -> str:
     return value.decode("utf-8") if isinstance(value, bytes) else value
 
 
-def _fail(image_id: str, what: str) -> None:
+def _fail(image_id: str, what: str) -> NoReturn:
     raise InputError(f"record image_id={image_id}: {what}")

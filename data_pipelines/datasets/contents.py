@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from data_pipelines import records
 from data_pipelines.datasets.building.build import DROPS_FILE, NOTES_FILE
 from data_pipelines.datasets.built import RecordSource, built_directory
-from data_pipelines.records import LABELS_SHAPE, MATRIX_SHAPE
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES
 
@@ -44,7 +44,7 @@ class SplitContents:
     places: np.ndarray
     together: np.ndarray
     pairs: np.ndarray
-    targets: Mapping[str, tuple[int, int, int]]
+    targets: Mapping[str, tuple[int, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,13 +80,14 @@ def contents_of(path: str | Path) -> Contents:
     )
 
 
-def count(source: Sequence[dict], *, name: str = "") -> SplitContents:
+def count(source: records.Source, *, name: str = "") -> SplitContents:
     """Counts the records of one split, with a progress bar of that name in a terminal."""
-    labels, mentions = (np.zeros((*LABELS_SHAPE, len(VALUES)), int) for _ in range(2))
+    labels, mentions = (np.zeros((*records.LABELS_SHAPE, len(VALUES)), int) for _ in range(2))
     places = np.zeros((len(ANATOMIES), len(VALUES)), int)
     together = np.zeros((len(PATHOLOGIES), len(PATHOLOGIES)), int)
-    pairs = np.zeros(MATRIX_SHAPE, int)
-    patients, some = set(), collections.Counter()
+    pairs = np.zeros(records.MATRIX_SHAPE, int)
+    patients: set[str] = set()
+    some: collections.Counter[str] = collections.Counter()
     targets: dict[str, np.ndarray] = {}
     for number in tqdm(range(len(source)), desc=name, unit="record", disable=None, leave=False):
         record = source[number]

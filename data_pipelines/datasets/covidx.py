@@ -141,7 +141,7 @@ def _unlisted(root: Path, lines: Sequence[Line]) -> Iterator[str]:
 
 def _shared(lines: Sequence[Line]) -> Iterator[str]:
     """Patients of two official splits are said and not moved, as moving them would make other splits."""
-    folders = collections.defaultdict(dict)
+    folders: dict[str, dict[str, Line]] = collections.defaultdict(dict)
     for line in lines:
         folders[line.patient].setdefault(line.folder, line)
     shared = {patient: found for patient, found in folders.items() if len(found) > 1}

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import functools
 from pathlib import Path
+from typing import Any
 
 from data_pipelines.datasets.building.plan import SPLITS, Drop, Job, Plan, Policy
 from data_pipelines.datasets.building.planned import PlannedBuilder
@@ -83,5 +84,5 @@ def xray_of(row: Row, options: FolderOptions) -> xray.XRay:
     )
 
 
-def _meant(entry: dict, options: FolderOptions) -> dict[str, tuple[int, ...]]:
+def _meant(entry: dict, options: FolderOptions) -> dict[str, Any]:
     return {"pathologies": options.classes_of(entry["label"]), "anatomies": options.anatomies_of(entry["label"])}

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from data_pipelines.datasets.building.plan import SPLITS
 from data_pipelines.datasets.shared.splits import SPLIT_NAMES
@@ -63,8 +64,8 @@ class FolderOptions:
     views: list[str] = dataclasses.field(default_factory=list)
     size: int = 256
     image_format: str = "jpeg"
-    image: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    text: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    image: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    text: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     notes: str = ""
 
     def __post_init__(self):
@@ -128,7 +129,7 @@ def _are_names(value) -> bool:
     return isinstance(value, list) and all(map(_is_name, value))
 
 
-def _name_to(check: Callable[[object], bool]) -> Callable[[object], bool]:
+def _name_to(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, Mapping) and all(map(_is_name, value)) and all(map(check, value.values()))
 
 
@@ -150,7 +151,7 @@ def _is_policy(value, policy: type, allowed: tuple[str, ...]) -> bool:
 IMAGE_FIELDS = tuple(field.name for field in dataclasses.fields(ImagePolicy))
 TEXT_FIELDS = ("section", "uncertain")
 # field -> what its value must satisfy, and in words
-_EXPECTED = {
+_EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "csv": (_is_name, "the name of a file"),
     "columns": (_name_to(_is_name), "an object of column names"),
     "label_separator": (_is_name, "one or more characters"),

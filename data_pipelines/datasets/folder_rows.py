@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from data_pipelines.datasets.folder_options import FolderOptions
 from data_pipelines.datasets.shared.listings import read_columns
@@ -134,7 +135,7 @@ def _objects(cell: str, key: str, check, options: FolderOptions) -> Iterator[dic
 
 
 def _box(entry: dict) -> dict:
-    numbers = [entry.get(key) for key in "xywh"]
+    numbers: list[Any] = [entry.get(key) for key in "xywh"]
     if not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers) or min(numbers[2:]) <= 0:
         raise InputError(f"box {entry!r}: expected numbers x, y and w, h > 0 in pixels")
     return {"label": entry["label"]} | dict(zip("xywh", numbers, strict=True))

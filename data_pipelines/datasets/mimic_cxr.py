@@ -141,7 +141,8 @@ def _matrices(root: Path, options: MimicOptions) -> dict[str, bytes] | None:
 def encode(job: Job, *, root: Path, reports: Path | None, storing: xray.Storing, text: TextPolicy, labels: str) -> Made:
     """`Plan.encode`: ids from the path of the image, the text from the study's report, the matrix from the payload or
     from the text."""
-    file, report, notes = Path(job.file), "", ()
+    file, report = Path(job.file), ""
+    notes: tuple[str, ...] = ()
     if not (root / file).is_file():
         return Made(kind="missing image", reason=f"{root / file}: not there")
     if reports is not None:

@@ -60,6 +60,7 @@ def read_split(
         file, split = f"files/p{patient[:2]}/p{patient}/s{study}/{dicom}.jpg", SPLIT_NAMES[split]
         first_row = seen.setdefault(dicom, row)
         first_split, first_patient_row = patients.setdefault(patient, (split, row))
+        problem: tuple[str, str] | None
         if first_row != row:
             problem = "duplicate id", f"dicom_id {dicom} is in row {first_row} already"
         elif first_split != split:

@@ -36,7 +36,8 @@ def read_labels(drops: Drops, *, partial: bool) -> dict[str, Labelled]:
     Raises:
       InputError: a malformed file or row or, unless `partial`, another number of rows than the official one.
     """
-    path, images, rows = drops.listing, {}, 0
+    images: dict[str, Labelled] = {}
+    path, rows = drops.listing, 0
     for number, (name, *numbers, target) in read_columns(path, _COLUMNS):
         rows += 1
         if not name or target not in ("0", "1", ""):

@@ -3,8 +3,8 @@
     python -m data_pipelines.reports.scores --iu_xray NLMCXR_reports.tgz [--json]
 
 Real reports are the 3,955 of IU X-Ray (Demner-Fushman et al., J. Am. Med. Inform. Assoc. 2016), whose MeSH codes
-were assigned by people reading the same text. What the codes mean in our vocabulary is `report_mesh`, where they are is
-`report_areas`. Reports are split in halves by a hash of their id; since the split exists, rules are changed for errors
+were assigned by people reading the same text. What the codes mean in our vocabulary is `mesh_codes`, where they are is
+`areas`. Reports are split in halves by a hash of their id; since the split exists, rules are changed for errors
 of the tuning half only. Rules older than the split were written with all these reports at hand, so even the held-out
 half is no set that the reader never met.
 """
@@ -77,7 +77,7 @@ def placed_pairs(report: OpeniReport, found: Sequence[Triplet]) -> tuple[set, se
 
 
 def grouped(report: OpeniReport, found: Sequence[Triplet]) -> tuple[set, set]:
-    """(coded, found): the groups of classes (`report_mesh.GROUPS`) that are present."""
+    """(coded, found): the groups of classes (`mesh_codes.GROUPS`) that are present."""
     present = {t.pathology for t in found if t.exists}
     return mesh_codes.groups(_codes(report)), {names for names in mesh_codes.GROUPS if not present.isdisjoint(names)}
 
@@ -183,7 +183,8 @@ def score_phantoms(seeds: Iterable[int] = SEEDS) -> dict:
 
 def _collapsed(true: set[Triplet], found: set[Triplet]) -> tuple[set[Triplet], set[Triplet]]:
     """As the label matrix has it: present beats absent at the same place."""
-    return tuple({t for t in one if t.exists or t._replace(exists=True) not in one} for one in (true, found))
+    true, found = ({t for t in one if t.exists or t._replace(exists=True) not in one} for one in (true, found))
+    return true, found
 
 
 def table(scores: dict) -> str:

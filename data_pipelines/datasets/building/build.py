@@ -110,8 +110,9 @@ def _report(directory: Path) -> dict:
 
 
 def _write_lists(target: Path, *, drops: list[dict], notes: list[str], manifest: list[dict]) -> None:
-    for file, entries in ((DROPS_FILE, drops), (NOTES_FILE, notes)):
-        (target / file).write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    lists: tuple[tuple[str, list], ...] = ((DROPS_FILE, drops), (NOTES_FILE, notes))
+    for name, entries in lists:
+        (target / name).write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
     with (target / MANIFEST_FILE).open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, MANIFEST_COLUMNS, lineterminator="\n")
         writer.writeheader()

@@ -11,7 +11,8 @@ from typing import TypeVar
 from data_pipelines.loading import begin_worker, no_shared_memory, undisturbed
 from medslip_jax.errors import InputError
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def in_order(
@@ -65,8 +66,9 @@ def _pool(
     workers: int, context: multiprocessing.context.BaseContext, lifeline: connection.Connection
 ) -> concurrent.futures.ProcessPoolExecutor:
     """Processes that end when the other end of the lifeline is closed."""
-    begin = {"initializer": begin_worker, "initargs": (lifeline,)}
     try:
-        return concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, **begin)
+        return concurrent.futures.ProcessPoolExecutor(
+            workers, mp_context=context, initializer=begin_worker, initargs=(lifeline,)
+        )
     except OSError as error:
         raise no_shared_memory(error, instead="use --workers=1") from error
