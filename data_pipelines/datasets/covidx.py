@@ -54,15 +54,6 @@ class CovidX(PlannedBuilder):
 
     name = "covidx"
     OPTIONS = official.OfficialOptions
-    TREE = """\
-ROOT/          https://www.kaggle.com/datasets/andyczhao/covidx-cxr2 (version with CXR-4), unpacked
-  train.txt    67,863 lines: patient file class source, class being positive or negative
-  val.txt      8,473 lines
-  test.txt     8,482 lines
-  train/*      67,863 images (PNG and JPEG)
-  val/*        8,473 images
-  test/*       8,482 images
-"""
     EXPECTED = (
         *(official.Expected(f"{folder}.txt", 1, f"list of the {split} split") for folder, split in FOLDERS.items()),
         *(official.Expected(f"{folder}/*.*", ROWS[folder], f"{split} images") for folder, split in FOLDERS.items()),

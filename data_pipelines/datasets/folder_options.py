@@ -129,6 +129,10 @@ def _are_names(value) -> bool:
     return isinstance(value, list) and all(map(_is_name, value))
 
 
+def _is_name_or_names(value) -> bool:
+    return _is_name(value) or (_are_names(value) and value != [])
+
+
 def _name_to(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, Mapping) and all(map(_is_name, value)) and all(map(check, value.values()))
 
@@ -156,11 +160,11 @@ _EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "columns": (_name_to(_is_name), "an object of column names"),
     "label_separator": (_is_name, "one or more characters"),
     "label_map": (
-        _name_to(lambda value: _is_name(value) or (_are_names(value) and value != [])),
+        _name_to(_is_name_or_names),
         "an object of pathologies or lists of pathologies (a label without any belongs to ignored_labels)",
     ),
     "anatomy_map": (
-        _name_to(lambda value: _is_name(value) or (_are_names(value) and value != [])),
+        _name_to(_is_name_or_names),
         "an object of anatomies or lists of anatomies",
     ),
     "ignored_labels": (_are_names, "a list of labels"),

@@ -59,15 +59,6 @@ class MimicCxr(PlannedBuilder):
 
     name = "mimic_cxr"
     OPTIONS = MimicOptions
-    TREE = """
-ROOT/                        https://physionet.org/content/mimic-cxr-jpg/2.1.0 (or 2.0.0), credentialed access
-  mimic-cxr-2.0.0-split.csv.gz
-  mimic-cxr-2.0.0-metadata.csv.gz
-  files/p10/p10000032/s50414267/*.jpg
-  MIMIC-CXR_graphs.json      https://physionet.org/content/radgraph/1.0.0, for labels "radgraph"
-  mimic-cxr-reports/         https://physionet.org/content/mimic-cxr/2.1.0 (or 2.0.0): mimic-cxr-reports.zip, unpacked
-    files/p10/p10000032/s50414267.txt        there, for labels "reports" and for the text of records
-"""
     EXPECTED = (
         Expected(SPLIT_FILE, 1, "the official split, MIMIC-CXR-JPG"),
         Expected(METADATA_FILE, 1, "the views, MIMIC-CXR-JPG"),

@@ -15,8 +15,8 @@ from data_pipelines import records
 from data_pipelines.datasets.building.plan import Drop, Job
 from data_pipelines.datasets.shared.listings import read_columns
 from data_pipelines.datasets.shared.xray import compressed
-from data_pipelines.radgraph import Entity, fill_study, iter_entities
-from data_pipelines.reports import COUNTED_AS, Uncertain
+from data_pipelines.radgraph import fill_study, iter_entities
+from data_pipelines.reports import Uncertain, with_uncertain
 from medslip_jax.errors import InputError
 
 SPLIT_NAMES = {"train": "train", "validate": "validation", "test": "test"}
@@ -91,17 +91,9 @@ def study_matrices(path: Path, *, uncertain: Uncertain) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for name, entities in iter_entities(path):
         matrix = np.full(records.MATRIX_SHAPE, -1, np.int8)
-        fill_study(matrix, counted(entities, uncertain))
+        fill_study(matrix, with_uncertain(entities, uncertain))
         found[name] = compressed(matrix)
     return found
-
-
-def counted(entities: Mapping[str, Entity], uncertain: Uncertain) -> Mapping[str, Entity]:
-    """Entities whose uncertain observations count as `TextPolicy.uncertain` says."""
-    if uncertain == "ignore":
-        return entities
-    label = COUNTED_AS[uncertain]
-    return {key: e._replace(label=label) if e.label == "OBS-U" else e for key, e in entities.items()}
 
 
 def _check(path: Path, row: int, ids: tuple[str, str, str], split: str) -> None:

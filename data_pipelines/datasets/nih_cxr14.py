@@ -61,16 +61,6 @@ class NihCxr14(PlannedBuilder):
 
     name = "nih_cxr14"
     OPTIONS = NihOptions
-    TREE = """\
-ROOT/                          https://nihcc.app.box.com/v/ChestXray-NIHCC (or Kaggle: nih-chest-xrays/data)
-  Data_Entry_2017_v2020.csv    or Data_Entry_2017.csv, as it was called first: 112,120 rows
-  BBox_List_2017.csv           984 boxes
-  train_val_list.txt           86,524 image names
-  test_list.txt                25,596 image names
-  images_001/images/*.png      images_001.tar.gz .. images_012.tar.gz, each unpacked into a folder of its name,
-  ...                          or all of them into one folder images/: 112,120 images of 1024 x 1024
-  images_012/images/*.png
-"""
     EXPECTED = (
         official.Expected(ENTRIES, 1, "labels: Data_Entry_2017_v2020.csv or Data_Entry_2017.csv"),
         official.Expected(BOXES, 1, "boxes"),

@@ -69,14 +69,6 @@ class Openi(PlannedBuilder):
 
     name = "openi"
     OPTIONS = OpeniOptions
-    TREE = """
-ROOT/                        https://openi.nlm.nih.gov/faq, "Chest X-rays"; in brackets: the options that read it
-  NLMCXR_reports.tgz         as downloaded; or [reports "unpacked"]
-  ecgen-radiology/*.xml
-  NLMCXR_png/*.png           NLMCXR_png.tgz, unpacked there; or [source "dicom"]
-  NLMCXR_dcm/1/*.dcm         NLMCXR_dcm.tgz, unpacked there
-  indiana_projections.csv    [projections] https://www.kaggle.com/datasets/raddar/chest-xrays-indiana-university
-"""
     EXPECTED = (REPORTS["archive"], IMAGES["png"])
 
     @classmethod

@@ -37,16 +37,6 @@ class Rsna(PlannedBuilder):
 
     name = "rsna"
     OPTIONS = RsnaOptions
-    TREE = f"""
-ROOT/
-  {LABELS}         30,227 rows patientId,x,y,width,height,Target, one a box
-  {CLASSES}  compared with the labels where it is there
-  {IMAGES}/<patientId>.dcm
-  stage_2_test_images/             has no labels, is not used
-  {MAPPINGS}  optional: NIH's patients
-From https://www.kaggle.com/c/rsna-pneumonia-detection-challenge/data (unzip each archive into the folder of its name)
-and https://www.rsna.org/education/ai-resources-and-training/ai-image-challenge/rsna-pneumonia-detection-challenge-2018
-"""
     EXPECTED = (
         official.Expected(LABELS, what="labels and boxes, Kaggle"),
         official.Expected(f"{IMAGES}/*.dcm", 26_684, "labelled images, Kaggle"),

@@ -59,7 +59,7 @@ class SiimAcrOptions(SplitOptions):
     """Options of SIIM-ACR; `patients` is a CSV file with columns ImageId and PatientID.
 
     Attributes:
-      layout: which of the trees it is, see `SiimAcr.TREE`.
+      layout: which of the trees it is, see assets/downloads.toml.
     """
 
     layout: Layout = "dicom"
@@ -74,17 +74,6 @@ class SiimAcr(PlannedBuilder):
 
     name = "siim_acr"
     OPTIONS = SiimAcrOptions
-    TREE = f"""
-ROOT/                              option "layout": "dicom" (the default, and what is checked)
-  {_RLE}                    ImageId, EncodedPixels: a row a mask, -1 for none
-  dicom-images-train/<study>/<series>/<SOPInstanceUID>.dcm
-From https://www.kaggle.com/c/siim-acr-pneumothorax-segmentation, where it is no longer whole;
-https://www.kaggle.com/datasets/jesperdramsch/siim-acr-pneumothorax-segmentation-data has this tree.
-"dicom_stage_2": {_RLE_2} in place of {_RLE}, and dicom-images-test beside dicom-images-train.
-"png":           {_RLE} and {PNG_IMAGES}/<ImageId>.png, or as {STAGE_1[0]} calls them.
-"png_masks":     {", ".join(STAGE_1)}, {PNG_IMAGES}, {PNG_MASKS} from
-                 https://www.kaggle.com/datasets/vbookshelf/pneumothorax-chest-xray-images-and-masks
-"""
     EXPECTED = LAYOUTS["dicom"]
 
     @classmethod

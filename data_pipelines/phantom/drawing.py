@@ -16,22 +16,13 @@ from data_pipelines.phantom.canvas import Dice, Frame
 from data_pipelines.phantom.findings import PLACES, ZONES, Mark, Scene
 from data_pipelines.phantom.regions import regions
 from data_pipelines.phantom.report import write_report
+from data_pipelines.phantom.tables import PHANTOM
 from medslip_jax.errors import InputError
 
 PATHOLOGIES_DRAWN: tuple[str, ...] = tuple(PLACES)
 
 # Findings small enough that pointing at them says something.
-FOCAL: tuple[str, ...] = (
-    "nodule",
-    "mass",
-    "opacity",
-    "consolidation",
-    "pneumonia",
-    "pneumothorax",
-    "fracture",
-    "pacemaker",
-)
-
+FOCAL: tuple[str, ...] = PHANTOM["focal"]
 # Of 100 images, how many draw 0, 1, 2, 3 and 4 of the groups below.
 _COUNTS = (14, 10, 20, 30, 26)
 _GROUPS = (*(name for name in PLACES if name not in ("pacemaker", "lead")), "pacing")

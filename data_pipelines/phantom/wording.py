@@ -1,20 +1,10 @@
 """The phrases of the phantom's reports, read from assets/wording.toml, which explains them."""
 
-import tomllib
-from importlib import resources
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from data_pipelines.phantom.tables import read_table
 
-def _fixed(value: Any) -> Any:
-    """Lists as tuples, all the way down."""
-    if isinstance(value, dict):
-        return {key: _fixed(entry) for key, entry in value.items()}
-    return tuple(map(_fixed, value)) if isinstance(value, list) else value
-
-
-_TABLES = _fixed(
-    tomllib.loads((resources.files("data_pipelines") / "assets" / "wording.toml").read_text(encoding="utf-8"))
-)
+_TABLES = read_table("wording")
 
 SECTION_ORDERS: tuple[tuple[str, ...], ...] = _TABLES["section_orders"]
 OPENINGS: tuple[tuple[str, ...], ...] = _TABLES["openings"]

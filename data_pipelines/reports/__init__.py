@@ -6,5 +6,5 @@ with epy.lazy_api_imports(globals()):
     from data_pipelines.reports.extraction import extract
     from data_pipelines.reports.mesh_codes import judged_classes
     from data_pipelines.reports.openi_xml import OpeniReport, read_reports
-    from data_pipelines.reports.policy import COUNTED_AS, Section, TextPolicy, Uncertain, with_uncertain
+    from data_pipelines.reports.policy import Section, TextPolicy, Uncertain, with_uncertain
     from data_pipelines.reports.sections import read_sections, select_section

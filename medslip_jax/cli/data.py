@@ -61,7 +61,7 @@ def _check(flags: argparse.Namespace) -> int:
     cls = builder_class(flags.name)
     if not cls.EXPECTED:
         raise InputError(f"{flags.name}: has no official download to check")
-    print(f"{flags.name} in {flags.root}; expected tree:\n{cls.TREE.rstrip()}\n")
+    print(f"{flags.name} in {flags.root}; expected tree:\n{cls.tree()}\n")
     findings = check(flags.root, cls.expected(options_of(flags.name, file=flags.options, given={})))
     print("\n".join(table(findings)))
     return int(any(finding.state in ("missing", "differs") for finding in findings))

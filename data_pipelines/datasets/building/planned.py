@@ -1,6 +1,8 @@
 """The TFDS builder that every data set shares: it writes the parts of a plan as ArrayRecord."""
 
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -15,7 +17,7 @@ from medslip_jax.errors import InputError
 # TFDS has no types, so that mypy asks `object` for the argument.
 class PlannedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Base of the builders. A subclass has `name`, `OPTIONS`, a dataclass, and a `plan`; one with an official download
-    also `TREE`, what it looks like in words, and `EXPECTED`, its files (see `official.Expected`).
+    also `EXPECTED`, its files (see `official.Expected`), and a `tree` in assets/downloads.toml.
 
     After the build `drops` lists what was left out, `notes` what to know of the splits, `image_notes` odd images, and
     `manifest` has a line for every row.
@@ -27,8 +29,13 @@ class PlannedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
 
     VERSION = tfds.core.Version("1.0.0")
     OPTIONS: type
-    TREE = ""
     EXPECTED: Sequence = ()
+
+    @classmethod
+    def tree(cls) -> str:
+        """What the download looks like, for people."""
+        text = (resources.files("data_pipelines") / "assets" / "downloads.toml").read_text(encoding="utf-8")
+        return tomllib.loads(text)[cls.name]
 
     @classmethod
     def expected(cls, options: Any) -> Sequence:
@@ -41,7 +48,7 @@ class PlannedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
         """Reads lists and folders, as a rule no image.
 
         Args:
-          root: directory of the download (see `TREE`) or of the user's files.
+          root: directory of the download (see `tree`) or of the user's files.
           options: an instance of `OPTIONS`; None stands for its defaults.
           policy: "skip" lists what cannot be used and goes on, "fail" makes it an error.
 
@@ -55,7 +62,7 @@ class PlannedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
         self.drops: list[Drop] = list(plan.drops)
         self.notes: list[str] = list(plan.notes)
         self.image_notes: list[str] = []
-        self.manifest: list[dict] = [_line(drop) for drop in plan.drops]
+        self.manifest: list[dict] = list(map(_dropped, plan.drops))
         self._first_seen: dict[str, tuple[str, str, int]] = {}
         super().__init__(file_format="array_record", **kwargs)
 
@@ -90,20 +97,11 @@ class PlannedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
             if made.record is None:
                 drop = Drop(job.row, job.file, made.kind, made.reason, job.split, made.sha256)
                 self.drops.append(drop)
-                self.manifest.append(_line(drop))
+                self.manifest.append(_dropped(drop))
                 continue
             self._note(job, made)
-            self.manifest.append(
-                {
-                    "row": job.row,
-                    "file": job.file,
-                    "split": job.split,
-                    "patient": made.record["patient_id"],
-                    "labels": "|".join(made.labels),
-                    "sha256": made.sha256,
-                    "reason": "",
-                }
-            )
+            patient, labels = made.record["patient_id"], "|".join(made.labels)
+            self.manifest.append(_line(job, patient=patient, labels=labels, sha256=made.sha256))
             kept += 1
             yield number, made.record
         if not kept:
@@ -123,13 +121,10 @@ class PlannedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
             )
 
 
-def _line(drop: Drop) -> dict:
-    return {
-        "row": drop.row,
-        "file": drop.file,
-        "split": drop.split,
-        "patient": "",
-        "labels": "",
-        "sha256": drop.sha256,
-        "reason": f"{drop.kind}: {drop.reason}",
-    }
+def _line(entry: Job | Drop, *, patient: str = "", labels: str = "", sha256: str = "", reason: str = "") -> dict:
+    where = {"row": entry.row, "file": entry.file, "split": entry.split}
+    return where | {"patient": patient, "labels": labels, "sha256": sha256, "reason": reason}
+
+
+def _dropped(drop: Drop) -> dict:
+    return _line(drop, sha256=drop.sha256, reason=f"{drop.kind}: {drop.reason}")

@@ -180,9 +180,11 @@ def _said(xray: XRay, text: TextPolicy) -> np.ndarray:
 # Matrix and labels of a record ask for the same report one after the other.
 @functools.lru_cache(maxsize=2)
 def _extracted(report: str, text: TextPolicy) -> np.ndarray:
-    parsed = {"report": with_uncertain(reports.extract(report), text.uncertain)} if report else {}
-    _, matrices = radgraph.label_matrices(parsed)
-    return matrices[0] if len(matrices) else np.full(records.MATRIX_SHAPE, -1, np.int8)
+    matrix = np.full(records.MATRIX_SHAPE, -1, np.int8)
+    if report:
+        entities = radgraph.read_entities(reports.extract(report), key="report")
+        radgraph.fill_study(matrix, with_uncertain(entities, text.uncertain))
+    return matrix
 
 
 def _stated(xray: XRay, annotations: list[dict]) -> np.ndarray:
