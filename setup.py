@@ -55,8 +55,8 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["medslip_jax", "medslip_jax.*", "data_pipelines", "data_pipelines.*"]),
     package_data={
-        "medslip_jax": ["assets/*.json", "assets/*.npz", "launch/*.sh", "py.typed"],
-        "data_pipelines": ["py.typed"],
+        "medslip_jax": ["assets/*.json", "assets/*.npz", "launch/*.sh", "py.typed", "report/contents/*.css"],
+        "data_pipelines": ["assets/*.toml", "py.typed"],
     },
     install_requires=REQUIRES,
     extras_require={

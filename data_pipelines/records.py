@@ -25,6 +25,7 @@ and data sets without any have no such feature.
 import json
 import zlib
 from collections.abc import Mapping, Sequence
+from typing import NoReturn, Protocol
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -38,6 +39,14 @@ KEYS = ("image", "image_id", "patient_id", "report", "matrix", "labels", "annota
 OPTIONAL_KEYS = ("targets", "attributes")
 ANNOTATION_KEYS = ("pathology", "anatomy", "box", "mask")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+
+
+class Source(Protocol):
+    """Random access to records, such as a built split."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> dict: ...
 
 
 def features(optional: Sequence[str] = ()) -> tfds.features.FeaturesDict:
@@ -106,10 +115,7 @@ def validate(record: Mapping) -> None:
         _fail(image_id, "image is not the bytes of a JPEG or PNG file")
     for key in ("image_id", "patient_id", "report"):
         if not isinstance(record[key], str) or (key != "report" and not record[key].strip()):
-            _fail(
-                image_id,
-                f"{key} is {record[key]!r}, expected {'text' if key == 'report' else 'non-empty text'}",
-            )
+            _fail(image_id, f"{key} is {record[key]!r}, expected {'text' if key == 'report' else 'non-empty text'}")
     check_labels(record["matrix"], MATRIX_SHAPE, "matrix", image_id)
     check_labels(record["labels"], LABELS_SHAPE, "labels", image_id)
     for number, annotation in enumerate(record["annotations"]):
@@ -144,10 +150,7 @@ def _check_annotation(annotation: Mapping, name: str, image_id: str) -> None:
         _fail(image_id, f"{name} names neither a pathology nor an anatomy")
     box = np.asarray(annotation["box"], np.float32)
     if box.shape != (4,) or not (np.all(box >= 0) and np.all(box <= 1) and np.all(box[:2] < box[2:])):
-        _fail(
-            image_id,
-            f"{name} has box {box.tolist()}, expected fractions 0 <= x0 < x1 <= 1, 0 <= y0 < y1 <= 1",
-        )
+        _fail(image_id, f"{name} has box {box.tolist()}, expected fractions 0 <= x0 < x1 <= 1, 0 <= y0 < y1 <= 1")
     if not isinstance(mask, bytes) or (mask and not mask.startswith(_MAGIC[1])):
         _fail(image_id, f"{name} has a mask that is not the bytes of a PNG file (b'' for none)")
 
@@ -163,10 +166,7 @@ def _decompress(data: bytes, image_id: str) -> bytes:
 
 def _int8(data: bytes, shape: tuple[int, ...], key: str, image_id: str) -> np.ndarray:
     if len(data) != np.prod(shape):
-        _fail(
-            image_id,
-            f"{key} has {len(data)} entries, expected {np.prod(shape)} {shape}; build the data again",
-        )
+        _fail(image_id, f"{key} has {len(data)} entries, expected {np.prod(shape)} {shape}; build the data again")
     return np.frombuffer(data, np.int8).reshape(shape)
 
 
@@ -174,5 +174,5 @@ def _text(value: bytes | str) -> str:
     return value.decode("utf-8") if isinstance(value, bytes) else value
 
 
-def _fail(image_id: str, what: str) -> None:
+def _fail(image_id: str, what: str) -> NoReturn:
     raise InputError(f"record image_id={image_id}: {what}")

@@ -8,7 +8,7 @@ seen its train split, never the official test list.
 
 from ml_collections import ConfigDict
 
-from data_pipelines.datasets.nih_lists import CLASSES
+from data_pipelines.datasets.nih_cxr14_lists import CLASSES
 from medslip_jax.evaluation import SUBGROUPS, default_protocol
 from medslip_jax.experiment import parse_arg
 

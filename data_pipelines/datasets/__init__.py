@@ -1,97 +1,16 @@
 """The data sets that `medslip data build` can make, and the one way to open a built split.
 
-BUILDERS["phantom"]()                        -> the TFDS builder class (imported when asked for)
-open_split("data", "phantom", "train")       -> random access to the records of data/phantom/<version>
+build("phantom", out="data", options=PhantomOptions(train=8000))     -> ArrayRecord files in data/phantom/1.0.0
+open_split("data", "phantom", "train")                               -> random access to its records
 """
 
-import importlib
-import re
-from collections.abc import Iterator
-from pathlib import Path
+from etils import epy
 
-import tensorflow_datasets as tfds
-
-from data_pipelines import records
-from medslip_jax.errors import InputError
-
-# name -> module and builder class
-BUILDERS = {
-    "phantom": ("data_pipelines.datasets.phantom", "Phantom"),
-    "folder": ("data_pipelines.datasets.folder", "Folder"),
-    "mimic_cxr": ("data_pipelines.datasets.mimic_cxr", "MimicCxr"),
-    "nih_cxr14": ("data_pipelines.datasets.nih_cxr14", "NihCxr14"),
-    "rsna": ("data_pipelines.datasets.rsna", "Rsna"),
-    "siim_acr": ("data_pipelines.datasets.siim_acr", "SiimAcr"),
-    "covidx": ("data_pipelines.datasets.covidx", "CovidX"),
-    "openi": ("data_pipelines.datasets.openi", "Openi"),
-}
-
-
-def builder_class(name: str) -> type[tfds.core.GeneratorBasedBuilder]:
-    """The TFDS builder of that name; `InputError` lists the names if there is none."""
-    if name not in BUILDERS:
-        raise InputError(f"unknown data set {name!r}; one of: {', '.join(BUILDERS)}")
-    module, attribute = BUILDERS[name]
-    return getattr(importlib.import_module(module), attribute)
-
-
-class RecordSource:
-    """Random access to one built split: `source[i]` is a record (see `data_pipelines.records`).
-
-    Pickled as (directory, split) and opened again, as grain sends sources to its worker processes.
-    """
-
-    def __init__(self, directory: str | Path, split: str):
-        self._directory, self._split = str(directory), split
-        builder = tfds.builder_from_directory(self._directory)
-        if set(builder.info.features) - set(records.OPTIONAL_KEYS) != set(records.KEYS):
-            raise InputError(f"{directory}: not made by `medslip data build`; its features are no record's")
-        if split not in builder.info.splits:
-            found = ", ".join(builder.info.splits) or "none"
-            raise InputError(f"{directory}: no split {split!r}; it has: {found}")
-        self._source = builder.as_data_source(split)
-        # Options and policies of the build, JSON-able; {} where nothing was written.
-        self.metadata = dict(builder.info.metadata or {})
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, index: int) -> dict:
-        return records.decode(self._source[index])
-
-    def __iter__(self) -> Iterator[dict]:
-        # ArrayRecord ends with a ValueError where Python's own protocol expects an IndexError.
-        return (self[index] for index in range(len(self)))
-
-    def __repr__(self) -> str:
-        return f"RecordSource({self._directory!r}, {self._split!r})"
-
-    def __reduce__(self):
-        return RecordSource, (self._directory, self._split)
-
-
-def open_split(data_dir: str | Path, name: str, split: str) -> RecordSource:
-    """Opens a built split.
-
-    Args:
-      data_dir: the directory given to `medslip data build NAME --out DATA_DIR`.
-      name: a data set's name, or the path (absolute or below data_dir) of a directory with dataset_info.json.
-      split: "train", "validation" or "test".
-
-    Raises:
-      InputError: nothing built there (the message has the command that builds it), or no such split.
-    """
-    directory = Path(data_dir) / name
-    built = built_directory(directory)
-    if built is None:
-        known = name if name in BUILDERS else "NAME"
-        raise InputError(f"{directory}: no built data set; make it with: medslip data build {known} --out {data_dir}")
-    return RecordSource(built, split)
-
-
-def built_directory(path: Path) -> Path | None:
-    """The directory with dataset_info.json: `path` or the newest version in it (1.10.0 after 1.9.0); None if none."""
-    if (path / "dataset_info.json").is_file():
-        return path
-    versions = [file.parent for file in path.glob("*/dataset_info.json")]
-    return max(versions, key=lambda version: [int(number) for number in re.findall(r"\d+", version.name)], default=None)
+with epy.lazy_api_imports(globals()):
+    from data_pipelines.datasets.builders import BUILDERS, builder_class, options_of
+    from data_pipelines.datasets.building.build import DROPS_FILE, NOTES_FILE, build
+    from data_pipelines.datasets.building.plan import POLICIES, SPLITS
+    from data_pipelines.datasets.built import RecordSource, open_split
+    from data_pipelines.datasets.contents import Contents, by_kind, contents_of
+    from data_pipelines.datasets.phantom import PhantomOptions
+    from data_pipelines.datasets.shared.official import check, table

@@ -3,15 +3,15 @@
 import collections
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from data_pipelines.datasets import RecordSource, built_directory
+from data_pipelines import records
 from data_pipelines.datasets.building.build import DROPS_FILE, NOTES_FILE
-from data_pipelines.records import LABELS_SHAPE, MATRIX_SHAPE
+from data_pipelines.datasets.built import RecordSource, built_directory
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES
 
@@ -44,7 +44,7 @@ class SplitContents:
     places: np.ndarray
     together: np.ndarray
     pairs: np.ndarray
-    targets: Mapping[str, tuple[int, int, int]]
+    targets: Mapping[str, tuple[int, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,21 +59,15 @@ class Contents:
     splits: Mapping[str, SplitContents]
 
 
-def directory_of(path: str | Path) -> Path:
-    """The directory with dataset_info.json: `path` itself or its newest version; `InputError` if there is none."""
-    built = built_directory(Path(path))
-    if built is None:
-        raise InputError(f"{path}: no built data set there; give OUT/NAME of `medslip data build NAME --out OUT`")
-    return built
-
-
 def contents_of(path: str | Path) -> Contents:
     """Reads all records of a built data set, one in memory at a time.
 
     Raises:
       InputError: no data set there, or one that `medslip data build` did not make.
     """
-    directory = directory_of(path)
+    directory = built_directory(Path(path))
+    if directory is None:
+        raise InputError(f"{path}: no built data set there; give OUT/NAME of `medslip data build NAME --out OUT`")
     info = _json(directory / "dataset_info.json", {})
     names = [split["name"] for split in info.get("splits", [])]
     return Contents(
@@ -86,13 +80,14 @@ def contents_of(path: str | Path) -> Contents:
     )
 
 
-def count(source: Sequence[dict], *, name: str = "") -> SplitContents:
+def count(source: records.Source, *, name: str = "") -> SplitContents:
     """Counts the records of one split, with a progress bar of that name in a terminal."""
-    labels, mentions = (np.zeros((*LABELS_SHAPE, len(VALUES)), int) for _ in range(2))
+    labels, mentions = (np.zeros((*records.LABELS_SHAPE, len(VALUES)), int) for _ in range(2))
     places = np.zeros((len(ANATOMIES), len(VALUES)), int)
     together = np.zeros((len(PATHOLOGIES), len(PATHOLOGIES)), int)
-    pairs = np.zeros(MATRIX_SHAPE, int)
-    patients, some = set(), collections.Counter()
+    pairs = np.zeros(records.MATRIX_SHAPE, int)
+    patients: set[str] = set()
+    some: collections.Counter[str] = collections.Counter()
     targets: dict[str, np.ndarray] = {}
     for number in tqdm(range(len(source)), desc=name, unit="record", disable=None, leave=False):
         record = source[number]
@@ -123,6 +118,14 @@ def count(source: Sequence[dict], *, name: str = "") -> SplitContents:
         pairs=pairs,
         targets={target: tuple(map(int, counts)) for target, counts in targets.items()},
     )
+
+
+def by_kind(drops: Iterable[Mapping]) -> list[tuple[str, list[Mapping]]]:
+    """What was left out, by kind, the most frequent first."""
+    kinds: dict[str, list[Mapping]] = {}
+    for drop in drops:
+        kinds.setdefault(drop["kind"], []).append(drop)
+    return sorted(kinds.items(), key=lambda item: -len(item[1]))
 
 
 def _json(file: Path, default):

@@ -19,11 +19,10 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import tensorflow_datasets as tfds
-
 from data_pipelines.datasets.building.plan import SPLITS, Drop, Job, Plan, Policy
 from data_pipelines.datasets.building.planned import PlannedBuilder
-from data_pipelines.datasets.shared import listed, official, xray
+from data_pipelines.datasets.shared import official, xray
+from data_pipelines.datasets.shared.listings import text_lines
 from medslip_jax.errors import InputError
 
 TARGET = "covid19"
@@ -54,17 +53,7 @@ class CovidX(PlannedBuilder):
     """The official splits; truth in `targets`, none in `labels`: for zero-shot evaluation, not for pre-training."""
 
     name = "covidx"
-    VERSION = tfds.core.Version("1.0.0")
     OPTIONS = official.OfficialOptions
-    TREE = """\
-ROOT/          https://www.kaggle.com/datasets/andyczhao/covidx-cxr2 (version with CXR-4), unpacked
-  train.txt    67,863 lines: patient file class source, class being positive or negative
-  val.txt      8,473 lines
-  test.txt     8,482 lines
-  train/*      67,863 images (PNG and JPEG)
-  val/*        8,473 images
-  test/*       8,482 images
-"""
     EXPECTED = (
         *(official.Expected(f"{folder}.txt", 1, f"list of the {split} split") for folder, split in FOLDERS.items()),
         *(official.Expected(f"{folder}/*.*", ROWS[folder], f"{split} images") for folder, split in FOLDERS.items()),
@@ -72,21 +61,12 @@ ROOT/          https://www.kaggle.com/datasets/andyczhao/covidx-cxr2 (version wi
 
     @staticmethod
     def plan(*, root: str | Path, options: official.OfficialOptions | None = None, policy: Policy = "skip") -> Plan:
-        """Reads the three lists.
-
-        Args:
-          root: directory of the download, see `TREE`.
-          options: of every official data set; there are no reports, so `text` is unused.
-          policy: "skip" lists an image that cannot be used and goes on; "fail" raises.
-
-        Raises:
-          InputError: tree or list not complete (unless `options.partial`), a malformed line, or no line is left.
-        """
+        """Reads the three lists; there are no reports, so `options.text` is unused."""
         root, options = Path(root), options or official.OfficialOptions()
         official.require(root, CovidX.EXPECTED, partial=options.partial, name=CovidX.name)
         lines = list(_lines(root, partial=options.partial))
         drops = list(_drops(lines, files={path for f in FOLDERS for path in _paths(root, f)}))
-        listed.obey(policy, listing=root, drops=drops, kinds=("missing image", "duplicate id"))
+        official.obey(policy, listing=root, drops=drops, kinds=("missing image", "duplicate id"))
         dropped = {drop.row for drop in drops}
         kept = [line for line in lines if line.number not in dropped]
         return Plan(
@@ -106,7 +86,7 @@ def _lines(root: Path, *, partial: bool) -> Iterator[Line]:
     number = 0
     for folder in FOLDERS:
         path, before = root / f"{folder}.txt", number
-        for row, text in listed.text_lines(path):
+        for row, text in text_lines(path):
             *patient, file, label, source = text.split() if len(text.split()) > 3 else [""] * 3
             if not patient or label not in _CLASSES:
                 expected = "patient file class source, class being positive or negative"
@@ -114,7 +94,7 @@ def _lines(root: Path, *, partial: bool) -> Iterator[Line]:
             number += 1
             who = f"{_SOURCES.get(source, source)}/{' '.join(patient)}"  # "3" of two sources is not one patient
             yield Line(number, f"{path.name} row {row}", folder, who, file, _CLASSES[label])
-        listed.require_rows(path, number - before, official=ROWS[folder], partial=partial)
+        official.require_rows(path, number - before, official=ROWS[folder], partial=partial)
 
 
 def _paths(root: Path, folder: str) -> Iterator[str]:
@@ -152,7 +132,7 @@ def _unlisted(root: Path, lines: Sequence[Line]) -> Iterator[str]:
 
 def _shared(lines: Sequence[Line]) -> Iterator[str]:
     """Patients of two official splits are said and not moved, as moving them would make other splits."""
-    folders = collections.defaultdict(dict)
+    folders: dict[str, dict[str, Line]] = collections.defaultdict(dict)
     for line in lines:
         folders[line.patient].setdefault(line.folder, line)
     shared = {patient: found for patient, found in folders.items() if len(found) > 1}

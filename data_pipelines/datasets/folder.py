@@ -4,38 +4,26 @@ import collections
 import dataclasses
 import functools
 from pathlib import Path
-
-import tensorflow_datasets as tfds
+from typing import Any
 
 from data_pipelines.datasets.building.plan import SPLITS, Drop, Job, Plan, Policy
 from data_pipelines.datasets.building.planned import PlannedBuilder
 from data_pipelines.datasets.folder_options import FolderOptions
 from data_pipelines.datasets.folder_rows import Row, read_rows
 from data_pipelines.datasets.shared import attributes, xray
-from data_pipelines.images.policy import ImagePolicy
-from data_pipelines.reports.sections import select_section
-from data_pipelines.reports.text_policy import TextPolicy
+from data_pipelines.images import ImagePolicy
+from data_pipelines.reports import TextPolicy, select_section
 
 
 class Folder(PlannedBuilder):
     """Real X-rays from a CSV file."""
 
     name = "folder"
-    VERSION = tfds.core.Version("1.0.0")
     OPTIONS = FolderOptions
 
     @staticmethod
     def plan(*, root: str | Path, options: FolderOptions | None = None, policy: Policy = "fail") -> Plan:
-        """Reads the CSV file.
-
-        Args:
-          root: directory that the CSV file and the image paths are relative to.
-          options: what the CSV holds.
-          policy: "skip" drops a row whose image or mask cannot be read and lists it; "fail" raises instead.
-
-        Raises:
-          InputError: whatever `folder_rows.read_rows` complains of, or no row is left.
-        """
+        """Reads the CSV file; it and the image paths are relative to `root`."""
         root, options = Path(root), options or FolderOptions()
         listing, notes, drops = root / options.csv, [], []
         by_image = "split" not in options.columns and "patient" not in options.columns
@@ -71,11 +59,7 @@ class Folder(PlannedBuilder):
 
 
 def storing_of(options: FolderOptions) -> xray.Storing:
-    return xray.Storing(
-        size=options.size,
-        image_format=options.image_format,
-        policy=ImagePolicy(**options.image),
-    )
+    return xray.Storing(size=options.size, image_format=options.image_format, policy=ImagePolicy(**options.image))
 
 
 def known_attributes(options: FolderOptions) -> list[str]:
@@ -100,5 +84,5 @@ def xray_of(row: Row, options: FolderOptions) -> xray.XRay:
     )
 
 
-def _meant(entry: dict, options: FolderOptions) -> dict[str, tuple[int, ...]]:
+def _meant(entry: dict, options: FolderOptions) -> dict[str, Any]:
     return {"pathologies": options.classes_of(entry["label"]), "anatomies": options.anatomies_of(entry["label"])}

@@ -2,12 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from typing import Any
 
 from data_pipelines.datasets.building.plan import SPLITS
-from data_pipelines.datasets.shared.split_lists import read_json
-from data_pipelines.images.policy import ImagePolicy
-from data_pipelines.reports.text_policy import TextPolicy
+from data_pipelines.datasets.shared.splits import SPLIT_NAMES
+from data_pipelines.images import ImagePolicy
+from data_pipelines.reports import TextPolicy
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES
 
@@ -40,8 +40,8 @@ class FolderOptions:
       views: keep only rows whose "view" is one of these (all if empty); others are listed as drops.
       size: length of the short side of the stored images in pixels.
       image_format: "jpeg" (quality 95) or "png".
-      image: fields of `image_policy.ImagePolicy` that differ from its defaults, such as {"polarity": "inverted"}.
-      text: fields of `text_policy.TextPolicy` ("section", "uncertain") that differ from its defaults; empty texts and
+      image: fields of `images.ImagePolicy` that differ from its defaults, such as {"polarity": "inverted"}.
+      text: fields of `reports.TextPolicy` ("section", "uncertain") that differ from its defaults; empty texts and
         views are a matter of the CSV here.
       notes: free text for whoever reads the file.
 
@@ -57,17 +57,15 @@ class FolderOptions:
     ignored_labels: list[str] = dataclasses.field(default_factory=list)
     no_finding: str = "No Finding"
     annotated_everywhere: list[dict] = dataclasses.field(default_factory=list)
-    split_names: Mapping[str, str] = dataclasses.field(
-        default_factory=lambda: {name: name for name in SPLITS} | {"val": "validation", "valid": "validation"}
-    )
+    split_names: Mapping[str, str] = dataclasses.field(default_factory=lambda: dict(SPLIT_NAMES))
     split_fractions: Mapping[str, float] = dataclasses.field(
         default_factory=lambda: {"train": 0.8, "validation": 0.1, "test": 0.1}
     )
     views: list[str] = dataclasses.field(default_factory=list)
     size: int = 256
     image_format: str = "jpeg"
-    image: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    text: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    image: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    text: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     notes: str = ""
 
     def __post_init__(self):
@@ -131,7 +129,11 @@ def _are_names(value) -> bool:
     return isinstance(value, list) and all(map(_is_name, value))
 
 
-def _name_to(check: Callable[[object], bool]) -> Callable[[object], bool]:
+def _is_name_or_names(value) -> bool:
+    return _is_name(value) or (_are_names(value) and value != [])
+
+
+def _name_to(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, Mapping) and all(map(_is_name, value)) and all(map(check, value.values()))
 
 
@@ -153,16 +155,16 @@ def _is_policy(value, policy: type, allowed: tuple[str, ...]) -> bool:
 IMAGE_FIELDS = tuple(field.name for field in dataclasses.fields(ImagePolicy))
 TEXT_FIELDS = ("section", "uncertain")
 # field -> what its value must satisfy, and in words
-_EXPECTED = {
+_EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "csv": (_is_name, "the name of a file"),
     "columns": (_name_to(_is_name), "an object of column names"),
     "label_separator": (_is_name, "one or more characters"),
     "label_map": (
-        _name_to(lambda value: _is_name(value) or (_are_names(value) and value != [])),
+        _name_to(_is_name_or_names),
         "an object of pathologies or lists of pathologies (a label without any belongs to ignored_labels)",
     ),
     "anatomy_map": (
-        _name_to(lambda value: _is_name(value) or (_are_names(value) and value != [])),
+        _name_to(_is_name_or_names),
         "an object of anatomies or lists of anatomies",
     ),
     "ignored_labels": (_are_names, "a list of labels"),
@@ -190,8 +192,3 @@ _EXPECTED = {
 
 def _fail(key: str, what: str) -> None:
     raise InputError(f"folder option {key}: {what}")
-
-
-def read_options(path: str | Path) -> dict:
-    """A JSON file of options -> dict; `InputError` naming the file if it is missing or not a JSON object."""
-    return read_json(Path(path), dict, what="the options")

@@ -1,17 +1,16 @@
 """CSV file -> checked rows with a split each; reads only the CSV. Every complaint names file and row."""
 
 import collections
-import csv
 import dataclasses
-import hashlib
-import io
 import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from data_pipelines.datasets.building.plan import SPLITS
 from data_pipelines.datasets.folder_options import FolderOptions
+from data_pipelines.datasets.shared.listings import read_columns
+from data_pipelines.datasets.shared.splits import split_of
 from medslip_jax.errors import InputError
 
 
@@ -47,64 +46,20 @@ def read_rows(path: Path, options: FolderOptions) -> list[Row]:
         cells, no image, neither report nor labels nor annotations, an unknown label or split, malformed boxes or
         masks, an image that comes twice, a patient in two splits.
     """
+    columns = [
+        *options.columns.values(),
+        *(key for rule in options.annotated_everywhere for key in rule.get("where", {})),
+    ]
     rows = []
-    for number, cells in _cells(path, options):
+    for number, cells in read_columns(path, columns, empty_rows="refuse", repair="save it as UTF-8"):
         try:
-            rows.append(_row(number, cells, options))
+            rows.append(_row(number, dict(zip(columns, cells, strict=True)), options))
         except InputError as error:
             raise InputError(f"{path}: row {number}: {error}") from error
     if not rows:
         raise InputError(f"{path}: no rows below the header")
     _check_unique(path, rows)
     return rows
-
-
-def split_of(patient: str, fractions: dict[str, float]) -> str:
-    """The split of a patient from a hash of the id: the same on every machine and for all their images.
-
-    The first 8 bytes of SHA-256 as a fraction in [0, 1): below the train share -> train, then validation,
-    then test.
-    """
-    point = int.from_bytes(hashlib.sha256(patient.encode()).digest()[:8], "big") / 2**64
-    for split in SPLITS:
-        point -= fractions.get(split, 0.0)
-        if point < 0:
-            return split
-    return next(split for split in reversed(SPLITS) if fractions.get(split, 0.0) > 0)
-
-
-def _cells(path: Path, options: FolderOptions) -> Iterator[tuple[int, dict[str, str]]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the CSV file ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
-    except ValueError as error:  # a NUL in the path
-        raise InputError(f"{str(path)!r}: cannot read the CSV file ({error})") from error
-    reader = csv.reader(io.StringIO(text.rstrip("\r\n"), newline=""), strict=True)
-    number = 1
-    try:
-        header = next(reader, [])
-        wanted = [
-            *options.columns.values(),
-            *(key for rule in options.annotated_everywhere for key in rule.get("where", {})),
-        ]
-        missing = [name for name in wanted if name not in header]
-        if missing:
-            raise InputError(f"{path}: no column {missing[0]!r}; the header has: {', '.join(header)}")
-        twice = [name for name in wanted if header.count(name) > 1]
-        if twice:
-            raise InputError(f"{path}: column {twice[0]!r} is in the header more than once; rename one of them")
-        for cells in reader:
-            number += 1
-            if not any(cell.strip() for cell in cells):
-                raise InputError(f"{path}: row {number}: empty row; remove it")
-            if len(cells) != len(header):
-                raise InputError(f"{path}: row {number}: {len(cells)} cells, the header has {len(header)}")
-            yield number, dict(zip(header, map(str.strip, cells), strict=True))
-    except csv.Error as error:
-        raise InputError(f"{path}: row {number + 1}: malformed CSV ({error})") from error
 
 
 def _row(number: int, cells: dict[str, str], options: FolderOptions) -> Row:
@@ -180,7 +135,7 @@ def _objects(cell: str, key: str, check, options: FolderOptions) -> Iterator[dic
 
 
 def _box(entry: dict) -> dict:
-    numbers = [entry.get(key) for key in "xywh"]
+    numbers: list[Any] = [entry.get(key) for key in "xywh"]
     if not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers) or min(numbers[2:]) <= 0:
         raise InputError(f"box {entry!r}: expected numbers x, y and w, h > 0 in pixels")
     return {"label": entry["label"]} | dict(zip("xywh", numbers, strict=True))

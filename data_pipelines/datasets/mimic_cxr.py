@@ -10,16 +10,12 @@ import functools
 from pathlib import Path
 from typing import Literal
 
-import tensorflow_datasets as tfds
-
 from data_pipelines.datasets.building.plan import Job, Made, Plan, Policy
 from data_pipelines.datasets.building.planned import PlannedBuilder
-from data_pipelines.datasets.mimic_rows import read_split, read_views, study_matrices
+from data_pipelines.datasets.mimic_cxr_lists import read_split, read_views, study_matrices
 from data_pipelines.datasets.shared import official, xray
-from data_pipelines.datasets.shared.listed import obey
 from data_pipelines.datasets.shared.official import Expected, OfficialOptions
-from data_pipelines.reports.sections import read_sections, select_section
-from data_pipelines.reports.text_policy import TextPolicy
+from data_pipelines.reports import TextPolicy, read_sections, select_section
 from medslip_jax.errors import InputError, check_choices
 
 SPLIT_FILE = "mimic-cxr-2.0.0-split.csv.gz"
@@ -62,42 +58,28 @@ class MimicCxr(PlannedBuilder):
     """Chest X-rays of MIMIC-CXR-JPG; an image is a record, so that a study of two frontal images has two."""
 
     name = "mimic_cxr"
-    VERSION = tfds.core.Version("1.0.0")
     OPTIONS = MimicOptions
-    TREE = """
-ROOT/                        https://physionet.org/content/mimic-cxr-jpg/2.1.0 (or 2.0.0), credentialed access
-  mimic-cxr-2.0.0-split.csv.gz
-  mimic-cxr-2.0.0-metadata.csv.gz
-  files/p10/p10000032/s50414267/*.jpg
-  MIMIC-CXR_graphs.json      https://physionet.org/content/radgraph/1.0.0, for labels "radgraph"
-  mimic-cxr-reports/         https://physionet.org/content/mimic-cxr/2.1.0 (or 2.0.0): mimic-cxr-reports.zip, unpacked
-    files/p10/p10000032/s50414267.txt        there, for labels "reports" and for the text of records
-"""
     EXPECTED = (
         Expected(SPLIT_FILE, 1, "the official split, MIMIC-CXR-JPG"),
         Expected(METADATA_FILE, 1, "the views, MIMIC-CXR-JPG"),
         Expected("files/p*/p*/s*/*.jpg", 377_110, "the images, MIMIC-CXR-JPG"),
     )
 
-    @staticmethod
-    def expected(options: MimicOptions) -> tuple[Expected, ...]:
+    @classmethod
+    def expected(cls, options: MimicOptions) -> tuple[Expected, ...]:
         """What the tree has for these options; what they name outside of the root is not looked for."""
         radgraph = Expected(Path(options.radgraph).as_posix(), 1, "RadGraph 1.0.0, for labels 'radgraph'")
         pattern = Path(options.reports, "files/p*/p*/s*.txt").as_posix()
         needed = options.labels == "reports"
         reports = Expected(pattern, 227_835, "mimic-cxr-reports.zip, MIMIC-CXR", required=needed)
         extra = [reports] if needed else [radgraph, reports]
-        return (*MimicCxr.EXPECTED, *(entry for entry in extra if not Path(entry.pattern).is_absolute()))
+        return (*cls.EXPECTED, *(entry for entry in extra if not Path(entry.pattern).is_absolute()))
 
     @staticmethod
     def plan(*, root: str | Path, options: MimicOptions | None = None, policy: Policy = "skip") -> Plan:
         """Reads the lists and RadGraph's file; neither images nor reports, which are many.
 
         Policy "fail" also stops at a report that is missing, where labels are of the reports.
-
-        Raises:
-          InputError: an incomplete download (see `official.require`), a source of labels that is not there, or whatever
-            `mimic_rows` complains of.
         """
         root, options = Path(root), options or MimicOptions()
         official.require(root, MimicCxr.expected(options), partial=options.partial, name=MimicCxr.name)
@@ -108,7 +90,9 @@ ROOT/                        https://physionet.org/content/mimic-cxr-jpg/2.1.0 (
             matrices=_matrices(root, options),
             without_matrix=options.text.empty_text,
         )
-        obey(policy, listing=root / SPLIT_FILE, drops=listed.drops, kinds=("duplicate id", "patient in two splits"))
+        official.obey(
+            policy, listing=root / SPLIT_FILE, drops=listed.drops, kinds=("duplicate id", "patient in two splits")
+        )
         return Plan(
             jobs={split: jobs for split, jobs in listed.jobs.items() if jobs},
             encode=functools.partial(
@@ -148,7 +132,8 @@ def _matrices(root: Path, options: MimicOptions) -> dict[str, bytes] | None:
 def encode(job: Job, *, root: Path, reports: Path | None, storing: xray.Storing, text: TextPolicy, labels: str) -> Made:
     """`Plan.encode`: ids from the path of the image, the text from the study's report, the matrix from the payload or
     from the text."""
-    file, report, notes = Path(job.file), "", ()
+    file, report = Path(job.file), ""
+    notes: tuple[str, ...] = ()
     if not (root / file).is_file():
         return Made(kind="missing image", reason=f"{root / file}: not there")
     if reports is not None:

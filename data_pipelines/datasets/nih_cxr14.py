@@ -11,14 +11,20 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import tensorflow_datasets as tfds
-
 from data_pipelines import images
 from data_pipelines.datasets.building.plan import SPLITS, Drop, Job, Made, Plan, Policy
 from data_pipelines.datasets.building.planned import PlannedBuilder
-from data_pipelines.datasets.folder_rows import split_of
-from data_pipelines.datasets.nih_lists import CLASSES, LISTS, Entry, ListedBox, read_boxes, read_entries, read_sides
-from data_pipelines.datasets.shared import attributes, listed, official, xray
+from data_pipelines.datasets.nih_cxr14_lists import (
+    CLASSES,
+    LISTS,
+    Entry,
+    ListedBox,
+    read_boxes,
+    read_entries,
+    read_sides,
+)
+from data_pipelines.datasets.shared import attributes, official, xray
+from data_pipelines.datasets.shared.splits import split_of
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import PATHOLOGIES, pathology_index
 
@@ -35,7 +41,7 @@ class NihOptions(official.OfficialOptions):
     """Options of NIH ChestX-ray14, beside those of every official data set; there are no reports, so `text` is unused.
 
     Attributes:
-      validation_share: of the official train_val list, drawn by a hash of the patient id (`folder_rows.split_of`).
+      validation_share: of the official train_val list, drawn by a hash of the patient id (`splits.split_of`).
       views: keep only "AP" or "PA" images (both if empty); others are listed as drops.
     """
 
@@ -54,18 +60,7 @@ class NihCxr14(PlannedBuilder):
     """Each image states all 14 classes; official test list, validation drawn by patient from the rest."""
 
     name = "nih_cxr14"
-    VERSION = tfds.core.Version("1.0.0")
     OPTIONS = NihOptions
-    TREE = """\
-ROOT/                          https://nihcc.app.box.com/v/ChestXray-NIHCC (or Kaggle: nih-chest-xrays/data)
-  Data_Entry_2017_v2020.csv    or Data_Entry_2017.csv, as it was called first: 112,120 rows
-  BBox_List_2017.csv           984 boxes
-  train_val_list.txt           86,524 image names
-  test_list.txt                25,596 image names
-  images_001/images/*.png      images_001.tar.gz .. images_012.tar.gz, each unpacked into a folder of its name,
-  ...                          or all of them into one folder images/: 112,120 images of 1024 x 1024
-  images_012/images/*.png
-"""
     EXPECTED = (
         official.Expected(ENTRIES, 1, "labels: Data_Entry_2017_v2020.csv or Data_Entry_2017.csv"),
         official.Expected(BOXES, 1, "boxes"),
@@ -75,24 +70,14 @@ ROOT/                          https://nihcc.app.box.com/v/ChestXray-NIHCC (or K
 
     @staticmethod
     def plan(*, root: str | Path, options: NihOptions | None = None, policy: Policy = "skip") -> Plan:
-        """Reads the four lists.
-
-        Args:
-          root: directory of the download, see `TREE`.
-          options: see `NihOptions`.
-          policy: "skip" lists an image or box that cannot be used and goes on; "fail" raises.
-
-        Raises:
-          InputError: the tree or a list is not complete (unless `options.partial`), a list cannot be read, an image or
-            a patient is on both sides of the split, or no row is left.
-        """
+        """Reads the four lists; an image or a patient on both sides of the split is an error under any policy."""
         root, options = Path(root), options or NihOptions()
         official.require(root, NihCxr14.EXPECTED, partial=options.partial, name=NihCxr14.name)
         listing = sorted(root.glob(ENTRIES))[-1]
         sides, entries, boxes = _read(root, listing, partial=options.partial)
-        files = listed.files_by_name(root, IMAGES)
+        files = official.files_by_name(root, IMAGES)
         drops = list(_drops(entries, options, sides=sides, files=files))
-        listed.obey(policy, listing=listing, drops=drops, kinds=("missing image", "duplicate id", "empty cell"))
+        official.obey(policy, listing=listing, drops=drops, kinds=("missing image", "duplicate id", "empty cell"))
         dropped = {drop.row for drop in drops}
         kept = [entry for entry in entries if entry.number not in dropped]
         _check_patients(listing, kept, sides)
@@ -135,9 +120,9 @@ def _read(root: Path, listing: Path, *, partial: bool) -> tuple[dict[str, str], 
     sides, entries, boxes = read_sides(root), list(read_entries(listing)), read_boxes(root / BOXES)
     counts = collections.Counter(sides.values())
     for file, side in LISTS.items():
-        listed.require_rows(root / file, counts[side], official=ROWS[side], partial=partial)
-    listed.require_rows(listing, len(entries), official=ROWS["entries"], partial=partial)
-    listed.require_rows(root / BOXES, len(boxes), official=ROWS["boxes"], partial=partial)
+        official.require_rows(root / file, counts[side], official=ROWS[side], partial=partial)
+    official.require_rows(listing, len(entries), official=ROWS["entries"], partial=partial)
+    official.require_rows(root / BOXES, len(boxes), official=ROWS["boxes"], partial=partial)
     return sides, entries, boxes
 
 

@@ -10,18 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import tensorflow_datasets as tfds
-
 from data_pipelines import records
 from data_pipelines.datasets.building.plan import Drop, Job, Made, Plan, Policy
 from data_pipelines.datasets.building.planned import PlannedBuilder
-from data_pipelines.datasets.openi_rows import image_files, picture, read_cases, read_projections
+from data_pipelines.datasets.openi_lists import image_files, picture, read_cases, read_projections
 from data_pipelines.datasets.shared import official, xray
 from data_pipelines.datasets.shared.cases import Case, Drops, SplitOptions, plan_of
 from data_pipelines.datasets.shared.official import Expected
-from data_pipelines.images.dicom_tags import view_position
-from data_pipelines.reports.openi_xml import read_reports
-from data_pipelines.reports.text_policy import TextPolicy
+from data_pipelines.images import view_position
+from data_pipelines.reports import TextPolicy, read_reports
 from medslip_jax.errors import InputError, check_choices
 
 REPORTS = {
@@ -71,31 +68,17 @@ class Openi(PlannedBuilder):
     """Chest X-rays of IU X-Ray."""
 
     name = "openi"
-    VERSION = tfds.core.Version("1.0.0")
     OPTIONS = OpeniOptions
-    TREE = """
-ROOT/                        https://openi.nlm.nih.gov/faq, "Chest X-rays"; in brackets: the options that read it
-  NLMCXR_reports.tgz         as downloaded; or [reports "unpacked"]
-  ecgen-radiology/*.xml
-  NLMCXR_png/*.png           NLMCXR_png.tgz, unpacked there; or [source "dicom"]
-  NLMCXR_dcm/1/*.dcm         NLMCXR_dcm.tgz, unpacked there
-  indiana_projections.csv    [projections] https://www.kaggle.com/datasets/raddar/chest-xrays-indiana-university
-"""
     EXPECTED = (REPORTS["archive"], IMAGES["png"])
 
-    @staticmethod
-    def expected(options: OpeniOptions) -> tuple[Expected, ...]:
+    @classmethod
+    def expected(cls, options: OpeniOptions) -> tuple[Expected, ...]:
         """What the tree has for these options."""
         return REPORTS[options.reports], IMAGES[options.source]
 
     @staticmethod
     def plan(*, root: str | Path, options: OpeniOptions | None = None, policy: Policy = "skip") -> Plan:
-        """Reads all reports and lists the images; opens DICOM files where their view is asked.
-
-        Raises:
-          InputError: an incomplete download (see `official.require`), a report or projection that cannot be read, or no
-            image is left.
-        """
+        """Reads all reports and lists the images; opens DICOM files where their view is asked."""
         root, options = Path(root), options or OpeniOptions()
         official.require(root, Openi.expected(options), partial=options.partial, name=Openi.name)
         source = root / REPORTS[options.reports].pattern.removesuffix("/*.xml")

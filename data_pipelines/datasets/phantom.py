@@ -5,7 +5,6 @@ import functools
 from pathlib import Path
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from data_pipelines import images, phantom, radgraph, records
 from data_pipelines.datasets.building.plan import SPLITS, Job, Made, Plan
@@ -50,7 +49,6 @@ class Phantom(PlannedBuilder):
     """Phantoms: the triplets of the report are the training matrix, what is drawn is the evaluation truth."""
 
     name = "phantom"
-    VERSION = tfds.core.Version("1.0.0")
     OPTIONS = PhantomOptions
 
     @staticmethod

@@ -7,11 +7,9 @@ Dataset with Expert Annotations of Possible Pneumonia, 2019.
 from collections.abc import Mapping
 from pathlib import Path
 
-import tensorflow_datasets as tfds
-
 from data_pipelines.datasets.building.plan import Drop, Plan, Policy
 from data_pipelines.datasets.building.planned import PlannedBuilder
-from data_pipelines.datasets.rsna_labels import IMAGES, Labelled, compare_classes, read_labels, read_patients
+from data_pipelines.datasets.rsna_lists import IMAGES, Labelled, compare_classes, read_labels, read_patients
 from data_pipelines.datasets.shared import attributes, official
 from data_pipelines.datasets.shared.cases import Case, Drops, SplitOptions, plan_of
 from data_pipelines.datasets.shared.xray import XRay, make_dicom
@@ -38,18 +36,7 @@ class Rsna(PlannedBuilder):
     """RSNA: pneumonia present (Target 1) or absent, its boxes as annotations; nothing is said of other classes."""
 
     name = "rsna"
-    VERSION = tfds.core.Version("1.0.0")
     OPTIONS = RsnaOptions
-    TREE = f"""
-ROOT/
-  {LABELS}         30,227 rows patientId,x,y,width,height,Target, one a box
-  {CLASSES}  compared with the labels where it is there
-  {IMAGES}/<patientId>.dcm
-  stage_2_test_images/             has no labels, is not used
-  {MAPPINGS}  optional: NIH's patients
-From https://www.kaggle.com/c/rsna-pneumonia-detection-challenge/data (unzip each archive into the folder of its name)
-and https://www.rsna.org/education/ai-resources-and-training/ai-image-challenge/rsna-pneumonia-detection-challenge-2018
-"""
     EXPECTED = (
         official.Expected(LABELS, what="labels and boxes, Kaggle"),
         official.Expected(f"{IMAGES}/*.dcm", 26_684, "labelled images, Kaggle"),
@@ -60,17 +47,7 @@ and https://www.rsna.org/education/ai-resources-and-training/ai-image-challenge/
 
     @staticmethod
     def plan(*, root: str | Path, options: RsnaOptions | None = None, policy: Policy = "skip") -> Plan:
-        """Reads the labels; an image that is missing, not labelled or labelled against sense is a drop.
-
-        Args:
-          root: the directory of `TREE`.
-          options: splits, patients, how images are read.
-          policy: "skip" lists what cannot be used, "fail" makes it an error.
-
-        Raises:
-          InputError: the download is not complete (see `official.require`), a listing or split list is malformed, or
-            nothing is left.
-        """
+        """Reads the labels; an image that is missing, not labelled or labelled against sense is a drop."""
         root, options = Path(root), options or RsnaOptions()
         official.require(root, Rsna.EXPECTED, partial=options.partial, name=Rsna.name)
         drops = Drops(root / LABELS, policy)

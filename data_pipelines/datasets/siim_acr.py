@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-import tensorflow_datasets as tfds
 from PIL import Image as Pillow
 
 from data_pipelines.datasets.building.plan import Drop, Job, Made, Plan, Policy
@@ -18,7 +17,7 @@ from data_pipelines.datasets.shared import attributes, official
 from data_pipelines.datasets.shared.cases import Case, Drops, SplitOptions, plan_of
 from data_pipelines.datasets.shared.official import Expected
 from data_pipelines.datasets.shared.xray import Storing, XRay, make, make_dicom
-from data_pipelines.datasets.siim_acr_images import (
+from data_pipelines.datasets.siim_acr_lists import (
     PNG_IMAGES,
     PNG_MASKS,
     STAGE_1,
@@ -60,7 +59,7 @@ class SiimAcrOptions(SplitOptions):
     """Options of SIIM-ACR; `patients` is a CSV file with columns ImageId and PatientID.
 
     Attributes:
-      layout: which of the trees it is, see `SiimAcr.TREE`.
+      layout: which of the trees it is, see assets/downloads.toml.
     """
 
     layout: Layout = "dicom"
@@ -74,39 +73,17 @@ class SiimAcr(PlannedBuilder):
     """SIIM-ACR: pneumothorax present or absent, each mask an annotation; nothing is said of other classes."""
 
     name = "siim_acr"
-    VERSION = tfds.core.Version("1.0.0")
     OPTIONS = SiimAcrOptions
-    TREE = f"""
-ROOT/                              option "layout": "dicom" (the default, and what is checked)
-  {_RLE}                    ImageId, EncodedPixels: a row a mask, -1 for none
-  dicom-images-train/<study>/<series>/<SOPInstanceUID>.dcm
-From https://www.kaggle.com/c/siim-acr-pneumothorax-segmentation, where it is no longer whole;
-https://www.kaggle.com/datasets/jesperdramsch/siim-acr-pneumothorax-segmentation-data has this tree.
-"dicom_stage_2": {_RLE_2} in place of {_RLE}, and dicom-images-test beside dicom-images-train.
-"png":           {_RLE} and {PNG_IMAGES}/<ImageId>.png, or as {STAGE_1[0]} calls them.
-"png_masks":     {", ".join(STAGE_1)}, {PNG_IMAGES}, {PNG_MASKS} from
-                 https://www.kaggle.com/datasets/vbookshelf/pneumothorax-chest-xray-images-and-masks
-"""
     EXPECTED = LAYOUTS["dicom"]
 
-    @staticmethod
-    def expected(options: SiimAcrOptions) -> tuple[Expected, ...]:
+    @classmethod
+    def expected(cls, options: SiimAcrOptions) -> tuple[Expected, ...]:
         """What the tree of a layout has."""
         return LAYOUTS[options.layout]
 
     @staticmethod
     def plan(*, root: str | Path, options: SiimAcrOptions | None = None, policy: Policy = "skip") -> Plan:
-        """Reads the listing; an image that is missing, not labelled or labelled against sense is a drop.
-
-        Args:
-          root: the directory of `TREE`.
-          options: layout, splits, patients, how images are read.
-          policy: "skip" lists what cannot be used, "fail" makes it an error.
-
-        Raises:
-          InputError: the download is not complete (see `official.require`), a listing or split list is malformed, or
-            nothing is left.
-        """
+        """Reads the listing; an image that is missing, not labelled or labelled against sense is a drop."""
         root, options = Path(root), options or SiimAcrOptions()
         official.require(root, LAYOUTS[options.layout], partial=options.partial, name=SiimAcr.name)
         listing = {"dicom_stage_2": _RLE_2, "png_masks": "stage_1_*_images.csv"}.get(options.layout, _RLE)

@@ -3,15 +3,17 @@
 from etils import epy
 
 with epy.lazy_api_imports(globals()):
+    from data_pipelines.images.checks import suspicions
+    from data_pipelines.images.dicom_tags import declared_pixels, patient_tags, view_position
+    from data_pipelines.images.policy import ImagePolicy
     from data_pipelines.images.reading import (
         decode_grey,
         encode_grey,
-        equalise_as_released,
         fit,
         read_bytes,
         read_grey,
         read_image,
         resize,
-        resize_short_side,
         squash,
     )
+    from data_pipelines.images.rle import decode_rle

@@ -177,13 +177,7 @@ def _read_picture(data: bytes, *, name: str, policy: ImagePolicy) -> np.ndarray:
     except UnidentifiedImageError as error:  # whose own text has an address in memory
         said = "it does not begin like a JPEG or PNG, and DICM is not at byte 128"
         raise InputError(f"{name}: not a readable JPEG, PNG or DICOM image ({said})") from error
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{name}: not a readable JPEG, PNG or DICOM image ({said})") from error
 

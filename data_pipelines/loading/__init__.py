@@ -1,1 +1,10 @@
-"""The grain pipeline, augmentation, fine-tuning targets, subsets."""
+"""Records -> batches: the grain pipeline, augmentation, fine-tuning targets, subsets. Never imports JAX."""
+
+from etils import epy
+
+with epy.lazy_api_imports(globals()):
+    from data_pipelines.loading.augment import AugmentConfig
+    from data_pipelines.loading.loader import Loader, Mixture
+    from data_pipelines.loading.subsets import Subset, known_images, nested_rows
+    from data_pipelines.loading.targets import Targets
+    from data_pipelines.loading.worker_processes import NoSharedMemory, begin_worker, no_shared_memory, undisturbed

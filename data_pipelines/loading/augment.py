@@ -119,12 +119,7 @@ def random_resized_crop(
 
 
 def crop_window(
-    rng: np.random.Generator,
-    *,
-    height: int,
-    width: int,
-    scale: tuple[float, float],
-    ratio: tuple[float, float],
+    rng: np.random.Generator, *, height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> np.ndarray:
     """Int (4,): x0, y0, x1, y1 in pixels of the window that `random_resized_crop` cuts out."""
     low, high = np.log(ratio)
@@ -133,7 +128,7 @@ def crop_window(
         aspect = math.exp(rng.uniform(low, high))
         w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < w <= width and 0 < h <= height:
-            x0, y0 = rng.integers(width - w + 1), rng.integers(height - h + 1)
+            x0, y0 = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
             return np.array([x0, y0, x0 + w, y0 + h])
     w = min(width, max(1, round(height * ratio[1])))
     h = min(height, max(1, round(width / ratio[0])))

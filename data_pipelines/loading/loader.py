@@ -11,7 +11,6 @@ import dataclasses
 import mmap
 import sys
 import weakref
-from collections.abc import Sequence
 
 import cv2
 import grain
@@ -39,7 +38,7 @@ class Mixture:
       weights: of each, above 0; only their ratios matter. Any run of consecutive positions has them nearly exactly.
     """
 
-    sources: tuple[Sequence[dict], ...]
+    sources: tuple[records.Source, ...]
     weights: tuple[float, ...]
 
     def __post_init__(self):
@@ -93,7 +92,7 @@ class Loader:
 
     def __init__(
         self,
-        source: Sequence[dict] | Mixture,
+        source: records.Source | Mixture,
         *,
         batch_size: int,
         image_size: int,
@@ -115,11 +114,13 @@ class Loader:
         self._length = sys.maxsize if train else -(-len(source) // batch_size)
         self._train, self._workers, self._threads = train, workers, threads
         self._share = {"batch_size": batch_size, "host_index": host_index, "host_count": host_count}
-        self._positions = (
-            _train_positions(source, size=image_size, seed=seed, augment=augment, targets=targets)
-            if train
-            else _eval_positions(source, size=image_size, padded=self._length * batch_size, targets=targets)
-        )
+        if train:
+            self._positions = _train_positions(source, size=image_size, seed=seed, augment=augment, targets=targets)
+        elif isinstance(source, Mixture):
+            raise InputError("a mixture is for training; evaluate its sources one by one")
+        else:
+            padded = self._length * batch_size
+            self._positions = _eval_positions(source, size=image_size, padded=padded, targets=targets)
         self._shared_bytes = _shared_bytes(
             _filling(image_size, targets), share=batch_size // host_count, workers=workers
         )
@@ -221,7 +222,7 @@ class _HostPart(grain.MapDataset):
 
 
 def _train_positions(
-    source: Sequence[dict] | Mixture,
+    source: records.Source | Mixture,
     *,
     size: int,
     seed: int,
@@ -244,7 +245,7 @@ def _train_positions(
     return grain.MapDataset.mix(streams, source.weights).seed(seed).random_map(prepare)
 
 
-def _eval_positions(source: Sequence[dict], *, size: int, padded: int, targets: Targets | None) -> grain.MapDataset:
+def _eval_positions(source: records.Source, *, size: int, padded: int, targets: Targets | None) -> grain.MapDataset:
     def prepare(index: int) -> dict:
         if index >= len(source):
             return _filling(size, targets) | {"index": np.int64(-1), "valid": np.bool_(False)}

@@ -1,28 +1,29 @@
 """Subsets of a split for learning from few labels: by patient, seeded, each larger one holding the smaller ones."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from data_pipelines.loading.targets import Targets
+from data_pipelines.records import Source
 from medslip_jax.errors import InputError
 
 
-class Subset(Sequence):
+class Subset:
     """Some rows of a source, in the source's order; picklable if the source is."""
 
-    def __init__(self, source: Sequence[Mapping], rows: Sequence[int]):
+    def __init__(self, source: Source, rows: Sequence[int]):
         self._source, self.rows = source, tuple(int(row) for row in rows)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> Mapping:
+    def __getitem__(self, index: int) -> dict:
         return self._source[self.rows[index]]
 
 
-def known_images(source: Sequence[Mapping], *, targets: Targets) -> dict[str, list]:
+def known_images(source: Source, *, targets: Targets) -> dict[str, list]:
     """{"rows", "patients"} of the records whose truth is known (`Targets.known`), in the source's order."""
     found: dict[str, list] = {"rows": [], "patients": []}
     for row in range(len(source)):

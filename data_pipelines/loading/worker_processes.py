@@ -16,7 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import connection
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from medslip_jax.errors import InputError
 
@@ -42,11 +42,14 @@ def begin_worker(lifeline: connection.Connection | None = None) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, _end)
-    ends = [multiprocessing.parent_process().sentinel, *([lifeline] if lifeline else [])]
+    parent, main = multiprocessing.parent_process(), threading.get_ident()
+    if parent is None:
+        raise RuntimeError("begin_worker is for a process that multiprocessing has started")
+    ends: list[Any] = [parent.sentinel, *([lifeline] if lifeline else [])]
 
     def wait() -> None:
         connection.wait(ends)
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+        signal.pthread_kill(main, signal.SIGUSR1)
         time.sleep(_PATIENCE)
         os._exit(1)  # the main thread is deep in a library
 

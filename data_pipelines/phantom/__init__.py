@@ -3,10 +3,4 @@
 from etils import epy
 
 with epy.lazy_api_imports(globals()):
-    from data_pipelines.phantom.scene import (
-        FOCAL,
-        PATHOLOGIES_DRAWN,
-        Phantom,
-        bounds,
-        draw,
-    )
+    from data_pipelines.phantom.drawing import FOCAL, PATHOLOGIES_DRAWN, bounds, draw

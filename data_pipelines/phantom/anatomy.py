@@ -9,35 +9,12 @@ import cv2
 import numpy as np
 
 from data_pipelines.phantom.canvas import CIRCLE, Dice, Frame, bent, ramp, ribbon, rounded
+from data_pipelines.phantom.tables import PHANTOM
 
 SIGN = {"left": 1.0, "right": -1.0}
 SIDES = ("left", "right")
 
-_OUTER = (
-    (-136, 52),
-    (-128, 74),
-    (-95, 101),
-    (-45, 123),
-    (15, 136),
-    (70, 140),
-    (112, 140),
-)  # y -> half width of the cage
-_INNER = {
-    "left": ((-136, 24), (-62, 36), (-25, 38), (10, 56), (40, 76), (66, 86), (95, 82)),
-    "right": ((-136, 24), (-40, 28), (-5, 35), (30, 43), (65, 40), (95, 30)),
-}
-_HEART = (
-    (-16, -48), (-32, -14), (-44, 26), (-40, 64), (-18, 88), (26, 98), (70, 100),
-    (96, 86), (92, 62), (66, 22), (42, -14), (30, -48),
-)  # fmt: skip
-_MEDIASTINUM = (
-    (-24, -300), (24, -300), (24, -110), (30, -84), (43, -72), (42, -54), (34, -42),
-    (36, 0), (30, 110), (-30, 110), (-28, 0), (-25, -60), (-24, -110),
-)  # fmt: skip
-_SKIN = (
-    (40, -300), (42, -178), (64, -160), (120, -146), (172, -132), (205, -108), (230, -60),
-    (215, 0), (190, 60), (188, 300),
-)  # fmt: skip
+_OUTLINES, _WIDTHS = PHANTOM["outlines"], PHANTOM["widths"]
 
 
 @dataclass
@@ -73,11 +50,11 @@ class Body:
         return 112.0 * self.tall
 
     def outer(self, y: float) -> float:
-        return ramp(y / self.tall, _OUTER) * self.wide
+        return ramp(y / self.tall, _WIDTHS["outer"]) * self.wide
 
     def inner(self, side: str, y: float) -> float:
         heart = self.heart_scale if y > -25 * self.tall else 1.0
-        return ramp(y / self.tall, _INNER[side]) * max(heart, 0.9)
+        return ramp(y / self.tall, _WIDTHS[f"inner_{side}"]) * max(heart, 0.9)
 
     def place(self, side: str, u: float, v: float, *, margin: float = 0.0) -> tuple[float, float]:
         """A point in a lung: u 0 medial .. 1 lateral, v 0 apex .. 1 diaphragm, `margin` mm off the walls."""
@@ -91,13 +68,8 @@ class Body:
         """Closed outline of a lung whose hemidiaphragm stands `raised` mm above its usual place."""
         wide, tall, dome = self.wide, self.tall, self.dome[side] - raised
         sulcus = self.sulcus - 0.75 * raised
-        wall = [(x * wide, y * tall) for y, x in _OUTER[:-1] if y * tall < sulcus - 12]
-        floor = [
-            (140 * wide, sulcus - 6),
-            (140 * wide, sulcus),
-            (138 * wide, sulcus),
-            (124 * wide, dome + 19),
-        ]
+        wall = [(x * wide, y * tall) for y, x in _WIDTHS["outer"][:-1] if y * tall < sulcus - 12]
+        floor = [(140 * wide, sulcus - 6), (140 * wide, sulcus), (138 * wide, sulcus), (124 * wide, dome + 19)]
         floor += [(98 * wide, dome + 2), (66 * wide, dome - 4), (40 * wide, dome + 8), (20, dome + 16)]
         inner = [(18, 0.0), (20, -70 * tall), (24, -112 * tall), (34, -130 * tall)]
         points = np.array(wall + floor + inner)
@@ -106,7 +78,7 @@ class Body:
     def heart(self) -> np.ndarray:
         low = min(self.dome.values()) - 78.0  # the heart rests on the diaphragm
         scale = np.array([self.heart_scale, self.tall * (0.75 + 0.25 * self.heart_scale)])
-        return rounded(np.array(_HEART) * scale + (0.0, 0.35 * low), times=3)
+        return rounded(np.array(_OUTLINES["heart"]) * scale + (0.0, 0.35 * low), times=3)
 
 
 def make_body(dice: Dice, *, size: int, heart_scale: float | None, raised: dict[str, float]) -> Body:
@@ -139,13 +111,7 @@ def _side_ribs(body: Body, side: str, dice: Dice) -> list[Rib]:
         y = first + number * step
         turn = y + 0.32 * step + 26  # where the rib reaches the side of the chest and comes forward
         out = body.outer(turn) + 2
-        back = [
-            (16, y),
-            (0.4 * out, y - lift),
-            (0.72 * out, y - 0.2 * lift),
-            (0.92 * out, y + 14),
-            (out, turn),
-        ]
+        back = [(16, y), (0.4 * out, y - lift), (0.72 * out, y - 0.2 * lift), (0.92 * out, y + 14), (out, turn)]
         ribs.append(Rib(side, "posterior", number + 1, [bent(np.array(back) * (sign, 1.0))], width))
         if number < 7:
             front = [(out, turn), (0.93 * out, turn + 18), (0.72 * out, turn + 38), (0.4 * out, turn + 46)]
@@ -174,22 +140,17 @@ class Layers:
 def paint_soft_tissue(body: Body, dice: Dice) -> Layers:
     """Body, lungs, heart, mediastinum, spine, trachea and vessels."""
     frame = body.frame
-    half = bent(np.array(_SKIN) * (body.wide * dice.uniform(0.94, 1.06), 1.0))
+    half = bent(np.array(_OUTLINES["skin"]) * (body.wide * dice.uniform(0.94, 1.06), 1.0))
     skin = frame.soften(frame.fill(np.concatenate([half, half[::-1] * (-1.0, 1.0)])), 4)
     lungs = {side: frame.fill(body.lung(side, raised=body.raised[side])) for side in SIDES}
     heart = frame.soften(frame.fill(body.heart()), 2)
     stretch = np.array([dice.uniform(0.85, 1.1), body.tall])
-    middle = frame.soften(frame.fill(rounded(np.array(_MEDIASTINUM) * stretch)), 3)
+    middle = frame.soften(frame.fill(rounded(np.array(_OUTLINES["mediastinum"]) * stretch)), 3)
     both = frame.soften(cv2.max(lungs["left"], lungs["right"]), 1.5)
     air = cv2.subtract(cv2.subtract(both, heart), middle)
 
     layers = Layers(
-        np.zeros((frame.size, frame.size), np.int32),
-        skin,
-        lungs,
-        air,
-        heart,
-        cv2.min(air, _vessels(body, dice)),
+        np.zeros((frame.size, frame.size), np.int32), skin, lungs, air, heart, cv2.min(air, _vessels(body, dice))
     )
     layers.add(skin, 138)
     layers.add(air, -dice.integer(48, 66))
@@ -219,10 +180,7 @@ def _paint_midline(body: Body, layers: Layers, dice: Dice) -> None:
     layers.add(frame.soften(frame.fill(ribbon(windpipe, 17)), 2), -dice.integer(18, 44))
     carina = windpipe[-1]
     for sign in SIGN.values():
-        layers.add(
-            frame.soften(frame.fill(ribbon(np.stack([carina, carina + np.array([sign * 34, 30])]), 11)), 2),
-            -16,
-        )
+        layers.add(frame.soften(frame.fill(ribbon(np.stack([carina, carina + np.array([sign * 34, 30])]), 11)), 2), -16)
     if dice.chance(0.6):
         x, y = dice.uniform(45, 85), body.dome["left"] - body.raised["left"] + dice.uniform(14, 26)
         bubble = rounded(np.array([x, y]) + CIRCLE[::3] * (dice.uniform(16, 30), dice.uniform(7, 13)))
@@ -248,11 +206,7 @@ def _vessels(body: Body, dice: Dice) -> np.ndarray:
 def paint_bones(body: Body, layers: Layers, dice: Dice) -> None:
     """Ribs and clavicles, broken ones included, over everything that lies in the chest."""
     frame = body.frame
-    strength = {
-        "posterior": dice.integer(24, 38),
-        "anterior": dice.integer(14, 24),
-        "clavicle": dice.integer(26, 40),
-    }
+    strength = {"posterior": dice.integer(24, 38), "anterior": dice.integer(14, 24), "clavicle": dice.integer(26, 40)}
     for bone, amount in strength.items():
         outlines = [ribbon(line, rib.width) for rib in body.ribs if rib.bone == bone for line in rib.pieces]
         core = [ribbon(line, rib.width - 5) for rib in body.ribs if rib.bone == bone for line in rib.pieces]

@@ -25,7 +25,7 @@ def thumbnail_baseline(
     """
     scaler = StandardScaler()
     train, test = scaler.fit_transform(_thumbnails(train_images)), scaler.transform(_thumbnails(test_images))
-    per_class = []
+    per_class: list[float | None] = []
     for truth, held_out in zip(np.asarray(train_labels).T, np.asarray(test_labels).T, strict=True):
         if min(len(np.unique(truth)), len(np.unique(held_out))) < 2:
             per_class.append(None)

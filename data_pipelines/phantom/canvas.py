@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 FIELD_MM = 400.0  # what the image shows, edge to edge
 _SHIFT = 4  # polygons are rasterised in 1/16 pixel
@@ -83,7 +84,7 @@ class Frame:
         if reach == 0:
             return alpha
         side, area = (2 * reach + 1,) * 2, (2 * reach + 1) ** 2
-        fine = alpha.astype(np.int32) << 6
+        fine: np.ndarray = alpha.astype(np.int32) << 6
         for _ in range(2):
             fine = cv2.boxFilter(fine, cv2.CV_32S, side, normalize=False, borderType=cv2.BORDER_REPLICATE) // area
         return (fine >> 6).astype(np.uint8)
@@ -94,7 +95,7 @@ class Frame:
         return cv2.resize(coarse, (self.size, self.size), interpolation=cv2.INTER_LINEAR_EXACT)
 
 
-def rounded(points: Sequence, *, times: int = 2) -> np.ndarray:
+def rounded(points: ArrayLike, *, times: int = 2) -> np.ndarray:
     """Closed outline with its corners cut (Chaikin 1974): (n, 2) -> (n * 2^times, 2)."""
     outline = np.asarray(points, np.float64)
     for _ in range(times):
@@ -104,7 +105,7 @@ def rounded(points: Sequence, *, times: int = 2) -> np.ndarray:
     return outline
 
 
-def bent(points: Sequence, *, times: int = 2) -> np.ndarray:
+def bent(points: ArrayLike, *, times: int = 2) -> np.ndarray:
     """Open line with its corners cut; both ends stay."""
     line = np.asarray(points, np.float64)
     for _ in range(times):

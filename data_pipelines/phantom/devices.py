@@ -51,12 +51,7 @@ def _lead(scene: Scene, anatomy: str) -> list[Mark]:
     heart = body.heart_scale
     ends = {
         "right_atrium": [(-26, 8 * tall), (-34, 34 * tall), (-44 * heart, 22 * tall)],
-        "right_ventricle": [
-            (-26, 10 * tall),
-            (-16, 62 * tall),
-            (26 * heart, 78 * tall),
-            (60 * heart, 70 * tall),
-        ],
+        "right_ventricle": [(-26, 10 * tall), (-16, 62 * tall), (26 * heart, 78 * tall), (60 * heart, 70 * tall)],
     }
     jitter = dice.uniform(-5, 5)
     course = [
@@ -93,21 +88,10 @@ def _picc(scene: Scene, anatomy: str) -> list[Mark]:
     dice, body = scene.dice, scene.body
     side = dice.pick(("left", "right"))
     sign, tall = SIGN[side], body.tall
-    arm = [
-        (sign * 250, dice.uniform(-60, -20)),
-        (sign * 165, dice.uniform(-90, -75) * tall),
-        (sign * 108, -100 * tall),
-    ]
+    arm = [(sign * 250, dice.uniform(-60, -20)), (sign * 165, dice.uniform(-90, -75) * tall), (sign * 108, -100 * tall)]
     course = [*arm, (sign * 58, -108 * tall), (sign * 20, -94 * tall), _SVC]
     end = (-24, dice.uniform(-48, -34) * tall) if anatomy == "svc" else (-30, dice.uniform(-6, 8) * tall)
-    return [
-        Mark(
-            "picc",
-            anatomy,
-            _line(scene, [*course, end], width=_WIRE - 0.6, amount=dice.integer(36, 56)),
-            side,
-        )
-    ]
+    return [Mark("picc", anatomy, _line(scene, [*course, end], width=_WIRE - 0.6, amount=dice.integer(36, 56)), side)]
 
 
 def paint_clutter(scene: Scene) -> None:

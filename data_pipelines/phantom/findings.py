@@ -13,54 +13,13 @@ import numpy as np
 
 from data_pipelines.phantom.anatomy import SIDES, SIGN, Body, Layers
 from data_pipelines.phantom.canvas import Dice, bent, blob, ribbon
+from data_pipelines.phantom.tables import PHANTOM
 
 # The part of a lung that a name means: side, u (medial 0 .. lateral 1) and v (apex 0 .. diaphragm 1).
-ZONES = {
-    "left_apical_lung": ("left", (0.1, 0.9), (0.02, 0.14)),
-    "right_apical_lung": ("right", (0.1, 0.9), (0.02, 0.14)),
-    "left_upper_lung": ("left", (0.0, 1.0), (0.16, 0.38)),
-    "right_upper_lung": ("right", (0.0, 1.0), (0.16, 0.38)),
-    "left_mid_lung": ("left", (0.0, 1.0), (0.45, 0.62)),
-    "right_mid_lung": ("right", (0.0, 1.0), (0.45, 0.62)),
-    "left_lower_lung": ("left", (0.0, 1.0), (0.78, 1.0)),
-    "right_lower_lung": ("right", (0.0, 1.0), (0.78, 1.0)),
-    "upper_left_lobe": ("left", (0.0, 0.9), (0.14, 0.5)),
-    "lower_left_lobe": ("left", (0.1, 1.0), (0.72, 1.0)),
-    "upper_right_lobe": ("right", (0.0, 1.0), (0.14, 0.42)),
-    "middle_right_lobe": ("right", (0.0, 0.5), (0.62, 0.85)),
-    "lower_right_lobe": ("right", (0.35, 1.0), (0.76, 1.0)),
-}
-_FOCAL_ZONES = tuple(name for name in ZONES if "apical" not in name)
-_BASAL = (
-    "left_lower_lung",
-    "right_lower_lung",
-    "lower_left_lobe",
-    "lower_right_lobe",
-    "left_mid_lung",
-    "right_mid_lung",
-)
-
+ZONES: dict[str, tuple[str, tuple[float, float], tuple[float, float]]] = PHANTOM["zones"]
+# Where each pathology occurs.
+PLACES: dict[str, tuple[str, ...]] = PHANTOM["places"]
 _ORDINALS = {3: "third", 4: "fourth", 5: "fifth", 6: "sixth", 7: "seventh", 8: "eighth"}
-
-# Where each pathology occurs. One of them is drawn uniformly.
-PLACES: dict[str, tuple[str, ...]] = {
-    "effusion": ("left_pleural", "right_pleural"),
-    "pneumothorax": ("left_apical_lung", "right_apical_lung"),
-    "consolidation": _FOCAL_ZONES,
-    "opacity": _FOCAL_ZONES,
-    "pneumonia": _FOCAL_ZONES,
-    "edema": ("pulmonary", "interstitium"),
-    "atelectasis": (*_BASAL, "middle_right_lobe", "lung_bases"),
-    "cardiomegaly": ("heart_size",),
-    "nodule": (*_FOCAL_ZONES, "left_apical_lung", "right_apical_lung"),
-    "mass": _FOCAL_ZONES,
-    "pacemaker": ("left_lung_unspec", "right_lung_unspec"),
-    "lead": ("right_atrium", "right_ventricle"),
-    "tube": ("trachea", "stomach"),
-    "picc": ("svc", "cavoatrial_junction"),
-    "fracture": ("rib", "clavicle"),
-    "elevation": ("left_diaphragm", "right_diaphragm"),
-}
 
 
 @dataclass(frozen=True)
@@ -221,12 +180,7 @@ def _effusion(scene: Scene, anatomy: str) -> list[Mark]:
     if body.heart_scale > 1.2:  # less lung is left beside a large heart to show the fluid
         depth += 25
     wall, middle = angle - depth, angle - 0.55 * depth
-    edge = [
-        (160, wall - 10),
-        (0.92 * body.outer(wall), wall + 4),
-        (0.6 * body.outer(wall), middle),
-        (20, middle + 4),
-    ]
+    edge = [(160, wall - 10), (0.92 * body.outer(wall), wall + 4), (0.6 * body.outer(wall), middle), (20, middle + 4)]
     shape = np.concatenate([bent(np.array(edge)), [(10.0, 150.0), (165.0, 150.0)]])
     alpha = scene.in_air(frame.soften(frame.fill(shape * (SIGN[side], 1.0)), 3), side)
     scene.layers.vessels = cv2.subtract(scene.layers.vessels, alpha)

@@ -1,7 +1,7 @@
 """Where the phantom's organs are: lungs, their zones and the heart as masks, the truth for anatomy maps.
 
 A lung is what a reader would outline: the field that neither heart nor mediastinum covers, findings in it included.
-Painters place findings in zones given as shares of a lung's height, with gaps between them (`phantom_findings.ZONES`).
+Painters place findings in zones given as shares of a lung's height, with gaps between them (`findings.ZONES`).
 Here the zones are horizontal bands of the lung that meet in the middle of these gaps: together they are the lung. The
 apex belongs to the upper zone, and what lies below the dome, in the costophrenic recess, to the lower one.
 """

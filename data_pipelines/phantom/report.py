@@ -69,7 +69,7 @@ def _tell(name: str, marks: Sequence[Mark], dice: Dice) -> list[Sentence]:
         return [Sentence(section, text, tuple((mark.anatomy, name, True) for mark in marks))]
     if name == "cardiomegaly" and dice.chance(0.4):
         return [Sentence(section, dice.pick(wording.BARE_CARDIOMEGALY), (("unspecified", name, True),))]
-    told = {}
+    told: dict[str, Sentence] = {}
     for mark in marks:
         told.setdefault(mark.anatomy, Sentence(section, _sentence(mark, dice), ((mark.anatomy, name, True),)))
     return list(told.values())

@@ -3,16 +3,14 @@
 from etils import epy
 
 with epy.lazy_api_imports(globals()):
+    from data_pipelines.radgraph.lemmas import without_plural
     from data_pipelines.radgraph.matrices import (
         Entity,
         Triplet,
         fill_study,
         label_matrices,
-        landmark,
-        observation_class,
         read_entities,
-        rows,
-        study_id,
         study_triplets,
         triplets_matrix,
     )
+    from data_pipelines.radgraph.stream import iter_entities, iter_label_matrices, iter_studies

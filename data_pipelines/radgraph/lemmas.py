@@ -1,70 +1,21 @@
 """A small English lemmatiser for the words of chest X-ray reports.
 
 Inflected forms of a known word (the vocabulary and the words that its corrections know) are undone by rule;
-what the rules get wrong stands in `EXCEPTIONS`. Unknown words only lose a plural ending, so a rare finding
+what the rules get wrong stands in assets/lemmas.toml. Unknown words only lose a plural ending, so a rare finding
 is never bent into a class by accident. No model, nothing to download.
 """
 
 import functools
+import tomllib
+from importlib import resources
 
 from medslip_jax.vocabulary import ABNORMAL_OBSERVATIONS, EXCLUDED_OBSERVATIONS, LEMMA_CORRECTIONS, NORMAL_OBSERVATIONS
 
 _KNOWN = frozenset(ABNORMAL_OBSERVATIONS | EXCLUDED_OBSERVATIONS | NORMAL_OBSERVATIONS | set(LEMMA_CORRECTIONS))
 
-# Irregular forms, and regular-looking ones that `LEMMA_CORRECTIONS` expects in the wrong but customary form.
-EXCEPTIONS = {
-    "apices": "apex",
-    "atelectases": "atelectase",
-    "better": "good",
-    "bronchi": "bronchus",
-    "bullae": "bulla",
-    "diagnoses": "diagnosis",
-    "diverticula": "diverticulum",
-    "emboli": "embolus",
-    "further": "far",
-    "gases": "gas",
-    "greater": "great",
-    "greatest": "great",
-    "hila": "hilum",
-    "improved": "improve",
-    "indices": "index",
-    "larger": "large",
-    "largest": "large",
-    "least": "little",
-    "less": "little",
-    "loses": "loss",
-    "lost": "loss",
-    "lower": "low",
-    "lowest": "low",
-    "masses": "masse",
-    "metastases": "metastasis",
-    "milder": "mild",
-    "most": "more",
-    "pneumothoraces": "pneumothorace",
-    "prostheses": "prosthesis",
-    "seen": "see",
-    "smaller": "small",
-    "smallest": "small",
-    "stenoses": "stenosis",
-    "vertebrae": "vertebra",
-    "wider": "wide",
-    "worse": "bad",
-    "worst": "bad",
-}
-_VERBS = frozenset(
-    {
-        "assess",
-        "compress",
-        "demonstrate",
-        "displace",
-        "evaluate",
-        "flatten",
-        "narrow",
-        "place",
-        "remove",
-        "visualize",
-    }
-)
+_TABLES = tomllib.loads((resources.files("data_pipelines") / "assets" / "lemmas.toml").read_text(encoding="utf-8"))
+_EXCEPTIONS: dict[str, str] = _TABLES["exceptions"]
+_VERBS = frozenset(_TABLES["verbs"])
 _SIBILANTS = ("ses", "xes", "zes", "ches", "shes")
 
 
@@ -87,8 +38,8 @@ def lemmatise(phrase: str) -> str:
 
 def _lemma(word: str) -> str:
     word = word.removesuffix("'s")
-    if word in EXCEPTIONS:
-        return EXCEPTIONS[word]
+    if word in _EXCEPTIONS:
+        return _EXCEPTIONS[word]
     if word in _KNOWN or len(word) < 4:
         return word
     singular = without_plural(word)

@@ -11,7 +11,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -74,7 +74,7 @@ def iter_entities(path: str | Path, *, chunk: int = CHUNK) -> Iterator[tuple[str
         yield name, entities
 
 
-def iter_studies(path: str | Path, *, chunk: int = CHUNK) -> Iterator[tuple[str, object]]:
+def iter_studies(path: str | Path, *, chunk: int = CHUNK) -> Iterator[tuple[str, Any]]:
     """(key, parsed value) of each entry of a JSON object in a file; keys that start with "_" are notes, left out.
 
     Args, Raises: as `iter_label_matrices`, less what is wrong inside of a study.
@@ -90,7 +90,7 @@ def iter_studies(path: str | Path, *, chunk: int = CHUNK) -> Iterator[tuple[str,
         raise InputError(f"{path}: cannot read the RadGraph file ({reason})") from error
 
 
-def _entries(window: "_Window") -> Iterator[tuple[str, object]]:
+def _entries(window: "_Window") -> Iterator[tuple[str, Any]]:
     if window.next() != "{":
         raise window.error("expected a JSON object of studies that begins with '{'")
     window.take()
@@ -102,7 +102,7 @@ def _entries(window: "_Window") -> Iterator[tuple[str, object]]:
         raise window.error("expected nothing behind the object of studies")
 
 
-def _pairs(window: "_Window") -> Iterator[tuple[str, object]]:
+def _pairs(window: "_Window") -> Iterator[tuple[str, Any]]:
     separator = ","
     while separator == ",":
         key = window.value("a study's key")
@@ -118,7 +118,7 @@ def _pairs(window: "_Window") -> Iterator[tuple[str, object]]:
 class _Window:
     """The part of a file's text that is being decoded."""
 
-    def __init__(self, file: BinaryIO, path: Path, chunk: int) -> None:
+    def __init__(self, file: IO[bytes] | gzip.GzipFile, path: Path, chunk: int) -> None:
         self._file, self._path, self._chunk = file, path, chunk
         self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
         self._text, self._at, self._read, self._ended = "", 0, 0, False
@@ -149,7 +149,7 @@ class _Window:
             raise self.error(f"expected {expected} after {after!r}, got {found!r}")
         return self.take()
 
-    def value(self, what: str) -> object:
+    def value(self, what: str) -> Any:
         """Decode one JSON value and move behind it."""
         while True:
             if not self.next():

@@ -11,66 +11,19 @@ An area is an organ, for lungs with the third (upper, middle, lower), and a side
   - What has no counterpart (shoulder, breast, lymph nodes apart from a hilum) is "other".
 """
 
-from data_pipelines.reports.mesh import Code
+import tomllib
+from importlib import resources
+
+from data_pipelines.reports.mesh_codes import Code
 from medslip_jax.vocabulary import ANATOMIES
 
 _SIDED = frozenset({"hilum", "pleura", "diaphragm", "costophrenic angle", "lung"})
-_OURS = {
-    "trachea": "trachea",
-    "hilar": "hilum",
-    "pleural": "pleura",
-    "heart_size heart_border right_atrium right_ventricle": "heart",
-    "diaphragm": "diaphragm",
-    "retrocardiac": "retrocardiac",
-    "costophrenic": "costophrenic angle",
-    "cardiophrenic_sulcus": "cardiophrenic angle",
-    "mediastinal": "mediastinum",
-    "spine": "spine",
-    "clavicle": "clavicle",
-    "rib": "rib",
-    "stomach": "abdomen",
-    "aorta": "aorta",
-    "svc cavoatrial_junction other": "other",
-    "interstitium parenchymal cardiopulmonary pulmonary lung_volumes": "lung",
-}
-_ORGANS = {
-    "retrocardiac": "retrocardiac",
-    "trachea|trachea, carina": "trachea",
-    "hilum": "hilum",
-    "pleura": "pleura",
-    "diaphragm": "diaphragm",
-    "costophrenic angle|sulcus|pleural sinus": "costophrenic angle",
-    "cardiophrenic angle": "cardiophrenic angle",
-    "heart|heart atria|heart ventricles|cardiac shadow|cardiomegaly|aortic valve|mitral valve": "heart",
-    "mediastinum|paratracheal|supracardiac": "mediastinum",
-    "aorta|aorta, thoracic": "aorta",
-    "spine|thoracic vertebrae|lumbar vertebrae|cervical vertebrae": "spine",
-    "ribs": "rib",
-    "clavicle": "clavicle",
-    "abdomen": "abdomen",
-    "humerus|shoulder|sternum|breast|neck|coronary vessels|bronchi|esophagus|pulmonary artery": "other",
-}
-_ORGAN_OF = {word: organ for words, organ in _ORGANS.items() for word in words.split("|")}
+_TABLES = tomllib.loads((resources.files("data_pipelines") / "assets" / "areas.toml").read_text(encoding="utf-8"))
+_OURS = {name: organ for organ, names in _TABLES["ours"].items() for name in names}
+_ORGAN_OF = {word: organ for organ, words in _TABLES["organs"].items() for word in words}
+_HOMES: dict[str, str] = _TABLES["homes"]
 _THIRDS = {"base": "lower", "lower lobe": "lower", "upper lobe": "upper", "apex": "upper"}
 _ONE_SIDED = {"middle lobe": "right middle lung", "lingula": "left upper lung"}
-# class -> its home; lungs if it is not named.
-_HOMES = {
-    "blunt": "costophrenic angle",
-    "borderline": "heart",
-    "cardiomegaly": "heart",
-    "chf": "heart",
-    "deformity": "spine",
-    "degenerative": "spine",
-    "effusion": "pleura",
-    "elevation": "diaphragm",
-    "fracture": "other",
-    "hernia": "other",
-    "pneumothorax": "pleura",
-    "shift": "mediastinum",
-    "stent": "other",
-    "tortuous": "aorta",
-    "tube": "other",
-}
 _SIDES = ("left", "right")
 
 
@@ -80,9 +33,8 @@ def home(pathology: str) -> str:
 
 
 def _our_areas(anatomy: str) -> frozenset[str]:
-    for names, organ in _OURS.items():
-        if anatomy in names.split():
-            return frozenset({organ})
+    if anatomy in _OURS:
+        return frozenset({_OURS[anatomy]})
     parts = anatomy.split("_")
     side = next((part for part in parts if part in _SIDES), "")
     third = {"bases": "lower", "apices": "upper", "apical": "upper", "mid": "middle"}
@@ -108,7 +60,7 @@ def our_areas(anatomy: str, pathology: str) -> frozenset[str]:
 def code_areas(code: Code, pathology: str) -> frozenset[str]:
     """Areas that a MeSH code names for the class it asserts.
 
-    >>> from data_pipelines.reports.mesh import parse_code
+    >>> from data_pipelines.reports.mesh_codes import parse_code
     >>> sorted(code_areas(parse_code("Opacity/lung/base/left"), "opacity"))
     ['left lower lung']
     """

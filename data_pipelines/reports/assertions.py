@@ -19,10 +19,9 @@ Decisions:
 """
 
 import itertools
-import re
 from collections.abc import Sequence
 
-from data_pipelines.reports import terms as terms
+from data_pipelines.reports import terms
 from data_pipelines.reports.tokens import Item
 
 PRESENT, ABSENT, UNCERTAIN = "OBS-DP", "OBS-DA", "OBS-U"
@@ -32,7 +31,6 @@ _PREDICATES = frozenset({"VERB", "NEG", "THERE", *OBSERVATIONS})
 _LINKS = frozenset({"COMMA", "AND"})
 _COURSE = frozenset({"SIZE", "QUALITY"})
 _POINTS = frozenset(",.;?!)")
-_RESOLVED = re.compile(terms.RESOLVED)
 
 
 def clauses(items: Sequence[Item]) -> list[list[Item]]:
@@ -130,7 +128,7 @@ def _after_negation(items: Sequence[Item], i: int) -> str:
     following = _next(items, i + 1)
     if following is not None and following.tag == "CHANGE":
         return PRESENT
-    if _RESOLVED.fullmatch(items[i].phrase) and _ending(items, i) != ABSENT:
+    if items[i].phrase in terms.RESOLVED and _ending(items, i) != ABSENT:
         return _ending(items, i)
     if _answers(items, i):
         return _look_back(items, i, ABSENT) or ABSENT

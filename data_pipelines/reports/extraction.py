@@ -14,24 +14,14 @@ Choices that a user of the labels should know:
   - Words of size, course and position ("small", "unchanged") are no findings and give no entity.
 """
 
-from data_pipelines.reports import terms as terms
+from data_pipelines.reports import terms
 from data_pipelines.reports.assertions import OBSERVATIONS, PLACES, assert_clause, clauses
 from data_pipelines.reports.ellipsis import completed
 from data_pipelines.reports.places import Mention, Place, mentions, places_of, resolve
 from data_pipelines.reports.tokens import Item, sentences, tag
 
 _COARSE = frozenset(
-    {
-        "accentuated",
-        "coarse",
-        "coarsened",
-        "increased",
-        "abnormal",
-        "chronic",
-        "diffuse",
-        "reticular",
-        "heavy",
-    }
+    {"accentuated", "coarse", "coarsened", "increased", "abnormal", "chronic", "diffuse", "reticular", "heavy"}
 )
 
 

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
@@ -58,9 +59,10 @@ def _archive(path: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(path) as archive:
             for member in archive:
-                if member.isfile() and member.name.endswith(".xml"):
+                content = archive.extractfile(member) if member.name.endswith(".xml") and member.isfile() else None
+                if content is not None:
                     _check_size(member.size, f"{path}: {member.name}")
-                    yield member.name, archive.extractfile(member).read()
+                    yield member.name, content.read()
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{path}: cannot read the archive ({reason}); expected NLMCXR_reports.tgz") from error
@@ -97,7 +99,7 @@ def parse_report(content: bytes, *, name: str) -> OpeniReport:
 def _tree(content: bytes, name: str) -> Element:
     builder, parser = TreeBuilder(), expat.ParserCreate()
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object) -> NoReturn:
         raise InputError(f"{name}: has a document type or entities, which no Open-I report has: refused")
 
     parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = parser.ExternalEntityRefHandler = refuse

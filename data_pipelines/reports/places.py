@@ -11,6 +11,7 @@ Words for both sides give one place a side where the vocabulary has both, else t
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from data_pipelines.reports.assertions import OBSERVATIONS, PLACES
 from data_pipelines.reports.terms import DESCRIBING, FINDING_PLACES, HOMES, TRANSITIVE
@@ -67,8 +68,8 @@ def mentions(items: Sequence[Item]) -> list[Mention]:
                 root=previous.root if previous.kind == "lobe" else run.root,
             )
             continue
-        linked = previous and _linked(items, previous, run)
-        chained.append(replace(run, chain=previous.chain if linked else len(chained)))
+        linked = previous is not None and _linked(items, previous, run)
+        chained.append(replace(run, chain=previous.chain if previous and linked else len(chained)))
     return _shared(chained)
 
 
@@ -117,7 +118,8 @@ def _with(run: Mention, field: str, item: Item, i: int) -> Mention:
     finer = field != "zone" or item.value in ("base", "apical")
     if old and (not finer or (field == "root" and item.value in {old.value, *_VAGUE})):
         return replace(run, last=i)
-    run = replace(run, last=i, **{field: item})
+    changes: dict[str, Any] = {"last": i, field: item}
+    run = replace(run, **changes)
     vague = run.root is not None and run.root.value in _VAGUE
     return replace(run, root=None) if vague and (run.side or run.zone) else run
 
@@ -168,9 +170,9 @@ def places_of(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[M
     after = _after(items, k, found) or _compared(items, k, found, before)
     if before or after:
         return _merged(before, after)
-    described = _described_finding(items, k)
-    if described:
-        return places_of(items, described, found)
+    finding = _described_finding(items, k)
+    if finding:
+        return places_of(items, finding, found)
     return _subject(items, k, found) or _fronted(items, k, found)
 
 
@@ -288,7 +290,7 @@ def _subject(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[Me
 
 
 def resolve(mention: Mention, *, home: str | None, item: Item) -> Iterator[Place]:
-    """The places of a mention; with `home`, a bare side or "lung" means that root (report_terms.HOMES).
+    """The places of a mention; with `home`, a bare side or "lung" means that root (`terms.HOMES`).
 
     Args:
       mention: one of `places_of`.

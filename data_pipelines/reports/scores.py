@@ -3,8 +3,8 @@
     python -m data_pipelines.reports.scores --iu_xray NLMCXR_reports.tgz [--json]
 
 Real reports are the 3,955 of IU X-Ray (Demner-Fushman et al., J. Am. Med. Inform. Assoc. 2016), whose MeSH codes
-were assigned by people reading the same text. What the codes mean in our vocabulary is `report_mesh`, where they are is
-`report_areas`. Reports are split in halves by a hash of their id; since the split exists, rules are changed for errors
+were assigned by people reading the same text. What the codes mean in our vocabulary is `mesh_codes`, where they are is
+`areas`. Reports are split in halves by a hash of their id; since the split exists, rules are changed for errors
 of the tuning half only. Rules older than the split were written with all these reports at hand, so even the held-out
 half is no set that the reader never met.
 """
@@ -18,7 +18,7 @@ import numpy as np
 
 from data_pipelines.phantom import draw
 from data_pipelines.radgraph import Triplet, read_entities, study_triplets
-from data_pipelines.reports import mesh as mesh
+from data_pipelines.reports import mesh_codes
 from data_pipelines.reports.areas import code_areas, is_placed, our_areas
 from data_pipelines.reports.extraction import extract
 from data_pipelines.reports.openi_xml import OpeniReport, read_reports
@@ -45,27 +45,27 @@ def triplets(text: str) -> list[Triplet]:
     return list(study_triplets(read_entities(extract(text), key="report")))
 
 
-def _codes(report: OpeniReport) -> list[mesh.Code]:
-    return [mesh.parse_code(code) for code in report.codes]
+def _codes(report: OpeniReport) -> list[mesh_codes.Code]:
+    return [mesh_codes.parse_code(code) for code in report.codes]
 
 
 def is_coded(report: OpeniReport) -> bool:
     """Whether people coded this report at all, and it has a text to be read."""
-    return bool(report.text) and not any(heading in mesh.NOT_CODED for heading, _ in _codes(report))
+    return bool(report.text) and not any(heading in mesh_codes.NOT_CODED for heading, _ in _codes(report))
 
 
 def presence(report: OpeniReport, found: Sequence[Triplet]) -> tuple[set, set]:
     """(coded, found): the classes that are present, of those that this report is judged for."""
     codes = _codes(report)
-    judged = set(mesh.CLASSES) - mesh.doubtful(codes)
-    return mesh.asserted(codes) & judged, {t.pathology for t in found if t.exists} & judged
+    judged = set(mesh_codes.CLASSES) - mesh_codes.doubtful(codes)
+    return mesh_codes.asserted(codes) & judged, {t.pathology for t in found if t.exists} & judged
 
 
 def pairs(report: OpeniReport, found: Sequence[Triplet]) -> tuple[set, set]:
     """(coded, found): the (class, area) that are present, of the classes that this report is judged for."""
     codes = _codes(report)
-    judged = set(mesh.CLASSES) - mesh.doubtful(codes)
-    coded = {(n, a) for code in codes for n in mesh.code_classes(code) & judged for a in code_areas(code, n)}
+    judged = set(mesh_codes.CLASSES) - mesh_codes.doubtful(codes)
+    coded = {(n, a) for code in codes for n in mesh_codes.code_classes(code) & judged for a in code_areas(code, n)}
     ours = {(t.pathology, a) for t in found if t.exists for a in our_areas(t.anatomy, t.pathology)}
     return coded, {(name, area) for name, area in ours if name in judged}
 
@@ -77,9 +77,9 @@ def placed_pairs(report: OpeniReport, found: Sequence[Triplet]) -> tuple[set, se
 
 
 def grouped(report: OpeniReport, found: Sequence[Triplet]) -> tuple[set, set]:
-    """(coded, found): the groups of classes (`report_mesh.GROUPS`) that are present."""
+    """(coded, found): the groups of classes (`mesh_codes.GROUPS`) that are present."""
     present = {t.pathology for t in found if t.exists}
-    return mesh.groups(_codes(report)), {names for names in mesh.GROUPS if not present.isdisjoint(names)}
+    return mesh_codes.groups(_codes(report)), {names for names in mesh_codes.GROUPS if not present.isdisjoint(names)}
 
 
 def count(sets: Iterable[tuple[set, set]], classes: Sequence, *, of: Callable = lambda member: member) -> np.ndarray:
@@ -156,10 +156,10 @@ def score_reports(reports: Iterable[OpeniReport]) -> dict:
             {}
             if not part
             else {
-                "presence": _scored(presence, part, mesh.CLASSES),
-                "pairs": _scored(pairs, part, mesh.CLASSES, of=lambda pair: pair[0]),
-                "placed_pairs": _scored(placed_pairs, part, mesh.CLASSES, of=lambda pair: pair[0]),
-                "groups": _scored(grouped, part, ["/".join(names) for names in mesh.GROUPS], of="/".join),
+                "presence": _scored(presence, part, mesh_codes.CLASSES),
+                "pairs": _scored(pairs, part, mesh_codes.CLASSES, of=lambda pair: pair[0]),
+                "placed_pairs": _scored(placed_pairs, part, mesh_codes.CLASSES, of=lambda pair: pair[0]),
+                "groups": _scored(grouped, part, ["/".join(names) for names in mesh_codes.GROUPS], of="/".join),
             }
         )
     return result
@@ -183,7 +183,8 @@ def score_phantoms(seeds: Iterable[int] = SEEDS) -> dict:
 
 def _collapsed(true: set[Triplet], found: set[Triplet]) -> tuple[set[Triplet], set[Triplet]]:
     """As the label matrix has it: present beats absent at the same place."""
-    return tuple({t for t in one if t.exists or t._replace(exists=True) not in one} for one in (true, found))
+    true, found = ({t for t in one if t.exists or t._replace(exists=True) not in one} for one in (true, found))
+    return true, found
 
 
 def table(scores: dict) -> str:

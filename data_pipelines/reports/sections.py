@@ -4,7 +4,7 @@ import enum
 import re
 from collections.abc import Iterator
 
-from data_pipelines.reports.text_policy import Section
+from data_pipelines.reports.policy import Section
 
 _DESCRIBING = "findings?|impressions?|conclusions?"
 _READ = rf"{_DESCRIBING}|final report|interpretation|wet read|opinion|results?|addendum|summary|observations?"
@@ -63,16 +63,13 @@ def read_sections(text: str) -> list[str]:
     [' Clear lungs.']
     """
     parts, start, role = [], 0, _Role.READ
-    for match, following in [*_headers(text), (None, None)]:
+    for match, following in _headers(text):
         if following is _Role.OTHER and role is _Role.READ:
             continue
-        part = _kept(text[start : match.start() if match else len(text)], role)
-        if part.strip():
-            parts.append(part)
-        if match:
-            start = match.start("name") if following is _Role.OTHER else match.end()
-            role = _Role.READ if following is _Role.OTHER else following
-    return parts
+        parts.append(_kept(text[start : match.start()], role))
+        other = following is _Role.OTHER
+        start, role = (match.start("name"), _Role.READ) if other else (match.end(), following)
+    return [part for part in (*parts, _kept(text[start:], role)) if part.strip()]
 
 
 def select_section(report: str, section: Section) -> str:
@@ -87,14 +84,15 @@ def select_section(report: str, section: Section) -> str:
     if section == "both":
         return report
     parts, start = [], None
-    for match, role in [*_headers(report), (None, None)]:
-        if match and (role is _Role.OTHER or (role is not _Role.READ and not _at_line_start(match))):
+    for match, role in _headers(report):
+        if role is _Role.OTHER or (role is not _Role.READ and not _at_line_start(match)):
             continue
         if start is not None:
-            parts.append(report[start : match.start() if match else len(report)].strip())
+            parts.append(report[start : match.start()].strip())
         wanted = role is _Role.READ and _SECTIONS[section].search(_name(match))
         start = match.end() if wanted else None
-    return "\n".join(filter(None, parts))
+    rest = "" if start is None else report[start:].strip()
+    return "\n".join(filter(None, [*parts, rest]))
 
 
 def _headers(text: str) -> Iterator[tuple[re.Match, _Role]]:

@@ -4,8 +4,8 @@ import functools
 import re
 from dataclasses import dataclass
 
-from data_pipelines.radgraph.lemmas import without_plural
-from data_pipelines.reports import terms as terms
+from data_pipelines.radgraph import without_plural
+from data_pipelines.reports import terms
 from data_pipelines.reports.sections import read_sections
 
 _ITEM_BREAK = re.compile(
@@ -36,16 +36,16 @@ def _normal(token: str) -> str:
 
 def _phrases() -> dict[tuple[str, ...], tuple[str, str, str]]:
     tables = [
-        *(("ROOT", value, words) for value, words in terms.ROOTS.items()),
-        *(("ZONE", value, words) for value, words in terms.ZONES.items()),
-        *(("SIDE", value, words) for value, words in terms.SIDES.items()),
-        *(("FINDING", value, words) for value, words in terms.FINDINGS.items()),
-        *(("QUALITY", value, words) for value, words in terms.QUALITIES.items()),
-        *((tag, "", words) for tag, words in terms.GRAMMAR.items()),
+        *(("ROOT", value, phrases) for value, phrases in terms.ROOTS.items()),
+        *(("ZONE", value, phrases) for value, phrases in terms.ZONES.items()),
+        *(("SIDE", value, phrases) for value, phrases in terms.SIDES.items()),
+        *(("FINDING", value, phrases) for value, phrases in terms.FINDINGS.items()),
+        *(("QUALITY", value, phrases) for value, phrases in terms.QUALITIES.items()),
+        *((tag, "", phrases) for tag, phrases in terms.GRAMMAR.items()),
     ]
     found: dict[tuple[str, ...], tuple[str, str, str]] = {}
-    for tag, value, words in tables:
-        for phrase in words.split("|"):
+    for tag, value, phrases in tables:
+        for phrase in phrases:
             found.setdefault(tuple(map(_normal, phrase.split())), (tag, value, phrase))
     return found
 
@@ -98,7 +98,7 @@ def sentences(text: str) -> list[list[str]]:
 def tag(tokens: list[str], *, offset: int) -> list[Item]:
     """Greedy longest-phrase reading of one sentence; words that no table knows get the tag "WORD".
 
-    A word of `report_terms.SHORT` gives the items of what it stands for, all at its own token.
+    A word of `terms.SHORT` gives the items of what it stands for, all at its own token.
 
     Args:
       tokens: the sentence.

@@ -16,8 +16,7 @@ import numpy as np
 
 from data_pipelines import images
 from data_pipelines.datasets import open_split
-from data_pipelines.loading import augment
-from data_pipelines.loading.loader import Loader
+from data_pipelines.loading import Loader, augment
 
 _PHANTOMS = 128
 
@@ -138,8 +137,7 @@ def _microseconds(work: Callable[[], object], count: int, repeats: int = 3) -> f
 
 @contextlib.contextmanager
 def _phantoms() -> Iterator[Sequence[dict]]:
-    from data_pipelines.datasets.building.build import build
-    from data_pipelines.datasets.phantom import PhantomOptions
+    from data_pipelines.datasets import PhantomOptions, build
 
     with tempfile.TemporaryDirectory(prefix="medslip_bench_") as directory:
         options = PhantomOptions(train=_PHANTOMS, validation=1, test=1)

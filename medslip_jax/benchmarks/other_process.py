@@ -4,7 +4,7 @@ import multiprocessing
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
-from data_pipelines.loading.worker_processes import begin_worker
+from data_pipelines.loading import begin_worker
 
 
 class OtherProcess:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipelines.radgraph.stream import iter_label_matrices, iter_studies
+from data_pipelines.radgraph import iter_label_matrices, iter_studies
 
 _GOLDEN = Path(__file__).parents[1] / "tests/golden/radgraph.json"
 

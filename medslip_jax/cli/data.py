@@ -6,16 +6,22 @@ medslip data show DIR --out FILE.html          what is in a built data set
 """
 
 import argparse
-import collections
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_pipelines.datasets import BUILDERS, builder_class
-from data_pipelines.datasets.building.build import DROPS_FILE, NOTES_FILE, build
-from data_pipelines.datasets.building.plan import POLICIES, SPLITS
-from data_pipelines.datasets.folder_options import read_options
-from data_pipelines.datasets.shared.official import check, table
+from data_pipelines.datasets import (
+    BUILDERS,
+    DROPS_FILE,
+    NOTES_FILE,
+    POLICIES,
+    SPLITS,
+    build,
+    builder_class,
+    by_kind,
+    check,
+    options_of,
+    table,
+)
 from medslip_jax.cli.help_layout import help_layout
 from medslip_jax.errors import InputError
 
@@ -53,11 +59,10 @@ def _build(flags: argparse.Namespace) -> int:
 
 def _check(flags: argparse.Namespace) -> int:
     cls = builder_class(flags.name)
-    if not hasattr(cls, "EXPECTED"):
+    if not cls.EXPECTED:
         raise InputError(f"{flags.name}: has no official download to check")
-    options = _options(flags, {}) if flags.options else cls.OPTIONS()
-    print(f"{flags.name} in {flags.root}; expected tree:\n{cls.TREE.rstrip()}\n")
-    findings = check(flags.root, cls.expected(options) if hasattr(cls, "expected") else cls.EXPECTED)
+    print(f"{flags.name} in {flags.root}; expected tree:\n{cls.tree()}\n")
+    findings = check(flags.root, cls.expected(options_of(flags.name, file=flags.options, given={})))
     print("\n".join(table(findings)))
     return int(any(finding.state in ("missing", "differs") for finding in findings))
 
@@ -73,11 +78,8 @@ def drop_summary(drops: Sequence[dict], *, directory: str) -> list[str]:
     """Lines for the user: how many rows were left out, how many of each kind, examples; [] for none."""
     if not drops:
         return []
-    kinds = collections.defaultdict(list)
-    for drop in drops:
-        kinds[drop["kind"]].append(drop)
     lines = [f"left out {len(drops)} rows, all listed in {Path(directory) / DROPS_FILE}"]
-    for kind, found in sorted(kinds.items(), key=lambda item: -len(item[1])):
+    for kind, found in by_kind(drops):
         lines.append(f"  {len(found)} {kind}")
         lines += [f"    row {drop['row']} {drop['file']}: {drop['reason']}" for drop in found[:_EXAMPLES]]
     return lines
@@ -90,10 +92,7 @@ def note_summary(notes: Sequence[str], *, directory: str) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "medslip data",
-        **help_layout(*_EXAMPLES_OF.values(), description=__doc__),
-    )
+    parser = argparse.ArgumentParser("medslip data", **help_layout(*_EXAMPLES_OF.values(), description=__doc__))
     actions = parser.add_subparsers(dest="action", required=True, metavar="build | check | show")
     _build_parser(_action(actions, "build", "make a data set"))
     checks = _action(actions, "check", "compare a download with the official tree")
@@ -137,32 +136,16 @@ def _arguments(flags: argparse.Namespace) -> dict:
     """What the data set's `plan` takes."""
     if flags.name == "phantom":
         _refuse(flags, ("root", "policy", "partial"))
-        return {"options": _options(flags, {split: getattr(flags, split) for split in SPLITS} | {"size": flags.size})}
+        given = {split: getattr(flags, split) for split in SPLITS} | {"size": flags.size}
+        return {"options": options_of(flags.name, file=flags.options, given=given)}
     _refuse(flags, SPLITS)
     if flags.name == "folder":
         _refuse(flags, ("partial",))
     if flags.root is None:
         raise InputError(f"--root: the {flags.name} data set needs the directory of its files")
-    policy = {"policy": flags.policy} if flags.policy else {}
-    return {
-        "root": flags.root,
-        "options": _options(flags, {"partial": flags.partial or None, "size": flags.size}),
-        **policy,
-    }
-
-
-def _options(flags: argparse.Namespace, given: dict):
-    """The options from the JSON file, with the flags that were given on top."""
-    cls = builder_class(flags.name).OPTIONS
-    values = read_options(flags.options) if flags.options else {}
-    unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
-    if unknown:
-        raise InputError(f"{flags.options}: unknown option {unknown[0]!r} of {flags.name}")
-    values |= {key: value for key, value in given.items() if value is not None}
-    try:
-        return cls.from_json(values) if hasattr(cls, "from_json") else cls(**values)
-    except InputError as error:
-        raise InputError(f"{flags.options}: {error}") if flags.options else error from error
+    given = {"partial": flags.partial or None, "size": flags.size}
+    arguments = {"root": flags.root, "options": options_of(flags.name, file=flags.options, given=given)}
+    return arguments | ({"policy": flags.policy} if flags.policy else {})
 
 
 def _refuse(flags: argparse.Namespace, names: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ Not for clinical use.
 import argparse
 from pathlib import Path
 
-from data_pipelines.images.policy import ImagePolicy
+from data_pipelines.images import ImagePolicy
 from medslip_jax.cli.help_layout import help_layout
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation.prediction import chosen_classes, find_images, predict

@@ -14,8 +14,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from data_pipelines import images
-from data_pipelines.images.checks import suspicions
-from data_pipelines.images.dicom_tags import declared_pixels
+from data_pipelines.images import declared_pixels, suspicions
 from medslip_jax.errors import InputError
 
 # The largest detectors have 20 million; a file of a few kilobytes can state thousands of millions.

@@ -9,8 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from data_pipelines.datasets import RecordSource, open_split
-from data_pipelines.loading.loader import Loader
-from data_pipelines.loading.worker_processes import NoSharedMemory
+from data_pipelines.loading import Loader, NoSharedMemory
 from medslip_jax.checkpoints.manager import find_checkpoint
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation import zero_shot

@@ -11,8 +11,7 @@ import jax
 import numpy as np
 
 from data_pipelines import images
-from data_pipelines.images.checks import suspicions
-from data_pipelines.images.policy import ImagePolicy
+from data_pipelines.images import ImagePolicy, suspicions
 from medslip_jax.errors import InputError
 from medslip_jax.models.kinds import kind_of
 from medslip_jax.parallel import sharding

@@ -7,8 +7,7 @@ where a verb or a notebook calls the library (`trees.read`). A function takes th
 import dataclasses
 from typing import Literal, TypeVar
 
-from data_pipelines.loading.augment import AugmentConfig
-from data_pipelines.loading.targets import Targets
+from data_pipelines.loading import AugmentConfig, Targets
 from medslip_jax.errors import InputError, check_choices
 from medslip_jax.models.config import STRIDES, ClassifierConfig, MeDSLIPConfig, SegmenterConfig
 from medslip_jax.vocabulary import pathology_index

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from data_pipelines.datasets import open_split
-from data_pipelines.loading.subsets import Subset, known_images, nested_rows
-from data_pipelines.loading.targets import Targets
+from data_pipelines.loading import Subset, Targets, known_images, nested_rows
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation.result_files import ids_hash
 from medslip_jax.experiment.sections import FineTuningData

@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from jax.sharding import Mesh
 
-from data_pipelines.loading.loader import Loader
-from data_pipelines.loading.targets import Targets
+from data_pipelines.loading import Loader, Targets
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation import zero_shot
 from medslip_jax.evaluation.metrics.classification import classification_report

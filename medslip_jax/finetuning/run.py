@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_pipelines.loading.loader import Loader
+from data_pipelines.loading import Loader
 from medslip_jax.checkpoints.best import Best
 from medslip_jax.checkpoints.manager import find_latest
 from medslip_jax.experiment.sections import FineTuning, replaced, require_image_size

@@ -6,7 +6,7 @@ import jax
 from ml_collections import ConfigDict
 
 from data_pipelines.datasets import open_split
-from data_pipelines.loading.loader import Loader
+from data_pipelines.loading import Loader
 from medslip_jax.checkpoints.manager import find_latest
 from medslip_jax.experiment.sections import replaced, require_image_size
 from medslip_jax.experiment.tables import built_data, load_tables

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from data_pipelines.datasets import open_split
-from data_pipelines.loading.loader import Mixture
+from data_pipelines.loading import Mixture
 from medslip_jax.errors import InputError
 from medslip_jax.experiment.sections import PretrainingData
 from medslip_jax.experiment.tables import built_data

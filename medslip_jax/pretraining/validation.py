@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jax.sharding import Mesh
 
-from data_pipelines.loading.loader import Loader
+from data_pipelines.loading import Loader
 from medslip_jax.evaluation.metrics.classification import classification_report
 from medslip_jax.evaluation.scoring import jit_score_step, score
 from medslip_jax.experiment.sections import DataConfig, ValidationConfig

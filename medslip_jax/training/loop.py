@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 from jax.sharding import Mesh
 
-from data_pipelines.loading.loader import Loader
+from data_pipelines.loading import Loader
 from medslip_jax.checkpoints.manager import Checkpoints
 from medslip_jax.errors import Preempted
 from medslip_jax.experiment.sections import DataConfig, RunConfig

@@ -10,7 +10,7 @@ from data_pipelines.datasets.folder import storing_of, xray_of
 from data_pipelines.datasets.folder_options import FolderOptions
 from data_pipelines.datasets.folder_rows import Row, read_rows
 from data_pipelines.datasets.shared.xray import XRay, xray_record
-from data_pipelines.reports.text_policy import TextPolicy
+from data_pipelines.reports.policy import TextPolicy
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES
 
 HEADER = ("file", "text", "findings", "split", "patient", "boxes", "masks", "view", "origin")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from data_pipelines.datasets import builder_class
+from data_pipelines.datasets.builders import builder_class
 from data_pipelines.datasets.building import beam, work_directory
 from data_pipelines.datasets.building.parts import Part, encode_parts, parts_of
 from data_pipelines.datasets.building.plan import Plan
@@ -110,8 +110,9 @@ def _report(directory: Path) -> dict:
 
 
 def _write_lists(target: Path, *, drops: list[dict], notes: list[str], manifest: list[dict]) -> None:
-    for file, entries in ((DROPS_FILE, drops), (NOTES_FILE, notes)):
-        (target / file).write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    lists: tuple[tuple[str, list], ...] = ((DROPS_FILE, drops), (NOTES_FILE, notes))
+    for name, entries in lists:
+        (target / name).write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
     with (target / MANIFEST_FILE).open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, MANIFEST_COLUMNS, lineterminator="\n")
         writer.writeheader()

@@ -61,7 +61,7 @@ def encode_parts(plan: Plan, parts: Sequence[Part], *, workers: int, name: str) 
     bar = tqdm(total=sum(len(part.jobs) for part in parts), initial=done, desc=name, unit="image", disable=None)
     write = functools.partial(write_part, encode=plan.encode, policy=plan.policy, wanted_drops=plan.wanted_drops)
     with bar:
-        for part, failure in zip(missing, in_order(write, missing, workers=workers, chunk=1), strict=True):
+        for part, failure in zip(missing, in_order(write, missing, workers=workers), strict=True):
             if failure:
                 raise InputError(f"{plan.listing}: {failure}; repair it or build with policy skip")
             bar.update(len(part.jobs))

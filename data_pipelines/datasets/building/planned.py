@@ -1,6 +1,9 @@
 """The TFDS builder that every data set shares: it writes the parts of a plan as ArrayRecord."""
 
-from collections.abc import Iterator, Sequence
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from typing import Any
 
 import tensorflow_datasets as tfds
 
@@ -11,8 +14,10 @@ from data_pipelines.datasets.building.shards import write_split
 from medslip_jax.errors import InputError
 
 
-class PlannedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Base of the builders. A subclass has `name`, `VERSION` and a static `plan(...)` that gives a `Plan`.
+# TFDS has no types, so that mypy asks `object` for the argument.
+class PlannedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """Base of the builders. A subclass has `name`, `OPTIONS`, a dataclass, and a `plan`; one with an official download
+    also `EXPECTED`, its files (see `official.Expected`), and a `tree` in assets/downloads.toml.
 
     After the build `drops` lists what was left out, `notes` what to know of the splits, `image_notes` odd images, and
     `manifest` has a line for every row.
@@ -22,12 +27,42 @@ class PlannedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       parts: split -> its encoded parts, all of them on disk.
     """
 
-    def __init__(self, *, plan: Plan, parts: dict[str, Sequence[Part]], **kwargs):
+    VERSION = tfds.core.Version("1.0.0")
+    OPTIONS: type
+    EXPECTED: Sequence = ()
+
+    @classmethod
+    def tree(cls) -> str:
+        """What the download looks like, for people."""
+        text = (resources.files("data_pipelines") / "assets" / "downloads.toml").read_text(encoding="utf-8")
+        return tomllib.loads(text)[cls.name]
+
+    @classmethod
+    def expected(cls, options: Any) -> Sequence:
+        """`EXPECTED` with these options."""
+        del options
+        return cls.EXPECTED
+
+    @staticmethod
+    def plan(*_: Any, **arguments: Any) -> Plan:
+        """Reads lists and folders, as a rule no image.
+
+        Args:
+          root: directory of the download (see `tree`) or of the user's files.
+          options: an instance of `OPTIONS`; None stands for its defaults.
+          policy: "skip" lists what cannot be used and goes on, "fail" makes it an error.
+
+        Raises:
+          InputError: an incomplete download (unless `options.partial`), a list that cannot be read, or nothing is left.
+        """
+        raise NotImplementedError
+
+    def __init__(self, *, plan: Plan, parts: Mapping[str, Sequence[Part]], **kwargs):
         self._plan, self._parts = plan, parts
         self.drops: list[Drop] = list(plan.drops)
         self.notes: list[str] = list(plan.notes)
         self.image_notes: list[str] = []
-        self.manifest: list[dict] = [_line(drop) for drop in plan.drops]
+        self.manifest: list[dict] = list(map(_dropped, plan.drops))
         self._first_seen: dict[str, tuple[str, str, int]] = {}
         super().__init__(file_format="array_record", **kwargs)
 
@@ -62,20 +97,11 @@ class PlannedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             if made.record is None:
                 drop = Drop(job.row, job.file, made.kind, made.reason, job.split, made.sha256)
                 self.drops.append(drop)
-                self.manifest.append(_line(drop))
+                self.manifest.append(_dropped(drop))
                 continue
             self._note(job, made)
-            self.manifest.append(
-                {
-                    "row": job.row,
-                    "file": job.file,
-                    "split": job.split,
-                    "patient": made.record["patient_id"],
-                    "labels": "|".join(made.labels),
-                    "sha256": made.sha256,
-                    "reason": "",
-                }
-            )
+            patient, labels = made.record["patient_id"], "|".join(made.labels)
+            self.manifest.append(_line(job, patient=patient, labels=labels, sha256=made.sha256))
             kept += 1
             yield number, made.record
         if not kept:
@@ -95,13 +121,10 @@ class PlannedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             )
 
 
-def _line(drop: Drop) -> dict:
-    return {
-        "row": drop.row,
-        "file": drop.file,
-        "split": drop.split,
-        "patient": "",
-        "labels": "",
-        "sha256": drop.sha256,
-        "reason": f"{drop.kind}: {drop.reason}",
-    }
+def _line(entry: Job | Drop, *, patient: str = "", labels: str = "", sha256: str = "", reason: str = "") -> dict:
+    where = {"row": entry.row, "file": entry.file, "split": entry.split}
+    return where | {"patient": patient, "labels": labels, "sha256": sha256, "reason": reason}
+
+
+def _dropped(drop: Drop) -> dict:
+    return _line(drop, sha256=drop.sha256, reason=f"{drop.kind}: {drop.reason}")

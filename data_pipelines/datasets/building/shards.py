@@ -34,17 +34,19 @@ def write_split(
     """
     serializer = ExampleSerializer(features.get_serialized_info())
     directory = Path(template.data_dir)
-    lengths, filled, total, writer = [], 0, 0, None
+    lengths: list[int] = []
+    filled, total, writer = 0, 0, None
     for example in examples:
         data = serializer.get_tf_example(features.encode_example(example)).SerializeToString(deterministic=True)
-        if not lengths or filled + len(data) > SHARD_BYTES:
-            if writer:
+        if writer is None or filled + len(data) > SHARD_BYTES:
+            if writer is not None:
                 writer.close()
             writer = array_record_module.ArrayRecordWriter(str(_temporary(directory, len(lengths))), "group_size:1")
             lengths, filled = [*lengths, 0], 0
         writer.write(data)
         lengths[-1], filled, total = lengths[-1] + 1, filled + len(data), total + len(data)
-    writer.close()
+    if writer is not None:
+        writer.close()
     for number in range(len(lengths)):  # the names hold the number of files, which is known only now
         final = template.sharded_filepath(shard_index=number, num_shards=len(lengths))
         _temporary(directory, number).rename(Path(final))

@@ -8,15 +8,14 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
 from typing import TypeVar
 
-from data_pipelines.loading.worker_processes import begin_worker, no_shared_memory, undisturbed
+from data_pipelines.loading import begin_worker, no_shared_memory, undisturbed
 from medslip_jax.errors import InputError
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-def in_order(
-    function: Callable[[Item], Result], items: Sequence[Item], *, workers: int, chunk: int = 8
-) -> Iterator[Result]:
+def in_order(function: Callable[[Item], Result], items: Sequence[Item], *, workers: int) -> Iterator[Result]:
     """Yields function(item) for every item.
 
     The processes end at once where it ends early: an error, Ctrl-C, a caller that wants no more.
@@ -25,7 +24,6 @@ def in_order(
       function: with workers > 1 it and the items must be picklable.
       items: what it is called with.
       workers: processes; 1 starts none.
-      chunk: items that a process takes at a time.
 
     Raises:
       InputError: a process ended without an answer.
@@ -40,13 +38,10 @@ def in_order(
     try:
         with lifeline, end, _pool(workers, context, lifeline) as pool:
             try:
-                starts = range(0, len(items), chunk)
                 # Not `pool.map`, which cancels what waits; Python 3.11 cannot end the processes after that.
-                chunks = undisturbed(
-                    lambda: collections.deque(pool.submit(_each, function, items[i : i + chunk]) for i in starts)
-                )
-                while chunks:
-                    yield from chunks.popleft().result()
+                waiting = undisturbed(lambda: collections.deque(pool.submit(function, item) for item in items))
+                while waiting:
+                    yield waiting.popleft().result()
             except BaseException:
                 end.close()
                 raise
@@ -57,16 +52,13 @@ def in_order(
         ) from error
 
 
-def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    return list(map(function, items))
-
-
 def _pool(
     workers: int, context: multiprocessing.context.BaseContext, lifeline: connection.Connection
 ) -> concurrent.futures.ProcessPoolExecutor:
     """Processes that end when the other end of the lifeline is closed."""
-    begin = {"initializer": begin_worker, "initargs": (lifeline,)}
     try:
-        return concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, **begin)
+        return concurrent.futures.ProcessPoolExecutor(
+            workers, mp_context=context, initializer=begin_worker, initargs=(lifeline,)
+        )
     except OSError as error:
         raise no_shared_memory(error, instead="use --workers=1") from error

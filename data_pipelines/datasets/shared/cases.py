@@ -7,10 +7,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from data_pipelines.datasets.building.plan import SPLITS, Drop, Job, Made, Plan, Policy
-from data_pipelines.datasets.folder_rows import split_of
 from data_pipelines.datasets.shared import xray
 from data_pipelines.datasets.shared.official import OfficialOptions
-from data_pipelines.datasets.shared.split_lists import read_split_lists
+from data_pipelines.datasets.shared.splits import read_split_lists, split_of
 from medslip_jax.errors import InputError
 
 
@@ -21,7 +20,7 @@ class SplitOptions(OfficialOptions):
     Attributes:
       split_files: lists of image ids, relative to the root: {split: text file with one id a line}, or the name of one
         JSON file {split: [id, ...]}. Images in no list are left out. Empty: by `split_fractions`.
-      split_fractions: shares of the patients, by a hash of the patient id (see `folder_rows.split_of`).
+      split_fractions: shares of the patients, by a hash of the patient id (see `splits.split_of`).
       patients: file that says which images are of one patient, relative to the root, in the form that the data set's
         own options describe. Without it an image is a patient of its own, as the listings name none.
     """

@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from data_pipelines.datasets.building.plan import Drop, Policy
 from data_pipelines.datasets.shared.xray import Storing
-from data_pipelines.images.policy import ImagePolicy
-from data_pipelines.reports.text_policy import TextPolicy
+from data_pipelines.images import ImagePolicy
+from data_pipelines.reports import TextPolicy
 from medslip_jax.errors import InputError, from_section
 
 
@@ -50,8 +51,8 @@ class OfficialOptions:
       size: short side of the stored images in pixels.
       image_format: "jpeg" (quality 95) or "png" (lossless).
       partial: accept a download whose counts differ from the official release's.
-      image: `image_policy.ImagePolicy`, how image files become grey.
-      text: `text_policy.TextPolicy`, how reports and views are used.
+      image: `images.ImagePolicy`, how image files become grey.
+      text: `reports.TextPolicy`, how reports and views are used.
     """
 
     size: int = 256
@@ -124,3 +125,32 @@ def table(findings: Sequence[Finding]) -> Iterator[str]:
     for finding in findings:
         e = finding.expected
         yield f"{finding.state:<8} {e.pattern:<{width}} {finding.found:>7} of {e.count:<7} {e.what}"
+
+
+def require_rows(path: Path, found: int, *, official: int, partial: bool) -> None:
+    """`InputError` if a list was cut off, as a download that breaks does, and this is not a `partial` one."""
+    if found != official and not partial:
+        raise InputError(
+            f"{path}: {found} rows, the official release has {official}; download it again or build with --partial"
+        )
+
+
+def files_by_name(root: Path, pattern: str) -> dict[str, str]:
+    """Name -> path relative to the root of every file of a glob pattern.
+
+    Raises:
+      InputError: two files of one name.
+    """
+    found: dict[str, str] = {}
+    for path in sorted(root.glob(pattern)):
+        other = found.setdefault(path.name, path.relative_to(root).as_posix())
+        if other != path.relative_to(root).as_posix():
+            raise InputError(f"{path}: a file of this name is {root / other} too; remove one of them")
+    return found
+
+
+def obey(policy: Policy, *, listing: Path, drops: Sequence[Drop], kinds: Sequence[str]) -> None:
+    """Policy "fail" also for what is known before an image is read: `InputError` at the first drop of these kinds."""
+    for drop in drops:
+        if policy == "fail" and drop.kind in kinds:
+            raise InputError(f"{listing}: row {drop.row}: {drop.reason}; repair it or build with policy skip")

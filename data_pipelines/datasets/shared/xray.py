@@ -13,11 +13,8 @@ import numpy as np
 from data_pipelines import images, radgraph, records, reports
 from data_pipelines.datasets.building.plan import Job, Made
 from data_pipelines.datasets.shared.attributes import attributes_of, odd_age
-from data_pipelines.images.checks import suspicions
-from data_pipelines.images.dicom_tags import patient_tags
-from data_pipelines.images.policy import ImagePolicy
-from data_pipelines.images.rle import decode_rle
-from data_pipelines.reports.text_policy import TextPolicy, with_uncertain
+from data_pipelines.images import ImagePolicy, decode_rle, patient_tags
+from data_pipelines.reports import TextPolicy, with_uncertain
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import anatomy_index
 
@@ -99,7 +96,7 @@ def make(job: Job, *, root: Path, storing: Storing, text: TextPolicy = TextPolic
         data = images.read_bytes(path)
         reading = images.read_image(data, name=str(path), policy=storing.policy)
         record = xray_record(job.payload, reading.grey, root=root, storing=storing, text=text)
-        notes = tuple(suspicions(reading.grey, colour=reading.colour))
+        notes = tuple(images.suspicions(reading.grey, colour=reading.colour))
         encoded = records.encode(record)
     except InputError as error:
         return Made(kind=error.kind or "unreadable image", reason=str(error))
@@ -183,9 +180,11 @@ def _said(xray: XRay, text: TextPolicy) -> np.ndarray:
 # Matrix and labels of a record ask for the same report one after the other.
 @functools.lru_cache(maxsize=2)
 def _extracted(report: str, text: TextPolicy) -> np.ndarray:
-    parsed = {"report": with_uncertain(reports.extract(report), text.uncertain)} if report else {}
-    _, matrices = radgraph.label_matrices(parsed)
-    return matrices[0] if len(matrices) else np.full(records.MATRIX_SHAPE, -1, np.int8)
+    matrix = np.full(records.MATRIX_SHAPE, -1, np.int8)
+    if report:
+        entities = radgraph.read_entities(reports.extract(report), key="report")
+        radgraph.fill_study(matrix, with_uncertain(entities, text.uncertain))
+    return matrix
 
 
 def _stated(xray: XRay, annotations: list[dict]) -> np.ndarray:

@@ -124,10 +124,7 @@ def _legend(marks: Sequence[_Mark]) -> str:
 def _triplets(matrix: np.ndarray) -> str:
     """What training sees: pathology at anatomy, first what is there."""
     return "".join(
-        _named(
-            title,
-            [f"{PATHOLOGIES[p]} @ {ANATOMIES[a]}" for a, p in zip(*np.nonzero(matrix == value), strict=True)],
-        )
+        _named(title, [f"{PATHOLOGIES[p]} @ {ANATOMIES[a]}" for a, p in zip(*np.nonzero(matrix == value), strict=True)])
         for value, title in ((1, "triplets: present"), (0, "triplets: absent"))
     )
 

@@ -5,7 +5,7 @@ from html import escape
 
 import numpy as np
 
-from data_pipelines.datasets.contents import Contents
+from data_pipelines.datasets import Contents
 from medslip_jax.report.contents.charts import bar, heat_map
 from medslip_jax.report.contents.html import Markup, counts_table
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES

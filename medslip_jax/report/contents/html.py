@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from importlib import resources
 
 # The policy keeps a browser from asking the network, or running anything, whatever a report holds.
 HEAD = (
@@ -10,36 +11,7 @@ HEAD = (
     '<meta http-equiv="Content-Security-Policy" '
     "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
 )
-STYLE = """
-body{font:15px/1.45 system-ui,sans-serif;color:#123;background:#fff;max-width:1200px;margin:0 auto;padding:12px}
-h1{margin:.3em 0 0}h2{margin:1.6em 0 .4em;border-bottom:1px solid #cdd}h3{margin:.2em 0;font-size:1em}
-h1,h3,p,li,blockquote,td.long{overflow-wrap:anywhere}p,ul{margin:.3em 0}
-.quiet{color:#567;font-size:.87em}.scroll{overflow-x:auto;max-width:100%}
-table{border-collapse:collapse;font-size:.87em}th,td{padding:2px 8px;border-bottom:1px solid #e3e9ee;vertical-align:top}
-th{text-align:left;font-weight:600;background:#f2f5f8}td.n{text-align:right;white-space:nowrap}
-td.name{white-space:nowrap}td.long{min-width:220px}.zero{color:#9ab}td.first,th.first{border-left:2px solid #cdd}
-.bar{display:flex;width:120px;height:12px;margin-top:4px;background:#e8edf1}.bar i{display:block;height:100%}
-.key i{display:inline-block;width:12px;height:12px;margin:0 4px 0 12px;vertical-align:-1px}
-.present{background:#c2410c}.absent{background:#2b7bba}.unknown{background:#dde4ea}
-svg.map{display:block;font:11px system-ui,sans-serif;fill:#123}svg.map .n{font-size:9px}
-.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,350px),1fr));gap:12px}
-.card{border:1px solid #cdd;border-radius:6px;overflow:hidden;font-size:.87em}.card>div{padding:6px 10px}
-figure{position:relative;margin:0 auto;width:fit-content;max-width:100%}
-figure img{display:block;width:auto;height:auto;max-width:100%;max-height:420px;min-height:180px}
-figure svg{position:absolute;inset:0;width:100%;height:100%}
-.legend{list-style:none;padding:0}.legend b{display:inline-block;width:11px;height:11px;margin-right:6px}
-.legend b,.bar,.key i,svg.map{print-color-adjust:exact;-webkit-print-color-adjust:exact}
-blockquote{white-space:pre-wrap;margin:.5em 0;padding-left:8px;border-left:3px solid #cdd}
-dl{display:grid;grid-template-columns:minmax(90px,max-content) 1fr;gap:2px 14px;font-size:.87em}
-dt{font-weight:600}dd{margin:0;overflow-wrap:anywhere;white-space:pre-wrap}
-@media(max-width:600px){.bar{width:60px}body{padding:10px}}
-@media print{body{max-width:none;padding:0;font-size:11px}
-.card,tr,svg.map{break-inside:avoid}h2,section>p{break-after:avoid}
-.scroll{overflow:visible}svg.map{max-width:100%;max-height:24cm;height:auto}figure img{max-height:7cm}
-.cards{grid-template-columns:1fr 1fr}}
-"""
-
-
+STYLE = "\n" + (resources.files("medslip_jax.report.contents") / "page.css").read_text(encoding="utf-8")
 _NAME = 40  # letters of what is not broken into lines
 
 

@@ -1,14 +1,12 @@
 """The page of `medslip data show`: what is in a data set, in one HTML file that asks nothing of the network."""
 
-import collections
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from data_pipelines.datasets import RecordSource
-from data_pipelines.datasets.contents import Contents, contents_of
-from medslip_jax.report.contents import counts as counts
+from data_pipelines.datasets import Contents, RecordSource, by_kind, contents_of
+from medslip_jax.report.contents import counts
 from medslip_jax.report.contents.cards import card, evenly_spaced
 from medslip_jax.report.contents.html import HEAD, STYLE, bullets, facts, section, table
 from medslip_jax.storage.files import write_bytes
@@ -66,12 +64,9 @@ def _drops(drops: Sequence[Mapping]) -> str:
     """Rows by kind, with examples."""
     if not drops:
         return "<p>Nothing.</p>"
-    kinds = collections.defaultdict(list)
-    for drop in drops:
-        kinds[drop["kind"]].append(drop)
     rows = [
         [kind, len(found), "; ".join(f"row {drop['row']}: {drop['reason']}" for drop in found[:_EXAMPLES])]
-        for kind, found in sorted(kinds.items(), key=lambda item: -len(item[1]))
+        for kind, found in by_kind(drops)
     ]
     return table(["kind", "rows", "the first of them"], rows)
 

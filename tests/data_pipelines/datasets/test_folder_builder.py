@@ -9,8 +9,8 @@ from places import CONFIGS, SHARED
 
 from data_pipelines import images, records
 from data_pipelines.datasets import open_split
+from data_pipelines.datasets.builders import options_of
 from data_pipelines.datasets.building.build import build
-from data_pipelines.datasets.folder_options import FolderOptions, read_options
 from data_pipelines.datasets.folder_rows import read_rows
 from data_pipelines.datasets.shared.xray import labels_of, matrix_of, report_matrix
 from medslip_jax.errors import InputError
@@ -288,7 +288,7 @@ def test_mask_and_box_must_fit_the_image(tmp_path):
 @pytest.mark.real
 @pytest.mark.skipif(not SAMPLE.exists(), reason="the real X-rays of ../shared are not here")
 def test_rows_of_the_real_sample():
-    options = FolderOptions(**read_options(CONFIG))
+    options = options_of("folder", file=CONFIG, given={})
     rows = read_rows(SAMPLE / "labels.csv", options)
     splits = [row.split for row in rows]
     assert [splits.count(split) for split in ("train", "validation", "test")] == [432, 63, 105]

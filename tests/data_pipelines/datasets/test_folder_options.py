@@ -2,7 +2,7 @@ import pytest
 from folder_csv import make_options
 from places import CONFIGS
 
-from data_pipelines.datasets.folder_options import FolderOptions, read_options
+from data_pipelines.datasets.builders import options_of
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import anatomy_index, pathology_index
 
@@ -66,17 +66,17 @@ def test_options_are_checked(changes, message):
 
 def test_options_file_is_checked(tmp_path):
     with pytest.raises(InputError, match=r"gone.json: cannot read the options"):
-        read_options(tmp_path / "gone.json")
+        options_of("folder", file=tmp_path / "gone.json", given={})
     (tmp_path / "a.json").write_text("[1]")
     with pytest.raises(InputError, match=r"a.json: expected a JSON object, got list"):
-        read_options(tmp_path / "a.json")
+        options_of("folder", file=tmp_path / "a.json", given={})
     (tmp_path / "b.json").write_text("{")
     with pytest.raises(InputError, match=r"b.json: not valid JSON"):
-        read_options(tmp_path / "b.json")
+        options_of("folder", file=tmp_path / "b.json", given={})
 
 
 def test_config_of_the_sample_names_only_known_classes():
-    options = FolderOptions(**read_options(CONFIG))
+    options = options_of("folder", file=CONFIG, given={})
     assert len(options.annotated_everywhere[0]["classes"]) == 14
     assert pathology_index("tail_abnorm_obs") in options.mapped_classes()
     assert options.anatomies_of("Left Lung") == (anatomy_index("left_lung_unspec"),)

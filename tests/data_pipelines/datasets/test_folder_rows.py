@@ -3,7 +3,8 @@ from folder_csv import OPTIONS, make_options, rows_of, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_pipelines.datasets.folder_rows import read_rows, split_of
+from data_pipelines.datasets.folder_rows import read_rows
+from data_pipelines.datasets.shared.splits import split_of
 from medslip_jax.errors import InputError
 
 

@@ -11,10 +11,10 @@ from data_pipelines import images, records
 from data_pipelines.datasets import open_split
 from data_pipelines.datasets.building.build import build
 from data_pipelines.datasets.mimic_cxr import MimicCxr, MimicOptions
-from data_pipelines.datasets.mimic_rows import study_matrices
+from data_pipelines.datasets.mimic_cxr_lists import study_matrices
 from data_pipelines.datasets.shared.xray import compressed
 from data_pipelines.radgraph.stream import iter_label_matrices
-from data_pipelines.reports.text_policy import TextPolicy
+from data_pipelines.reports.policy import TextPolicy
 from medslip_jax.cli import main
 from medslip_jax.errors import InputError
 

@@ -13,7 +13,8 @@ from data_pipelines import images
 from data_pipelines.datasets import open_split
 from data_pipelines.datasets.building.build import build
 from data_pipelines.datasets.nih_cxr14 import NihCxr14, NihOptions
-from data_pipelines.datasets.nih_lists import CLASSES, read_boxes
+from data_pipelines.datasets.nih_cxr14_lists import CLASSES, read_boxes
+from data_pipelines.images import reading
 from medslip_jax.cli import main
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import PATHOLOGIES
@@ -134,7 +135,7 @@ def test_boxes_are_where_they_were_drawn(built):
 
 def test_colour_with_transparency_is_the_same_picture(built):
     stored = images.decode_grey(records_of(built, "train")["00000001_001.png"]["image"], name="a")
-    grey = images.resize_short_side(images.read_grey(png(1)), 64)
+    grey = reading.resize_short_side(images.read_grey(png(1)), 64)
     assert stored.shape == (64, 64) and np.abs(stored.astype(int) - grey).mean() < 1
 
 

@@ -13,10 +13,11 @@ from data_pipelines import images
 from data_pipelines.datasets import open_split
 from data_pipelines.datasets.building.build import build
 from data_pipelines.datasets.openi import Openi, OpeniOptions
-from data_pipelines.datasets.openi_rows import mesh_labels, picture
+from data_pipelines.datasets.openi_lists import mesh_labels, picture
+from data_pipelines.images import reading
 from data_pipelines.images.dicom_tags import view_position
 from data_pipelines.reports.openi_xml import read_reports
-from data_pipelines.reports.text_policy import TextPolicy
+from data_pipelines.reports.policy import TextPolicy
 from medslip_jax.cli import main
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import PATHOLOGIES, pathology_index
@@ -87,7 +88,7 @@ def test_matrix_is_of_the_text_and_labels_of_the_codes(built):
     truth = named(second["labels"])
     assert truth["borderline"] == 1 and "cardiomegaly" not in truth  # left open by a borderline code
     stored = images.decode_grey(first["image"], name="first")
-    np.testing.assert_allclose(stored, images.resize_short_side(ramp(1), 64), atol=3)
+    np.testing.assert_allclose(stored, reading.resize_short_side(ramp(1), 64), atol=3)
 
 
 def test_metadata_say_how_it_was_made(built):
@@ -167,7 +168,7 @@ def test_dicom_files_and_their_views(tmp_path):
     assert "1 of 3 do not state (kept)" in plan.notes[0]
     made = plan.encode(plan.jobs["train"][0])
     stored = images.decode_grey(made.record["image"], name="made")
-    np.testing.assert_allclose(stored, images.resize_short_side(ramp(1), 64), atol=3)
+    np.testing.assert_allclose(stored, reading.resize_short_side(ramp(1), 64), atol=3)
     projected = Openi.plan(root=root, options=options(source="dicom"))
     assert [job.row for job in projected.jobs["train"]] == [1, 2]
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from data_pipelines import images, phantom, records
-from data_pipelines.datasets import builder_class, built_directory, open_split
+from data_pipelines.datasets import builder_class, open_split
 from data_pipelines.datasets.building.build import build
+from data_pipelines.datasets.built import built_directory
 from data_pipelines.datasets.phantom import SEED_STRIDE, PhantomOptions, phantom_record, split_seeds
 from data_pipelines.loading.loader import Loader
 from medslip_jax.errors import InputError

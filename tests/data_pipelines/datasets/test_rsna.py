@@ -226,7 +226,7 @@ def official_numbers(monkeypatch, *, rows=5, count=4):
         for entry in Rsna.EXPECTED
     ]
     monkeypatch.setattr(Rsna, "EXPECTED", tuple(small))
-    monkeypatch.setattr("data_pipelines.datasets.rsna_labels.ROWS", rows)
+    monkeypatch.setattr("data_pipelines.datasets.rsna_lists.ROWS", rows)
 
 
 def test_counts_are_the_official_ones(tmp_path, monkeypatch):

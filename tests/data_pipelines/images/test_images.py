@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from data_pipelines import images
+from data_pipelines.images import reading
 from data_pipelines.images.policy import ImagePolicy
 from medslip_jax.errors import InputError, from_section
 
@@ -99,8 +100,8 @@ def test_equalised_as_released():
     grey = images.read_grey(data, policy=ImagePolicy(equalise="released_rsna"))
     assert grey.tolist() == [[63, 127, 127, 255]]  # the docstring says how
     # 10 of 30 lies at 256 / 3 = 85.33 bins, between the middles of 84 (share 1/4) and 85 (3/4): 1/4 + .8333 / 2 = 2/3.
-    assert images.equalise_as_released(np.array([[0, 10, 10, 30]], np.uint8)).tolist() == [[63, 170, 170, 255]]
-    assert np.ptp(images.equalise_as_released(np.full((2, 2), 7, np.uint8))) == 0
+    assert reading.equalise_as_released(np.array([[0, 10, 10, 30]], np.uint8)).tolist() == [[63, 170, 170, 255]]
+    assert np.ptp(reading.equalise_as_released(np.full((2, 2), 7, np.uint8))) == 0
 
 
 def test_fit_follows_the_policy():
@@ -176,20 +177,20 @@ def test_any_bytes_give_an_input_error(data, start):
 @settings(max_examples=50)
 @given(st.integers(6, 90), st.integers(6, 90), st.integers(1, 64))
 def test_short_side_and_aspect(height, width, size):
-    resized = images.resize_short_side(np.zeros((height, width), np.uint8), size)
+    resized = reading.resize_short_side(np.zeros((height, width), np.uint8), size)
     assert min(resized.shape) == size
     long, short = max(height, width), min(height, width)
     assert 2 * abs(max(resized.shape) * short - long * size) <= short  # half a pixel, in whole numbers
 
 
 def test_strips_are_refused():
-    assert images.resize_short_side(np.zeros((2, 32), np.uint8), 4).shape == (4, 64)
+    assert reading.resize_short_side(np.zeros((2, 32), np.uint8), 4).shape == (4, 64)
     with pytest.raises(InputError, match="image of 33 x 2 pixels: one side is over 16 times the other"):
-        images.resize_short_side(np.zeros((2, 33), np.uint8), 4)
+        reading.resize_short_side(np.zeros((2, 33), np.uint8), 4)
 
 
 def test_resize_examples():
-    assert images.resize_short_side(np.zeros((512, 640), np.uint8), 256).shape == (256, 320)
+    assert reading.resize_short_side(np.zeros((512, 640), np.uint8), 256).shape == (256, 320)
     assert images.squash(np.zeros((512, 640), np.uint8), 224).shape == (224, 224)
     assert images.squash(RAMP, 64).dtype == np.uint8
     checks = np.indices((64, 64)).sum(0) % 2 * 255  # finer than the target can hold: must turn grey, not alias

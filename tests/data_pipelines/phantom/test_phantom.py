@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_pipelines.phantom import FOCAL, PATHOLOGIES_DRAWN, Phantom, draw
 from data_pipelines.phantom.baseline import thumbnail_baseline
 from data_pipelines.phantom.canvas import bent, ramp, ribbon, rounded
+from data_pipelines.phantom.drawing import FOCAL, PATHOLOGIES_DRAWN, Phantom, draw
 from data_pipelines.phantom.findings import PLACES
 from data_pipelines.phantom.regions import REGIONS
 from medslip_jax.errors import InputError

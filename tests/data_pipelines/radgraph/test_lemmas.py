@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from places import GOLDEN
 
-from data_pipelines.radgraph import observation_class
 from data_pipelines.radgraph.lemmas import lemmatise, without_plural
+from data_pipelines.radgraph.matrices import observation_class
 
 EXPECTED = json.loads((GOLDEN / "radgraph_lemmas.json").read_text())
 

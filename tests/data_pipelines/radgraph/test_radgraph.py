@@ -7,6 +7,7 @@ import pytest
 from places import GOLDEN, SHARED
 
 from data_pipelines import radgraph
+from data_pipelines.radgraph import matrices
 from medslip_jax import vocabulary
 from medslip_jax.errors import InputError
 
@@ -65,9 +66,9 @@ def test_golden_rows():
             if r["observation"]
         }
     found = {
-        (radgraph.study_id(key), *row)
+        (matrices.study_id(key), *row)
         for key, one in STUDIES.items()
-        for row in radgraph.rows(radgraph.read_entities(one, key=key))
+        for row in matrices.rows(radgraph.read_entities(one, key=key))
     }
     assert found == expected
 
@@ -132,7 +133,7 @@ def test_unknown_triplet_name():
     ],
 )
 def test_landmarks(anatomy, landmark):
-    assert radgraph.landmark(anatomy) == landmark
+    assert matrices.landmark(anatomy) == landmark
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_pipelines.radgraph import Triplet
-from data_pipelines.reports import mesh as mesh
+from data_pipelines.reports import mesh_codes
 from data_pipelines.reports import scores as scores
 from data_pipelines.reports.areas import code_areas, our_areas
 from data_pipelines.reports.openi_xml import OpeniReport, parse_report, read_reports
@@ -97,8 +97,8 @@ def test_bad_archives(tmp_path, monkeypatch, archive):
 
 
 def test_tables_speak_of_our_classes():
-    assert set(mesh.CLASSES) <= set(PATHOLOGIES)
-    assert {name for names in mesh.GROUPS for name in names} <= set(PATHOLOGIES)
+    assert set(mesh_codes.CLASSES) <= set(PATHOLOGIES)
+    assert {name for names in mesh_codes.GROUPS for name in names} <= set(PATHOLOGIES)
     assert all(our_areas(anatomy, "opacity") for anatomy in ANATOMIES)
 
 
@@ -119,9 +119,9 @@ def test_tables_speak_of_our_classes():
     ],
 )
 def test_codes_to_classes(codes, asserted, doubtful):
-    parsed = [mesh.parse_code(code) for code in codes]
-    assert mesh.asserted(parsed) == asserted
-    assert mesh.doubtful(parsed) == doubtful
+    parsed = [mesh_codes.parse_code(code) for code in codes]
+    assert mesh_codes.asserted(parsed) == asserted
+    assert mesh_codes.doubtful(parsed) == doubtful
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_codes_to_classes(codes, asserted, doubtful):
     ],
 )
 def test_codes_to_areas(code, pathology, areas):
-    assert code_areas(mesh.parse_code(code), pathology) == areas
+    assert code_areas(mesh_codes.parse_code(code), pathology) == areas
 
 
 def test_sets_of_a_report():

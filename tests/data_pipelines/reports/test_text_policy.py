@@ -1,8 +1,9 @@
 import pytest
 
 from data_pipelines.datasets.shared.xray import report_matrix
+from data_pipelines.radgraph import Entity
+from data_pipelines.reports.policy import TextPolicy, with_uncertain
 from data_pipelines.reports.sections import select_section
-from data_pipelines.reports.text_policy import TextPolicy, with_uncertain
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import anatomy_index, pathology_index
 
@@ -57,11 +58,11 @@ def test_uncertain_findings(uncertain, want):
     assert matrix[:, pathology_index("pneumothorax")].max() == 0
 
 
-def test_given_entry_is_not_changed():
-    entry = {"text": "x", "entities": {"1": {"label": "OBS-U"}, "2": {"label": "ANAT-DP"}}}
-    changed = with_uncertain(entry, "present")
-    assert [e["label"] for e in changed["entities"].values()] == ["OBS-DP", "ANAT-DP"]
-    assert entry["entities"]["1"]["label"] == "OBS-U"
+def test_given_entities_are_not_changed():
+    entities = {"1": Entity("opacity", "opacity", "OBS-U", 0, ()), "2": Entity("lung", "lung", "ANAT-DP", 0, ())}
+    changed = with_uncertain(entities, "present")
+    assert [entity.label for entity in changed.values()] == ["OBS-DP", "ANAT-DP"]
+    assert entities["1"].label == "OBS-U"
 
 
 @pytest.mark.parametrize("field", ["section", "empty_text", "uncertain", "lateral"])

@@ -17,7 +17,7 @@ def test_one_worker_starts_no_process():
 
 
 def test_results_come_in_order():
-    assert list(in_order(abs, range(-9, 0), workers=2, chunk=2)) == [9, 8, 7, 6, 5, 4, 3, 2, 1]
+    assert list(in_order(abs, range(-9, 0), workers=2)) == [9, 8, 7, 6, 5, 4, 3, 2, 1]
 
 
 def test_process_that_dies_is_explained():
@@ -32,7 +32,7 @@ from data_pipelines.datasets.building.workers import in_order
 if __name__ == "__main__":
     try:
         print("starting", flush=True)
-        for _ in in_order(time.sleep, [0] * 8 + [600] * 8, workers=2, chunk=1):
+        for _ in in_order(time.sleep, [0] * 8 + [600] * 8, workers=2):
             print("result", flush=True)
     except KeyboardInterrupt:
         print("interrupted")

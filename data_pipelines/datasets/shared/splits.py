@@ -1,29 +1,30 @@
-"""Lists of image ids by split, as they are published with papers. Every complaint names file and row."""
+"""Which split an image belongs to: by a hash of its patient, or by lists of ids as they are published with papers."""
 
-import json
+import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from data_pipelines.datasets.building.plan import SPLITS
-from data_pipelines.datasets.shared.listed import text_lines
+from data_pipelines.datasets.shared.listings import read_json, text_lines
 from medslip_jax.errors import InputError
 
 # What published split lists call the splits.
-_SPLIT_NAMES = {name: name for name in SPLITS} | {"val": "validation", "valid": "validation"}
+SPLIT_NAMES = {name: name for name in SPLITS} | {"val": "validation", "valid": "validation"}
 _SUFFIXES = (".dcm", ".png")
 
 
-def read_json(path: Path, kind: type, *, what: str = "the JSON file") -> dict | list:
-    """A JSON file that holds one `kind`, dict or list; `InputError` naming the file, and `what` it is, otherwise."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot read {what} ({error.strerror})") from error
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error})") from error
-    if not isinstance(value, kind):
-        raise InputError(f"{path}: expected a JSON {'object' if kind is dict else 'list'}, got {type(value).__name__}")
-    return value
+def split_of(patient: str, fractions: Mapping[str, float]) -> str:
+    """The split of a patient from a hash of the id: the same on every machine and for all their images.
+
+    The first 8 bytes of SHA-256 as a fraction in [0, 1): below the train share -> train, then validation,
+    then test.
+    """
+    point = int.from_bytes(hashlib.sha256(patient.encode()).digest()[:8], "big") / 2**64
+    for split in SPLITS:
+        point -= fractions.get(split, 0.0)
+        if point < 0:
+            return split
+    return next(split for split in reversed(SPLITS) if fractions.get(split, 0.0) > 0)
 
 
 def read_split_lists(root: Path, files: Mapping[str, str] | str) -> dict[str, str]:
@@ -44,13 +45,13 @@ def read_split_lists(root: Path, files: Mapping[str, str] | str) -> dict[str, st
         lists = {split: (root / name, text_lines(root / name)) for split, name in files.items()}
     found: dict[str, str] = {}
     for split, (path, ids) in lists.items():
-        if split not in _SPLIT_NAMES:
-            raise InputError(f"{path}: split {split!r} is none of {', '.join(_SPLIT_NAMES)}")
+        if split not in SPLIT_NAMES:
+            raise InputError(f"{path}: split {split!r} is none of {', '.join(SPLIT_NAMES)}")
         for number, entry in ids:
             image = entry[:-4] if entry.endswith(_SUFFIXES) else entry
             if image in found:
                 raise InputError(f"{path}: {split} row {number}: id {image!r} is in {found[image]} already")
-            found[image] = _SPLIT_NAMES[split]
+            found[image] = SPLIT_NAMES[split]
     return found
 
 

@@ -14,11 +14,9 @@ from pathlib import Path
 
 from data_pipelines.datasets.building.plan import Drop
 from data_pipelines.datasets.shared.cases import Case, Drops
-from data_pipelines.datasets.shared.csv_rows import read_columns
+from data_pipelines.datasets.shared.listings import read_columns
 from data_pipelines.datasets.shared.xray import XRay
-from data_pipelines.reports import mesh
-from data_pipelines.reports.openi_xml import OpeniReport
-from data_pipelines.reports.text_policy import Section
+from data_pipelines.reports import OpeniReport, Section, judged_classes
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import pathology_index
 
@@ -112,18 +110,13 @@ def read_projections(path: Path) -> dict[str, str]:
 
 
 def mesh_labels(codes: Sequence[str]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Human codes -> pathology indices (present, judged); both empty where nothing was coded.
-
-    What is judged and not present is absent: the coders list what a report asserts, "normal" if that is nothing.
+    """Human codes -> pathology indices (present, judged), see `judged_classes`.
 
     >>> [len(indices) for indices in mesh_labels(["Cardiomegaly/borderline"])]  # `borderline`; not judged: cardiomegaly
     [1, 36]
     """
-    parsed = [mesh.parse_code(code) for code in codes]
-    if not parsed or any(heading in mesh.NOT_CODED for heading, _ in parsed):
-        return (), ()
-    judged = set(mesh.CLASSES) - mesh.doubtful(parsed)
-    return tuple(sorted(map(pathology_index, mesh.asserted(parsed)))), tuple(sorted(map(pathology_index, judged)))
+    present, judged = (tuple(sorted(map(pathology_index, names))) for names in judged_classes(codes).values())
+    return present, judged
 
 
 def section_text(report: OpeniReport, section: Section) -> str:

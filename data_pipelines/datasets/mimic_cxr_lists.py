@@ -13,11 +13,10 @@ import numpy as np
 
 from data_pipelines import records
 from data_pipelines.datasets.building.plan import Drop, Job
-from data_pipelines.datasets.shared.csv_rows import read_columns
+from data_pipelines.datasets.shared.listings import read_columns
 from data_pipelines.datasets.shared.xray import compressed
-from data_pipelines.radgraph import Entity, fill_study
-from data_pipelines.radgraph.stream import iter_entities
-from data_pipelines.reports.text_policy import COUNTED_AS, Uncertain
+from data_pipelines.radgraph import fill_study, iter_entities
+from data_pipelines.reports import Uncertain, with_uncertain
 from medslip_jax.errors import InputError
 
 SPLIT_NAMES = {"train": "train", "validate": "validation", "test": "test"}
@@ -37,11 +36,7 @@ class Listed:
 
 
 def read_split(
-    path: Path,
-    *,
-    views: Mapping[str, str] | None,
-    matrices: Mapping[str, bytes] | None,
-    without_matrix: str,
+    path: Path, *, views: Mapping[str, str] | None, matrices: Mapping[str, bytes] | None, without_matrix: str
 ) -> Listed:
     """Sorts the rows of mimic-cxr-2.0.0-split.csv.gz.
 
@@ -65,6 +60,7 @@ def read_split(
         file, split = f"files/p{patient[:2]}/p{patient}/s{study}/{dicom}.jpg", SPLIT_NAMES[split]
         first_row = seen.setdefault(dicom, row)
         first_split, first_patient_row = patients.setdefault(patient, (split, row))
+        problem: tuple[str, str] | None
         if first_row != row:
             problem = "duplicate id", f"dicom_id {dicom} is in row {first_row} already"
         elif first_split != split:
@@ -90,22 +86,14 @@ def study_matrices(path: Path, *, uncertain: Uncertain) -> dict[str, bytes]:
     """study id -> `compressed` matrix of a RadGraph file, read study by study; one without entities is left out.
 
     Raises:
-      InputError: as `radgraph_stream.iter_label_matrices`.
+      InputError: as `radgraph.stream.iter_label_matrices`.
     """
     found: dict[str, bytes] = {}
     for name, entities in iter_entities(path):
         matrix = np.full(records.MATRIX_SHAPE, -1, np.int8)
-        fill_study(matrix, counted(entities, uncertain))
+        fill_study(matrix, with_uncertain(entities, uncertain))
         found[name] = compressed(matrix)
     return found
-
-
-def counted(entities: Mapping[str, Entity], uncertain: Uncertain) -> Mapping[str, Entity]:
-    """Entities whose uncertain observations count as `TextPolicy.uncertain` says."""
-    if uncertain == "ignore":
-        return entities
-    label = COUNTED_AS[uncertain]
-    return {key: e._replace(label=label) if e.label == "OBS-U" else e for key, e in entities.items()}
 
 
 def _check(path: Path, row: int, ids: tuple[str, str, str], split: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from data_pipelines.datasets.shared.cases import Drops
-from data_pipelines.datasets.shared.csv_rows import read_columns
+from data_pipelines.datasets.shared.listings import read_columns
 from data_pipelines.datasets.shared.xray import Mask
 from data_pipelines.images.rle import EMPTY
 from medslip_jax.errors import InputError

@@ -1,7 +1,7 @@
 """The built-in chest phantom: a frontal X-ray, its report, what the report says, and what is really there.
 
 Nothing is downloaded and nothing random is left open: `draw(seed)` gives the same bytes on every machine
-(phantom_canvas says how). It is a teaching model of appearances, not of X-ray physics.
+(canvas.py says how). It is a teaching model of appearances, not of X-ray physics.
 """
 
 from collections.abc import Mapping
@@ -10,29 +10,19 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from data_pipelines.phantom import devices
-from data_pipelines.phantom import findings as phantom_findings
+from data_pipelines.phantom import devices, findings
 from data_pipelines.phantom.anatomy import make_body, paint_bones, paint_soft_tissue
 from data_pipelines.phantom.canvas import Dice, Frame
 from data_pipelines.phantom.findings import PLACES, ZONES, Mark, Scene
 from data_pipelines.phantom.regions import regions
 from data_pipelines.phantom.report import write_report
+from data_pipelines.phantom.tables import PHANTOM
 from medslip_jax.errors import InputError
 
 PATHOLOGIES_DRAWN: tuple[str, ...] = tuple(PLACES)
 
 # Findings small enough that pointing at them says something.
-FOCAL: tuple[str, ...] = (
-    "nodule",
-    "mass",
-    "opacity",
-    "consolidation",
-    "pneumonia",
-    "pneumothorax",
-    "fracture",
-    "pacemaker",
-)
-
+FOCAL: tuple[str, ...] = PHANTOM["focal"]
 # Of 100 images, how many draw 0, 1, 2, 3 and 4 of the groups below.
 _COUNTS = (14, 10, 20, 30, 26)
 _GROUPS = (*(name for name in PLACES if name not in ("pacemaker", "lead")), "pacing")
@@ -60,7 +50,7 @@ class Phantom:
 
     `image` is uint8 (H, W), `report` English text, `triplets` what that says as (anatomy, pathology, exists)
     in vocabulary names, `findings` everything that is drawn, mentioned or not; `regions` anatomy -> bool (H, W) of the
-    lungs, their zones and the heart (`phantom_regions`).
+    lungs, their zones and the heart (`regions.py`).
     """
 
     image: np.ndarray
@@ -94,10 +84,7 @@ def draw(seed: int, *, size: int = 256) -> Phantom:
         },
     )
     scene = Scene(
-        body,
-        paint_soft_tissue(body, streams[1]),
-        streams[2],
-        device_side=streams[0].pick(("left", "left", "right")),
+        body, paint_soft_tissue(body, streams[1]), streams[2], device_side=streams[0].pick(("left", "left", "right"))
     )
     marks = _paint(scene, plan, clutter=streams[3])
     image = _expose(scene.layers.level, body.frame, streams[4])
@@ -114,7 +101,7 @@ def _plan(dice: Dice) -> dict[str, tuple[str, ...]]:
     lot, count = dice.integer(1, sum(_COUNTS)), 0
     while lot > sum(_COUNTS[: count + 1]):
         count += 1
-    plan = {}
+    plan: dict[str, tuple[str, ...]] = {}
     for group in dice.shuffled(_GROUPS)[:count]:
         if group == "pacing":
             plan |= _plan_pacing(dice)
@@ -153,7 +140,7 @@ def _paint(scene: Scene, plan: Mapping[str, tuple[str, ...]], *, clutter: Dice) 
     if "pacemaker" in plan:
         scene.device_side = plan["pacemaker"][0].split("_")[0]
     marks = []
-    for name, painter in phantom_findings.PAINTERS.items():
+    for name, painter in findings.PAINTERS.items():
         for anatomy in plan.get(name, ()):
             marks += painter(scene, anatomy)
     scene.layers.add(scene.layers.vessels, 28)

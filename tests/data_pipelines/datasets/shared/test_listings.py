@@ -2,7 +2,7 @@ import gzip
 
 import pytest
 
-from data_pipelines.datasets.shared.csv_rows import read_columns
+from data_pipelines.datasets.shared.listings import read_columns
 from medslip_jax.errors import InputError
 
 TEXT = '\ufeffa,b,c\n1, 2 ,"3,\n3"\n\n4,,6\n'

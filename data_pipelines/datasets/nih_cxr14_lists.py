@@ -5,8 +5,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_pipelines.datasets.shared.csv_rows import read_columns
-from data_pipelines.datasets.shared.listed import text_lines
+from data_pipelines.datasets.shared.listings import read_columns, text_lines
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import pathology_index
 

@@ -1,9 +1,10 @@
 """What a data set makes of its reports and views: options that are echoed into its metadata."""
 
-import copy
 import dataclasses
+from collections.abc import Mapping
 from typing import Literal
 
+from data_pipelines.radgraph import Entity
 from medslip_jax.errors import check_choices
 
 Section = Literal["both", "findings", "impression"]
@@ -12,7 +13,7 @@ EmptyText = Literal["drop", "keep"]
 Lateral = Literal["drop", "keep"]
 
 # What RadGraph's OBS-U becomes.
-COUNTED_AS = {"present": "OBS-DP", "absent": "OBS-DA"}
+_COUNTED_AS = {"present": "OBS-DP", "absent": "OBS-DA"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +37,9 @@ class TextPolicy:
         check_choices(self, section="text")
 
 
-def with_uncertain(entry: dict, uncertain: Uncertain) -> dict:
-    """What `reports.extract` gives, its uncertain observations counted as `uncertain` says; `entry` is not changed."""
+def with_uncertain(entities: Mapping[str, Entity], uncertain: Uncertain) -> Mapping[str, Entity]:
+    """Entities of a study, whose uncertain observations count as `uncertain` says."""
     if uncertain == "ignore":
-        return entry
-    entry = copy.deepcopy(entry)
-    for entity in entry["entities"].values():
-        if entity["label"] == "OBS-U":
-            entity["label"] = COUNTED_AS[uncertain]
-    return entry
+        return entities
+    label = _COUNTED_AS[uncertain]
+    return {key: e._replace(label=label) if e.label == "OBS-U" else e for key, e in entities.items()}

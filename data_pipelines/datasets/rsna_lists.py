@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from data_pipelines.datasets.shared.cases import Drops
-from data_pipelines.datasets.shared.csv_rows import read_columns
-from data_pipelines.datasets.shared.listed import require_rows
-from data_pipelines.datasets.shared.split_lists import read_json
+from data_pipelines.datasets.shared.listings import read_columns, read_json
+from data_pipelines.datasets.shared.official import require_rows
 from data_pipelines.datasets.shared.xray import Box
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import pathology_index
@@ -37,7 +36,8 @@ def read_labels(drops: Drops, *, partial: bool) -> dict[str, Labelled]:
     Raises:
       InputError: a malformed file or row or, unless `partial`, another number of rows than the official one.
     """
-    path, images, rows = drops.listing, {}, 0
+    images: dict[str, Labelled] = {}
+    path, rows = drops.listing, 0
     for number, (name, *numbers, target) in read_columns(path, _COLUMNS):
         rows += 1
         if not name or target not in ("0", "1", ""):
