@@ -1,4 +1,4 @@
-"""What a compiled step says of itself, and what follows from that: does it fit, and how fast can it be."""
+"""What a compiled step says of itself, and what follows: does it fit, how many images would, how fast can it be."""
 
 import dataclasses
 import math
@@ -10,8 +10,7 @@ from medslip_jax.aot.collectives import count_collectives
 from medslip_jax.aot.hbm_traffic import hbm_bytes
 from medslip_jax.parallel.chips import Chip
 
-GIB = 2**30
-_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SIZE = r"([\d.]+)([KMGT]?)"
 # Two places of the TPU compiler give up on a program, and say it differently.
 _TOO_LARGE = (
@@ -44,19 +43,31 @@ class Attempt:
     def fits(self) -> bool:
         return self.program is not None and (self.needs is None or self.needs <= self.limit)
 
-    @property
-    def too_large(self) -> bool:
-        """The memory is what is wrong with it."""
-        return self.needs is not None and self.needs > self.limit
+
+def largest_batch(attempt: Attempt, *, multiple: int = 1) -> int | None:
+    """About how many images a chip would fit where `attempt.per_chip` do not, in proportion to what they need.
+
+    An estimate: parameters do not grow with the batch, and XLA saves memory where it is short of it. A multiple of
+    `multiple`, and of 8 where that leaves any: the rows of a TPU's tile. None if it fits, or nothing would.
+
+    >>> largest_batch(Attempt(per_chip=512, seconds={}, needs=200.0, limit=150.0))
+    384
+    """
+    if attempt.fits or attempt.needs is None:
+        return None
+    images = math.floor(attempt.per_chip * attempt.limit / attempt.needs)
+    step = math.lcm(8, multiple)
+    return images - images % (step if images >= step else multiple) or None
 
 
 def read_program(compiled) -> dict[str, dict]:
     """{"cost", "traffic", "memory", "collectives"} of a `jax.stages.Compiled`; without one, {"unavailable": why}.
 
-    Each is asked for on its own, as XLA fails on one of them for some programs that it has compiled.
+    Each is asked for on its own, as XLA fails on one of them for some programs that it has compiled. Its estimate of
+    the time is left out, which is negative at times, and so is its "bytes accessed" (see `hbm_traffic`).
     """
     return {
-        "cost": _if_possible(lambda: read_cost(compiled.cost_analysis())),
+        "cost": _if_possible(lambda: {"flops": float(compiled.cost_analysis()["flops"])}),
         "traffic": _if_possible(lambda: {"hbm": hbm_bytes(compiled.as_text())}),
         "memory": _if_possible(lambda: read_memory(compiled.memory_analysis())),
         "collectives": _if_possible(lambda: count_collectives(compiled.as_text())),
@@ -69,11 +80,6 @@ def _if_possible(read: Callable[[], dict]) -> dict:
     # Whatever XLA raises: the other parts are still worth a table.
     except Exception as error:
         return {"unavailable": one_line(error)}
-
-
-def read_cost(cost: Mapping[str, float]) -> dict[str, float]:
-    """{"flops", "bytes"} of one chip and step. XLA's own estimate of the time is left out: it is negative at times."""
-    return {"flops": float(cost["flops"]), "bytes": float(cost["bytes accessed"])}
 
 
 def read_memory(stats) -> dict[str, int]:
@@ -105,26 +111,25 @@ def parse_too_large(message: str) -> dict[str, float] | None:
     return None
 
 
-def roofline(cost: Mapping[str, float], *, chip: Chip, batch_size: int) -> dict[str, Any]:
-    """Images/s by counts and peaks: batch_size / max(FLOPs / peak, bytes / bandwidth), per chip and step.
-
-    Nearly a bound: XLA's bytes are those of all operands, also of arrays that stay in the chip's own memory.
+def roofline(flops: float, *, hbm: float, chip: Chip, per_chip: int) -> dict[str, Any]:
+    """What a chip can do at best: per_chip / max(FLOPs / peak FLOP/s, HBM bytes / bandwidth).
 
     Args:
-      cost: of `read_cost`.
+      flops: of one chip and step.
+      hbm: bytes from and to its memory in that step.
       chip: its peaks.
-      batch_size: images of a step over all chips.
+      per_chip: images of that step.
 
     Returns:
-      {"compute_seconds", "memory_seconds", "bound_by": "compute" or "memory", "images_per_second"}.
+      {"compute_seconds", "memory_seconds", "bound_by": "compute" or "memory", "images_per_second": of one chip}.
     """
-    compute, memory = cost["flops"] / chip.peak_flops, cost["bytes"] / chip.hbm_bytes
+    compute, memory = flops / chip.peak_flops, hbm / chip.hbm_bytes
     slowest = max(compute, memory)
     return {
         "compute_seconds": compute,
         "memory_seconds": memory,
         "bound_by": "compute" if compute >= memory else "memory",
-        "images_per_second": batch_size / slowest if slowest > 0 else math.inf,
+        "images_per_second": per_chip / slowest if slowest > 0 else math.inf,
     }
 
 

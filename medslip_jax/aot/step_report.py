@@ -1,0 +1,99 @@
+"""All that `medslip compile` says of a step, as one JSON-ready dict."""
+
+import importlib.metadata
+from typing import Any
+
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from medslip_jax.aot import lowering
+from medslip_jax.aot.compiled import Attempt, largest_batch, roofline
+from medslip_jax.aot.step_shapes import step_of
+from medslip_jax.errors import InputError
+from medslip_jax.parallel import sharding
+from medslip_jax.parallel.chips import Topology
+from medslip_jax.version import __version__
+
+_LOOP = (
+    "optim.accumulate={}: XLA counts what is in a loop once, so FLOPs, bytes and collectives are those of one part and "
+    "the update; --config.optim.accumulate=1 has a roofline"
+)
+
+
+def compile_report(config: ConfigDict, *, topology: Topology, per_chip: int | None = None) -> dict[str, Any]:
+    """Compiles the train step of a config for a slice.
+
+    Args:
+      config: of pre-training or fine-tuning.
+      topology: the slice.
+      per_chip: images a chip, in place of data.batch_size over the chips.
+
+    Returns:
+      Among others "fits", "needs" and "memory_limit" (bytes a chip), "program" (of `read_program`), "roofline",
+      "largest" (of `largest_batch`) and "notes" on what stands in for something that is not on this machine.
+
+    Raises:
+      InputError: the config cannot be trained on the slice, or libtpu is missing.
+    """
+    mesh = lowering.tpu_mesh(topology, data=config.mesh.data, fsdp=config.mesh.fsdp)
+    config = config.copy_and_resolve_references()
+    if per_chip is not None:
+        config.data.batch_size = per_chip * mesh.size
+    parts = config.optim.accumulate
+    try:
+        sharding.check_batch_size(mesh, config.data.batch_size, key="data.batch_size", parts=parts)
+    except InputError as error:
+        raise InputError(f"{error}; --per_chip N sets it to N images a chip") from error
+    step = step_of(config, mesh=mesh)
+    per_chip = config.data.batch_size // mesh.size
+    attempt = lowering.compile_step(step, mesh=mesh, topology=topology, per_chip=per_chip)
+    return {
+        **_asked(config, topology=topology, mesh=mesh),
+        **_outcome(attempt, topology=topology, parts=parts),
+        "notes": [*step.notes, *([_LOOP.format(parts)] if parts > 1 else [])],
+        "versions": {name: _version(name) for name in ("jax", "jaxlib", "libtpu")} | {"medslip_jax": __version__},
+    }
+
+
+def _asked(config: ConfigDict, *, topology: Topology, mesh: Mesh) -> dict[str, Any]:
+    """What was compiled, and for what."""
+    batch_size = config.data.batch_size
+    return {
+        "topology": {
+            "name": topology.name,
+            "chips": topology.chips,
+            "hosts": topology.hosts,
+            "chips_per_host": min(topology.chips, topology.chip.chips_per_host),
+            "device_kind": mesh.devices.flat[0].device_kind,
+            "mesh": dict(mesh.shape),
+        },
+        "chip": {key: getattr(topology.chip, key) for key in ("peak_flops", "hbm_bytes", "hbm_gib", "usable_gib")},
+        "batch": {"total": batch_size, "per_chip": batch_size // mesh.size},
+        "image_size": config.data.image_size,
+        "model": f"{config.get('kind', 'medslip')} with {config.model.backbone}",
+        "dtype": config.model.dtype,
+    }
+
+
+def _outcome(attempt: Attempt, *, topology: Topology, parts: int) -> dict[str, Any]:
+    program = attempt.program or {}
+    flops, hbm = program.get("cost", {}).get("flops"), program.get("traffic", {}).get("hbm")
+    known = None not in (flops, hbm) and parts == 1
+    return {
+        "fits": attempt.fits,
+        "needs": attempt.needs,
+        "memory_limit": attempt.limit,
+        "largest": largest_batch(attempt, multiple=parts),
+        "error": attempt.error,
+        "program": attempt.program,
+        "roofline": roofline(flops, hbm=hbm, chip=topology.chip, per_chip=attempt.per_chip) if known else None,
+        "seconds": dict(attempt.seconds),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        # libtpu by TPU_LIBRARY_PATH.
+        return "unknown"
