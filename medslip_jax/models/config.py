@@ -13,7 +13,7 @@ PatchNorm = Literal["none", "layer_norm"]
 DType = Literal["float32", "bfloat16"]
 Disentangle = Literal["none", "pathology"]
 LastStage = Literal["layer3", "layer4"]
-Remat = Literal["none", "convolutions", "blocks"]
+Remat = Literal["none", "blocks"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +37,8 @@ class MeDSLIPConfig:
       patch_norm: "layer_norm" normalises each stream's patches before its decoder reads them. Alone it
         made no measurable difference in short runs (README); the small-budget configs use it with "xavier".
       dtype: computations of the trunk and decoders; parameters, statistics, norms and softmax stay float32.
-      remat: what the trunk computes anew in the backward pass, for less memory: nothing, all but convolutions (norms
-        and ReLUs), or all but the outputs of its blocks. The results do not change.
+      remat: what the trunk computes anew in the backward pass, for less memory: nothing, or all but the outputs of its
+        blocks. The results do not change.
     """
 
     backbone: Backbone = "resnet50"

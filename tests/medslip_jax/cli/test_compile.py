@@ -73,7 +73,7 @@ def test_a_step_that_fits_gives_a_table_and_json(compiled, capsys, tmp_path):
     argv = [f"--config={CONFIG}", "--topology", "v5e:1x1", *TINY]
     assert verb.main([*argv, "--out", str(tmp_path / "out.json")]) == 0
     text = capsys.readouterr().out
-    # 8 images on each chip: 1.8 GiB, and 8 / (197e9 / 197e12) images/s.
+    # 8 images in the config: 1.8 GiB, and 8 / (197e9 / 197e12) images/s.
     assert "1.80 of 15.75 GiB" in text
     assert "= 8,000 images/s" in text
     assert verb.main([*argv, "--json"]) == 0
@@ -91,7 +91,10 @@ def test_a_step_that_does_not_fit_exits_with_1(compiled, capsys):
 
 
 def test_a_batch_that_the_chips_do_not_share_is_refused(compiled, monkeypatch):
-    monkeypatch.setattr(step_report.sharding, "check_batch_size", lambda *_, **__: (_ for _ in ()).throw(InputError("data")))
+    def refuse(*_, **__):
+        raise InputError("data")
+
+    monkeypatch.setattr(step_report.sharding, "check_batch_size", refuse)
     with pytest.raises(InputError, match="data; --per_chip N"):
         verb.main([f"--config={CONFIG}", "--topology", "v5e:1x1", *TINY])
     assert compiled == []
