@@ -1,9 +1,8 @@
 """What a compiled step says of itself, and what follows: does it fit, how many images would, how fast can it be."""
 
-import dataclasses
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from medslip_jax.aot.collectives import count_collectives
@@ -19,43 +18,16 @@ _TOO_LARGE = (
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """One try to compile the step at a batch size.
-
-    Attributes:
-      per_chip: images a chip.
-      seconds: {"lower", "compile"}.
-      program: of `read_program`; None if there is none.
-      needs: bytes of memory a chip; None if nothing says so.
-      limit: bytes that a program may have.
-      error: what the compiler said, one line; "" if it compiled.
-    """
-
-    per_chip: int
-    seconds: Mapping[str, float]
-    limit: float
-    program: Mapping[str, Any] | None = None
-    needs: float | None = None
-    error: str = ""
-
-    @property
-    def fits(self) -> bool:
-        return self.program is not None and (self.needs is None or self.needs <= self.limit)
-
-
-def largest_batch(attempt: Attempt, *, multiple: int = 1) -> int | None:
-    """About how many images a chip would fit where `attempt.per_chip` do not, in proportion to what they need.
+def largest_batch(per_chip: int, *, needs: float, limit: float, multiple: int = 1) -> int | None:
+    """About how many images a chip fit into `limit` bytes, in proportion to what `per_chip` need; None if not one.
 
     An estimate: parameters do not grow with the batch, and XLA saves memory where it is short of it. A multiple of
-    `multiple`, and of 8 where that leaves any: the rows of a TPU's tile. None if it fits, or nothing would.
+    `multiple`, and of 8 where that leaves any: the rows of a TPU's tile.
 
-    >>> largest_batch(Attempt(per_chip=512, seconds={}, needs=200.0, limit=150.0))
+    >>> largest_batch(512, needs=200, limit=150)
     384
     """
-    if attempt.fits or attempt.needs is None:
-        return None
-    images = math.floor(attempt.per_chip * attempt.limit / attempt.needs)
+    images = math.floor(per_chip * limit / needs)
     step = math.lcm(8, multiple)
     return images - images % (step if images >= step else multiple) or None
 

@@ -11,13 +11,14 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 from jax.experimental import topologies
 from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh
 
-from medslip_jax.aot.compiled import Attempt, one_line, parse_too_large, read_program
+from medslip_jax.aot.compiled import one_line, parse_too_large, read_program
 from medslip_jax.aot.step_shapes import Step
 from medslip_jax.errors import InputError
 from medslip_jax.parallel import sharding
@@ -73,25 +74,37 @@ def lower_step(step: Step, *, mesh: Mesh, per_chip: int) -> jax.stages.Lowered:
     return jit_train_step(step.parts, mesh, state).lower(state, batch)
 
 
-def compile_step(step: Step, *, mesh: Mesh, topology: Topology, per_chip: int) -> Attempt:
-    """Lowers, compiles and reads; a compiler that gives up is a result, too."""
-    limit = topology.chip.usable_gib * 2**30
+def compile_step(step: Step, *, mesh: Mesh, topology: Topology, per_chip: int) -> dict[str, Any]:
+    """Lowers, compiles and reads; a compiler that gives up is a result, too.
+
+    Returns:
+      {"fits", "needs": bytes of memory a chip or None if nothing says so, "memory_limit": bytes that a program may
+      have, "error": what the compiler said, one line, "" if it compiled, "program": of `read_program` or None,
+      "seconds": {"lower", "compile"}}.
+    """
     started = time.monotonic()
     lowered = lower_step(step, mesh=mesh, per_chip=per_chip)
     seconds = {"lower": time.monotonic() - started}
     started = time.monotonic()
+    program, error = None, ""
+    memory = {"needs": None, "limit": topology.chip.usable_gib * 2**30}
     try:
         with _without_cache():
-            compiled, error = lowered.compile(), ""
+            compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as failure:
-        compiled, error = None, str(failure)
+        memory, error = parse_too_large(str(failure)) or memory, one_line(failure)
+    else:
+        program = read_program(compiled)
+        memory["needs"] = program["memory"].get("total")
     seconds["compile"] = time.monotonic() - started
-    known = {"per_chip": per_chip, "seconds": seconds}
-    if compiled is None:
-        said = parse_too_large(error) or {"needs": None, "limit": limit}
-        return Attempt(**known, **said, error=one_line(error))
-    program = read_program(compiled)
-    return Attempt(**known, program=program, needs=program["memory"].get("total"), limit=limit)
+    return {
+        "fits": program is not None and (memory["needs"] is None or memory["needs"] <= memory["limit"]),
+        "needs": memory["needs"],
+        "memory_limit": memory["limit"],
+        "error": error,
+        "program": program,
+        "seconds": seconds,
+    }
 
 
 @contextlib.contextmanager

@@ -1,13 +1,14 @@
 """All that `medslip compile` says of a step, as one JSON-ready dict."""
 
 import importlib.metadata
+from collections.abc import Mapping
 from typing import Any
 
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from medslip_jax.aot import lowering
-from medslip_jax.aot.compiled import Attempt, largest_batch, roofline
+from medslip_jax.aot.compiled import largest_batch, roofline
 from medslip_jax.aot.step_shapes import step_of
 from medslip_jax.errors import InputError
 from medslip_jax.parallel import sharding
@@ -29,8 +30,9 @@ def compile_report(config: ConfigDict, *, topology: Topology, per_chip: int | No
       per_chip: images a chip, in place of data.batch_size over the chips.
 
     Returns:
-      Among others "fits", "needs" and "memory_limit" (bytes a chip), "program" (of `read_program`), "roofline",
-      "largest" (of `largest_batch`) and "notes" on what stands in for something that is not on this machine.
+      Besides what was asked for, what `lowering.compile_step` gives, "roofline" (None where its counts are not known),
+      "largest" (of `largest_batch`, None where the step fits), and "notes" on what stands in for something that is not
+      on this machine.
 
     Raises:
       InputError: the config cannot be trained on the slice, or libtpu is missing.
@@ -46,10 +48,14 @@ def compile_report(config: ConfigDict, *, topology: Topology, per_chip: int | No
         raise InputError(f"{error}; --per_chip N sets it to N images a chip") from error
     step = step_of(config, mesh=mesh)
     per_chip = config.data.batch_size // mesh.size
-    attempt = lowering.compile_step(step, mesh=mesh, topology=topology, per_chip=per_chip)
+    found = lowering.compile_step(step, mesh=mesh, topology=topology, per_chip=per_chip)
+    needs, limit = found["needs"], found["memory_limit"]
+    known = not found["fits"] and needs is not None
     return {
         **_asked(config, topology=topology, mesh=mesh),
-        **_outcome(attempt, topology=topology, parts=parts),
+        **found,
+        "largest": largest_batch(per_chip, needs=needs, limit=limit, multiple=parts) if known else None,
+        "roofline": _roofline(found["program"], topology=topology, per_chip=per_chip) if parts == 1 else None,
         "notes": [*step.notes, *([_LOOP.format(parts)] if parts > 1 else [])],
         "versions": {name: _version(name) for name in ("jax", "jaxlib", "libtpu")} | {"medslip_jax": __version__},
     }
@@ -75,20 +81,9 @@ def _asked(config: ConfigDict, *, topology: Topology, mesh: Mesh) -> dict[str, A
     }
 
 
-def _outcome(attempt: Attempt, *, topology: Topology, parts: int) -> dict[str, Any]:
-    program = attempt.program or {}
-    flops, hbm = program.get("cost", {}).get("flops"), program.get("traffic", {}).get("hbm")
-    known = None not in (flops, hbm) and parts == 1
-    return {
-        "fits": attempt.fits,
-        "needs": attempt.needs,
-        "memory_limit": attempt.limit,
-        "largest": largest_batch(attempt, multiple=parts),
-        "error": attempt.error,
-        "program": attempt.program,
-        "roofline": roofline(flops, hbm=hbm, chip=topology.chip, per_chip=attempt.per_chip) if known else None,
-        "seconds": dict(attempt.seconds),
-    }
+def _roofline(program: Mapping | None, *, topology: Topology, per_chip: int) -> dict[str, Any] | None:
+    flops, hbm = (((program or {}).get(part) or {}).get(key) for part, key in (("cost", "flops"), ("traffic", "hbm")))
+    return None if None in (flops, hbm) else roofline(flops, hbm=hbm, chip=topology.chip, per_chip=per_chip)
 
 
 def _version(package: str) -> str:

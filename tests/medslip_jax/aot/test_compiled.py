@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from medslip_jax.aot.compiled import Attempt, largest_batch, parse_too_large, read_memory, read_program, roofline
+from medslip_jax.aot.compiled import largest_batch, parse_too_large, read_memory, read_program, roofline
 from medslip_jax.parallel.chips import CHIPS
 
 STATS = SimpleNamespace(
@@ -97,12 +97,7 @@ def test_roofline_by_hand():
         (252, 160.0, 12, 144),  # 157, and down to a multiple of 24
         (16, 300.0, 1, 5),
         (2, 300.0, 1, None),
-        (256, 99.0, 1, None),
-        (256, None, 1, None),
     ],
 )
 def test_the_largest_batch_in_proportion(per_chip, needs, multiple, images):
-    program = {} if needs is not None and needs <= 100 else None
-    attempt = Attempt(per_chip=per_chip, seconds={}, program=program, needs=needs, limit=100.0)
-    assert attempt.fits == (needs == 99)
-    assert largest_batch(attempt, multiple=multiple) == images
+    assert largest_batch(per_chip, needs=needs, limit=100, multiple=multiple) == images
