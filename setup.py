@@ -41,6 +41,7 @@ REQUIRES = [
     "tqdm>=4.66",
     "jaxtyping>=0.3",
     "pyyaml>=6.0",
+    "shtab>=1.13",
 ]
 
 CUDA_13 = ["jax[cuda13]"]  # the newer one, which [cuda] stands for

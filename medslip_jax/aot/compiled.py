@@ -1,17 +1,15 @@
-"""What a compiled step says of itself, and what follows from that: does it fit, and how fast can it be."""
+"""What a compiled step says of itself, and what follows: does it fit, how many images would, how fast can it be."""
 
-import dataclasses
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from medslip_jax.aot.collectives import count_collectives
 from medslip_jax.aot.hbm_traffic import hbm_bytes
 from medslip_jax.parallel.chips import Chip
 
-GIB = 2**30
-_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SIZE = r"([\d.]+)([KMGT]?)"
 # Two places of the TPU compiler give up on a program, and say it differently.
 _TOO_LARGE = (
@@ -20,43 +18,28 @@ _TOO_LARGE = (
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """One try to compile the step at a batch size.
+def largest_batch(per_chip: int, *, needs: float, limit: float, multiple: int = 1) -> int | None:
+    """About how many images a chip fit into `limit` bytes, in proportion to what `per_chip` need; None if not one.
 
-    Attributes:
-      per_chip: images a chip.
-      seconds: {"lower", "compile"}.
-      program: of `read_program`; None if there is none.
-      needs: bytes of memory a chip; None if nothing says so.
-      limit: bytes that a program may have.
-      error: what the compiler said, one line; "" if it compiled.
+    An estimate: parameters do not grow with the batch, and XLA saves memory where it is short of it. A multiple of
+    `multiple`, and of 8 where that leaves any: the rows of a TPU's tile.
+
+    >>> largest_batch(512, needs=200, limit=150)
+    384
     """
-
-    per_chip: int
-    seconds: Mapping[str, float]
-    limit: float
-    program: Mapping[str, Any] | None = None
-    needs: float | None = None
-    error: str = ""
-
-    @property
-    def fits(self) -> bool:
-        return self.program is not None and (self.needs is None or self.needs <= self.limit)
-
-    @property
-    def too_large(self) -> bool:
-        """The memory is what is wrong with it."""
-        return self.needs is not None and self.needs > self.limit
+    images = math.floor(per_chip * limit / needs)
+    step = math.lcm(8, multiple)
+    return images - images % (step if images >= step else multiple) or None
 
 
 def read_program(compiled) -> dict[str, dict]:
     """{"cost", "traffic", "memory", "collectives"} of a `jax.stages.Compiled`; without one, {"unavailable": why}.
 
-    Each is asked for on its own, as XLA fails on one of them for some programs that it has compiled.
+    Each is asked for on its own, as XLA fails on one of them for some programs that it has compiled. Its estimate of
+    the time is left out, which is negative at times, and so is its "bytes accessed" (see `hbm_traffic`).
     """
     return {
-        "cost": _if_possible(lambda: read_cost(compiled.cost_analysis())),
+        "cost": _if_possible(lambda: {"flops": float(compiled.cost_analysis()["flops"])}),
         "traffic": _if_possible(lambda: {"hbm": hbm_bytes(compiled.as_text())}),
         "memory": _if_possible(lambda: read_memory(compiled.memory_analysis())),
         "collectives": _if_possible(lambda: count_collectives(compiled.as_text())),
@@ -69,11 +52,6 @@ def _if_possible(read: Callable[[], dict]) -> dict:
     # Whatever XLA raises: the other parts are still worth a table.
     except Exception as error:
         return {"unavailable": one_line(error)}
-
-
-def read_cost(cost: Mapping[str, float]) -> dict[str, float]:
-    """{"flops", "bytes"} of one chip and step. XLA's own estimate of the time is left out: it is negative at times."""
-    return {"flops": float(cost["flops"]), "bytes": float(cost["bytes accessed"])}
 
 
 def read_memory(stats) -> dict[str, int]:
@@ -105,26 +83,25 @@ def parse_too_large(message: str) -> dict[str, float] | None:
     return None
 
 
-def roofline(cost: Mapping[str, float], *, chip: Chip, batch_size: int) -> dict[str, Any]:
-    """Images/s by counts and peaks: batch_size / max(FLOPs / peak, bytes / bandwidth), per chip and step.
-
-    Nearly a bound: XLA's bytes are those of all operands, also of arrays that stay in the chip's own memory.
+def roofline(flops: float, *, hbm: float, chip: Chip, per_chip: int) -> dict[str, Any]:
+    """What a chip can do at best: per_chip / max(FLOPs / peak FLOP/s, HBM bytes / bandwidth).
 
     Args:
-      cost: of `read_cost`.
+      flops: of one chip and step.
+      hbm: bytes from and to its memory in that step.
       chip: its peaks.
-      batch_size: images of a step over all chips.
+      per_chip: images of that step.
 
     Returns:
-      {"compute_seconds", "memory_seconds", "bound_by": "compute" or "memory", "images_per_second"}.
+      {"compute_seconds", "memory_seconds", "bound_by": "compute" or "memory", "images_per_second": of one chip}.
     """
-    compute, memory = cost["flops"] / chip.peak_flops, cost["bytes"] / chip.hbm_bytes
+    compute, memory = flops / chip.peak_flops, hbm / chip.hbm_bytes
     slowest = max(compute, memory)
     return {
         "compute_seconds": compute,
         "memory_seconds": memory,
         "bound_by": "compute" if compute >= memory else "memory",
-        "images_per_second": batch_size / slowest if slowest > 0 else math.inf,
+        "images_per_second": per_chip / slowest if slowest > 0 else math.inf,
     }
 
 

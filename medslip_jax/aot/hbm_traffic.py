@@ -7,7 +7,6 @@ their own size.
 """
 
 import re
-from collections.abc import Iterator
 
 from medslip_jax.aot.collectives import NAME, instructions, type_bytes
 
@@ -38,16 +37,18 @@ def hbm_bytes(hlo: str) -> int:
         types[instruction.name] = instruction.type
         if instruction.opcode in _FREE or instruction.opcode.endswith(("-done", "-update")):
             continue
-        arrays = list(_arrays(instruction.type))
+        arrays = _ARRAY.findall(instruction.type)
         if instruction.opcode == "slice-start":
             # The tuple has the whole source, then the slice, which is read once and written once.
             source, piece = arrays[:2]
-            total += sum(_size(piece) for place in (source, piece) if _in_hbm(place))
+            total += sum(type_bytes(piece) for place in (source, piece) if _in_hbm(place))
         elif instruction.opcode == "copy-start":
-            total += sum(_size(array) for array in arrays[:2] if _in_hbm(array))
+            total += sum(type_bytes(array) for array in arrays[:2] if _in_hbm(array))
         else:
             operands = (types.get(name, "") for name in NAME.findall(instruction.operands))
-            total += sum(_size(a) for text in (instruction.type, *operands) for a in _arrays(text) if _in_hbm(a))
+            total += sum(
+                type_bytes(a) for text in (instruction.type, *operands) for a in _ARRAY.findall(text) if _in_hbm(a)
+            )
     return total
 
 
@@ -59,13 +60,5 @@ def _entry(hlo: str) -> str:
     return hlo[start : end if end >= 0 else len(hlo)]
 
 
-def _arrays(type_text: str) -> Iterator[str]:
-    return (match.group() for match in _ARRAY.finditer(type_text))
-
-
 def _in_hbm(array: str) -> bool:
     return not any(mark in array for mark in _ON_CHIP)
-
-
-def _size(array: str) -> int:
-    return type_bytes(array.partition("{")[0])

@@ -10,8 +10,7 @@ import importlib.util
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -19,7 +18,7 @@ from jax.experimental import topologies
 from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh
 
-from medslip_jax.aot.compiled import GIB, Attempt, one_line, parse_too_large, read_program
+from medslip_jax.aot.compiled import one_line, parse_too_large, read_program
 from medslip_jax.aot.step_shapes import Step
 from medslip_jax.errors import InputError
 from medslip_jax.parallel import sharding
@@ -35,8 +34,6 @@ _ENVIRONMENT = {
     "TPU_MIN_LOG_LEVEL": "3",
     "TPU_STDERR_LOG_LEVEL": "3",
 }
-# JAX gives libtpu this flag on a machine with TPUs, and a saved program is looked up by the flags, too.
-_LIBTPU_FLAG = "--xla_tpu_use_enhanced_launch_barrier=true"
 
 
 def tpu_mesh(topology: Topology, *, data: int = -1, fsdp: int = 1) -> Mesh:
@@ -47,7 +44,8 @@ def tpu_mesh(topology: Topology, *, data: int = -1, fsdp: int = 1) -> Mesh:
     """
     if importlib.util.find_spec("libtpu") is None and "TPU_LIBRARY_PATH" not in os.environ:
         raise InputError(f"--topology {topology.name}: libtpu is not installed; pip install '{libtpu_requirement()}'")
-    prepare_environment()
+    for key, value in _ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
     # Nothing runs here, and accelerators that this machine may have are left to those who use them.
     jax.config.update("jax_platforms", "cpu")
     options = {"chip_config_name": topology.chip.config_name} if topology.chip.config_name else {}
@@ -58,15 +56,6 @@ def tpu_mesh(topology: Topology, *, data: int = -1, fsdp: int = 1) -> Mesh:
     except (jax.errors.JaxRuntimeError, RuntimeError) as error:
         raise InputError(f"--topology {topology.name}: libtpu has no such slice ({one_line(error)})") from error
     return sharding.make_mesh(data=data, fsdp=fsdp, devices=found.devices)
-
-
-def prepare_environment() -> None:
-    """What libtpu reads when it loads; what is set already stays."""
-    for key, value in _ENVIRONMENT.items():
-        os.environ.setdefault(key, value)
-    flags = os.environ.get("LIBTPU_INIT_ARGS", "").split()
-    if not any(flag.startswith(_LIBTPU_FLAG.partition("=")[0]) for flag in flags):
-        os.environ["LIBTPU_INIT_ARGS"] = " ".join([*flags, _LIBTPU_FLAG])
 
 
 def libtpu_requirement() -> str:
@@ -85,46 +74,51 @@ def lower_step(step: Step, *, mesh: Mesh, per_chip: int) -> jax.stages.Lowered:
     return jit_train_step(step.parts, mesh, state).lower(state, batch)
 
 
-def compile_step(step: Step, *, mesh: Mesh, topology: Topology, per_chip: int) -> Attempt:
-    """Lowers, compiles and reads; a compiler that gives up is a result, too."""
-    limit = topology.chip.usable_gib * GIB
+def compile_step(step: Step, *, mesh: Mesh, topology: Topology, per_chip: int) -> dict[str, Any]:
+    """Lowers, compiles and reads; a compiler that gives up is a result, too.
+
+    Returns:
+      {"fits", "needs": bytes of memory a chip or None if nothing says so, "memory_limit": bytes that a program may
+      have, "error": what the compiler said, one line, "" if it compiled, "program": of `read_program` or None,
+      "seconds": {"lower", "compile"}}.
+    """
     started = time.monotonic()
     lowered = lower_step(step, mesh=mesh, per_chip=per_chip)
     seconds = {"lower": time.monotonic() - started}
     started = time.monotonic()
+    program, error = None, ""
+    memory = {"needs": None, "limit": topology.chip.usable_gib * 2**30}
     try:
-        compiled, error = lowered.compile(), ""
+        with _without_cache():
+            compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as failure:
-        compiled, error = None, str(failure)
+        memory, error = parse_too_large(str(failure)) or memory, one_line(failure)
+    else:
+        program = read_program(compiled)
+        memory["needs"] = program["memory"].get("total")
     seconds["compile"] = time.monotonic() - started
-    known = {"per_chip": per_chip, "seconds": seconds}
-    if compiled is None:
-        said = parse_too_large(error) or {"needs": None, "limit": limit}
-        return Attempt(**known, **said, error=one_line(error))
-    program = read_program(compiled)
-    return Attempt(**known, program=program, needs=program["memory"].get("total"), limit=limit)
+    return {
+        "fits": program is not None and (memory["needs"] is None or memory["needs"] <= memory["limit"]),
+        "needs": memory["needs"],
+        "memory_limit": memory["limit"],
+        "error": error,
+        "program": program,
+        "seconds": seconds,
+    }
 
 
 @contextlib.contextmanager
-def saving_to(directory: Path | None) -> Iterator[None]:
-    """Within it programs are written to the persistent cache in `directory`, and to none without one.
-
-    A cache that the process uses otherwise is left alone: JAX cannot load a TPU program where no TPU is, so an entry
-    would save nothing here.
-    """
-    chosen = {"jax_enable_compilation_cache": directory is not None, "jax_persistent_cache_min_compile_time_secs": 0.0}
-    if directory is not None:
-        chosen["jax_compilation_cache_dir"] = str(directory.absolute())
-    before = {name: getattr(jax.config, name) for name in chosen}
-    _set(chosen)
+def _without_cache() -> Iterator[None]:
+    """Nothing is written to JAX's persistent cache: where no TPU is, it could not load the program again."""
+    before = jax.config.jax_enable_compilation_cache
+    _enable_cache(False)
     try:
         yield
     finally:
-        _set(before)
+        _enable_cache(before)
 
 
-def _set(settings: Mapping[str, Any]) -> None:
-    for name, value in settings.items():
-        jax.config.update(name, value)
-    # JAX looks at them once and remembers what it found.
+def _enable_cache(value: bool) -> None:
+    jax.config.update("jax_enable_compilation_cache", value)
+    # JAX looks at it once and remembers what it found.
     compilation_cache.reset_cache()

@@ -1,6 +1,6 @@
-"""`medslip completion bash | zsh | fish`: a script that completes verbs, what follows them, flags and files.
+"""`medslip completion SHELL`: a script that completes verbs, what follows them, flags and files.
 
-bash: source <(medslip completion bash), or write it to ~/.local/share/bash-completion/completions/medslip
+bash: medslip completion bash > ~/.local/share/bash-completion/completions/medslip
 zsh:  medslip completion zsh > DIR/_medslip, DIR being in fpath before compinit
 fish: medslip completion fish > ~/.config/fish/completions/medslip.fish
 
@@ -8,87 +8,47 @@ The script is made from the verbs' own parsers and needs no Python while it comp
 """
 
 import argparse
-import dataclasses
 import importlib
 
-from medslip_jax.cli.completion_scripts import SCRIPTS
-from medslip_jax.cli.help_layout import help_layout
+import shtab
+
+from medslip_jax.cli.help_layout import examples_of, help_layout
 from medslip_jax.cli.main import VERBS
-
-# Not flags of a parser: the config library reads them.
-_CONFIG_FLAG = "--config"
-
-
-@dataclasses.dataclass(frozen=True)
-class Flag:
-    """One flag; `values` are its choices, () if it takes anything (then files are offered) or nothing (`alone`)."""
-
-    name: str
-    text: str
-    values: tuple[str, ...] = ()
-    alone: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Words:
-    """What may follow one verb, or a verb and its sub-verb: `path` is ("data",) or ("data", "build")."""
-
-    path: tuple[str, ...]
-    text: str
-    choices: tuple[str, ...]
-    flags: tuple[Flag, ...]
 
 
 def main(argv: list[str]) -> int:
     """Runs the verb: prints the script."""
-    args = _parser().parse_args(argv)
-    print(SCRIPTS[args.shell](all_words()))
+    print(shtab.complete(all_verbs(), shell=_parser().parse_args(argv).shell))
     return 0
 
 
-def all_words() -> list[Words]:
-    """Of every verb and sub-verb, in the order of `medslip --help`."""
-    return [words for verb, (module, text) in VERBS.items() for words in words_of(verb, parser_of(module), text=text)]
+def all_verbs() -> argparse.ArgumentParser:
+    """A parser of `medslip` whose sub-parsers are those that every verb's module makes in `_parser()`."""
+    root = argparse.ArgumentParser("medslip")
+    verbs = root.add_subparsers(parser_class=lambda prog: importlib.import_module(VERBS[prog.split()[-1]][0])._parser())
+    for verb, (_, text) in VERBS.items():
+        parser = verbs.add_parser(verb, help=text)
+        parser.description = text  # which the shells show in place of `help`
+        _offer_files(parser)
+    return root
 
 
-def parser_of(module: str) -> argparse.ArgumentParser:
-    """A verb's parser: what every verb's module makes in `_parser()`."""
-    return importlib.import_module(module)._parser()
-
-
-def words_of(verb: str, parser: argparse.ArgumentParser, *, text: str) -> list[Words]:
-    """`Words` of a parser and of its sub-parsers."""
-    found, choices, flags = [], [], []
+def _offer_files(parser: argparse.ArgumentParser) -> None:
+    """Files for whatever takes neither a choice nor a number, and for --config, which the config library reads."""
+    shown = (line.partition(" -- ")[0].split() for line in examples_of(parser))
+    if "--config" not in parser._option_string_actions and any("--config" in words for words in shown):
+        parser.add_argument("--config", metavar="FILE[:arg]", help="a config file; --config.KEY=VALUE changes a key")
     for action in parser._actions:
+        action.metavar = None  # zsh would read the colon of FILE[:arg] as one of its own
         if isinstance(action, argparse._SubParsersAction):
-            choices += action.choices
-            helps = {inner.dest: inner.help or "" for inner in action._choices_actions}
-            for name, inner in action.choices.items():
-                inside = words_of(verb, inner, text=helps.get(name, ""))[0]
-                found.append(dataclasses.replace(inside, path=(verb, name)))
-        elif not action.option_strings:
-            choices += action.choices or ()
-        else:
-            values = tuple(map(str, action.choices or ()))
-            flags += [Flag(o, _first_line(action), values, action.nargs == 0) for o in action.option_strings]
-    if takes_config(parser) and all(flag.name != _CONFIG_FLAG for flag in flags):
-        flags.append(Flag(_CONFIG_FLAG, "a config file; --config.KEY=VALUE changes a key"))
-    return [Words((verb,), text, tuple(choices), tuple(flags)), *found]
-
-
-def takes_config(parser: argparse.ArgumentParser) -> bool:
-    """Whether a verb reads --config beside its parser's flags, which its examples show."""
-    return f"{_CONFIG_FLAG} " in (parser.epilog or "").partition(" -- ")[0]
-
-
-def _first_line(action: argparse.Action) -> str:
-    """The help of a flag with its values filled in."""
-    text = " ".join((action.help or "").split())
-    return text % vars(action) if "%(" in text else text
+            for inner in action.choices.values():
+                _offer_files(inner)
+        elif action.choices is None and action.nargs != 0 and action.type not in (int, float):
+            action.complete = shtab.FILE
 
 
 def _parser() -> argparse.ArgumentParser:
     examples = ("medslip completion bash > ~/.local/share/bash-completion/completions/medslip",)
     parser = argparse.ArgumentParser("medslip completion", **help_layout(*examples, description=__doc__))
-    parser.add_argument("shell", choices=tuple(SCRIPTS))
+    parser.add_argument("shell", choices=shtab.SUPPORTED_SHELLS)
     return parser

@@ -27,7 +27,7 @@ VERBS = {
     "doctor": ("medslip_jax.cli.doctor", "what is installed here, does it work, and what to do about it"),
     "bench": ("medslip_jax.cli.bench", "speed of steps, inference, loader and starts on this machine"),
     "books": ("medslip_jax.cli.books", "write the text tables of a BERT encoder"),
-    "completion": ("medslip_jax.cli.completion", "a script that completes medslip's words in bash, zsh or fish"),
+    "completion": ("medslip_jax.cli.completion", "a script that completes medslip's words in bash, zsh, fish ..."),
 }
 
 

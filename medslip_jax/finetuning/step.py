@@ -102,7 +102,7 @@ class FineTuner(StepParts):
         params = jax.tree.map(
             lambda x, part: x if part == "learns" else jax.lax.stop_gradient(x), variables["params"], parts
         )
-        logits, updated = make_module(self.model).apply(
+        logits, updated = make_module(self.model, norm_groups=self.norm_groups).apply(
             {"params": params, "batch_stats": variables["batch_stats"]},
             normalise(batch["image"]),
             train=True,

@@ -20,6 +20,8 @@ class Classifier(Pretrainable, nn.Module):
     """
 
     config: ClassifierConfig = ClassifierConfig()
+    # Of `BatchNorm`, for training; no part of the config, as it belongs to the machine.
+    norm_groups: int = 1
 
     @nn.compact
     def __call__(self, image: Float[Array, "b h w 3"], *, train: bool = False, frozen: int = 0) -> Float[Array, "b k"]:
@@ -28,16 +30,11 @@ class Classifier(Pretrainable, nn.Module):
         Training needs `mutable=["batch_stats"]`. The first `frozen` stages of the trunk then keep their statistics.
         """
         c = self.config
-        last = {"backbone": c.backbone, "width": c.trunk_width, "stage": 4, "dtype": c.dtype, "remat": c.remat}
-        modes = {"train": train, "frozen": frozen}
-        if c.disentangle == "none":
-            stage = {"layer3": 3, "layer4": 4}[c.last_stage]
-            trunk = ResNetTrunk(c.backbone, c.trunk_width, stage, c.dtype, c.remat, name="trunk")
-            x = trunk(image, **modes)[c.last_stage]
-        else:
-            trunk = ResNetTrunk(c.backbone, c.trunk_width, 3, c.dtype, c.remat, name="trunk")
-            grid = trunk(image, **modes)["layer3"]
-            x = resnet_stage(self._pathology_grid(grid), **last, train=train)
+        stages = 4 if c.disentangle == "none" and c.last_stage == "layer4" else 3
+        trunk = ResNetTrunk(c, self.norm_groups, stages, name="trunk")
+        x = trunk(image, train=train, frozen=frozen)[f"layer{stages}"]
+        if c.disentangle == "pathology":
+            x = resnet_stage(self._pathology_grid(x), c, stage=4, norm_groups=self.norm_groups, train=train)
         pooled = jnp.asarray(x, jnp.float32).mean((1, 2))
         return Linear(c.num_classes, "torch", name="head")(pooled)
 

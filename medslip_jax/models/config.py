@@ -13,7 +13,7 @@ PatchNorm = Literal["none", "layer_norm"]
 DType = Literal["float32", "bfloat16"]
 Disentangle = Literal["none", "pathology"]
 LastStage = Literal["layer3", "layer4"]
-Remat = Literal["none", "convolutions", "blocks"]
+Remat = Literal["none", "blocks"]
 # Kind of model -> what sides of an image are multiples of; the grid, or its mask's halving, comes out whole.
 STRIDES = {"medslip": 16, "classifier": 32, "segmenter": 16}
 
@@ -39,8 +39,8 @@ class MeDSLIPConfig:
       patch_norm: "layer_norm" normalises each stream's patches before its decoder reads them. Alone it
         made no measurable difference in short runs (README); the small-budget configs use it with "xavier".
       dtype: computations of the trunk and decoders; parameters, statistics, norms and softmax stay float32.
-      remat: what the trunk computes anew in the backward pass, for less memory: nothing, all but convolutions (norms
-        and ReLUs), or all but the outputs of its blocks. The results do not change.
+      remat: what the trunk computes anew in the backward pass, for less memory: nothing, or all but the outputs of its
+        blocks. The results do not change.
     """
 
     backbone: Backbone = "resnet50"

@@ -25,6 +25,8 @@ class MeDSLIP(Pretrainable, nn.Module):
     """
 
     config: MeDSLIPConfig = MeDSLIPConfig()
+    # Of `BatchNorm`, for training; no part of the config, as it belongs to the machine.
+    norm_groups: int = 1
 
     @nn.compact
     def __call__(
@@ -49,8 +51,7 @@ class MeDSLIP(Pretrainable, nn.Module):
           ProtoCL) and "attention" (b layers q n, head average; rows sum to 1).
         """
         c = self.config
-        trunk = ResNetTrunk(c.backbone, c.trunk_width, dtype=c.dtype, remat=c.remat, name="trunk")
-        grid = trunk(image, train=train)["layer3"]
+        grid = ResNetTrunk(c, self.norm_groups, name="trunk")(image, train=train)["layer3"]
         patches = grid.reshape(grid.shape[0], -1, grid.shape[-1])
         streams = {"pathology": patches} if c.streams == "pathology" else split_streams(patches, c)
         books = {"pathology": pathology_book, "anatomy": anatomy_book}

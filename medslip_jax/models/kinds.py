@@ -29,8 +29,9 @@ def kind_of(config: ModelConfig) -> str:
     return next(kind for kind, (cls, _) in KINDS.items() if type(config) is cls)
 
 
-def make_module(config: ModelConfig) -> nn.Module:
-    return KINDS[kind_of(config)][1](config)
+def make_module(config: ModelConfig, *, norm_groups: int = 1) -> nn.Module:
+    """The module of a config; `norm_groups` are those of `layers.BatchNorm`, for training."""
+    return KINDS[kind_of(config)][1](config, norm_groups)
 
 
 def config_from_fields(kind: str, fields: Mapping) -> ModelConfig:

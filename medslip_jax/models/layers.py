@@ -1,6 +1,5 @@
 """Layers whose initial values or statistics follow PyTorch: Linear, convolutions (also transposed), BatchNorm."""
 
-import contextlib
 import math
 
 import jax
@@ -130,17 +129,21 @@ class BatchNorm(nn.Module):
     """Batch normalisation with PyTorch's bookkeeping: eps 1e-5, momentum 0.1, unbiased running variance.
 
     `flax.linen.BatchNorm` keeps the biased variance, which differs by n / (n - 1). Under jit the mean is over the
-    global batch, whatever the sharding, or over each group of `batch_norm_groups`. Statistics are float32; the result
-    has the input's dtype.
+    global batch, whatever the sharding. Statistics are float32; the result has the input's dtype.
+
+    Attributes:
+      groups: of consecutive images, each normalised by its own statistics; the running ones get their mean. With a
+        batch that is split evenly over devices, the devices of different groups need not communicate: PyTorch's DDP is
+        one group a device.
     """
 
+    groups: int = 1
     momentum: float = 0.1
     epsilon: float = 1e-5
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], *, train: bool, groups: int = 1) -> Float[Array, "b h w c"]:
-        """Groups are consecutive images, each normalised by its own statistics; the running ones get their mean."""
-        c = x.shape[-1]
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h w c"]:
+        c, groups = x.shape[-1], self.groups
         scale = self.param("scale", nn.initializers.ones, (c,))
         bias = self.param("bias", nn.initializers.zeros, (c,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (c,))
@@ -185,20 +188,3 @@ def _normalised(
         gain, shift = (jnp.repeat(v, x.shape[0] // len(mean), axis=0) for v in (gain, shift))
     wide = jnp.asarray(x, jnp.float32) * gain.reshape(-1, 1, 1, c) + shift.reshape(-1, 1, 1, c)
     return jnp.asarray(wide, x.dtype)
-
-
-@contextlib.contextmanager
-def batch_norm_groups(groups: int):
-    """Every BatchNorm applied inside takes its statistics over each of so many groups of consecutive images.
-
-    With a batch that is split evenly over devices, n groups need no communication between the devices of different
-    groups: PyTorch's DDP is one group a device. No field of the models, as it belongs to the machine.
-    """
-
-    def with_groups(call, args, kwargs, context):
-        if groups > 1 and isinstance(context.module, BatchNorm) and context.method_name == "__call__":
-            kwargs = kwargs | {"groups": groups}
-        return call(*args, **kwargs)
-
-    with nn.intercept_methods(with_groups):
-        yield

@@ -4,79 +4,78 @@ He et al., "Deep Residual Learning for Image Recognition", 2016, in the v1.5 for
 on its 3 x 3 convolution. Module names are torchvision's, so that the conversion table stays short.
 """
 
-import jax
 from flax import linen as nn
-from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
+from medslip_jax.models.config import ClassifierConfig, MeDSLIPConfig, SegmenterConfig
 from medslip_jax.models.layers import BatchNorm, Conv, PointwiseConv
 from medslip_jax.models.pooling import max_pool
 
 # Blocks in layer1 .. layer4.
 DEPTHS = {"resnet50": (3, 4, 6, 3), "resnet18": (2, 2, 2, 2)}
-# What the backward pass of a block finds in memory; what is not named here it computes anew.
-_KEPT = {
-    "convolutions": jax.checkpoint_policies.save_only_these_names("convolution"),
-    "blocks": jax.checkpoint_policies.nothing_saveable,
-}
 
 
-class Bottleneck(nn.Module):
+class _Block(nn.Module):
+    """What both kinds of block are made with; `norm_groups` are `BatchNorm`'s."""
+
+    width: int
+    stride: int
+    dtype: str
+    norm_groups: int
+
+    def norm(self, name: str) -> BatchNorm:
+        return BatchNorm(self.norm_groups, name=name)
+
+    def shortcut(self, x: Array, features: int, *, train: bool) -> Array:
+        """The identity, or torchvision's `downsample` where the shape changes."""
+        if self.stride == 1 and x.shape[-1] == features:
+            return x
+        x = PointwiseConv(features, self.stride, self.dtype, name="downsample_conv")(x)
+        return self.norm("downsample_bn")(x, train=train)
+
+
+class Bottleneck(_Block):
     """1 x 1 -> 3 x 3 (stride) -> 1 x 1 times four, plus the shortcut."""
 
-    width: int
-    stride: int
-    dtype: str
-
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h2 w2 d"]:
-        y = _named(PointwiseConv(self.width, dtype=self.dtype, name="conv1")(x))
-        y = nn.relu(BatchNorm(name="bn1")(y, train=train))
-        y = _named(Conv(self.width, 3, self.stride, self.dtype, name="conv2")(y))
-        y = nn.relu(BatchNorm(name="bn2")(y, train=train))
-        y = _named(PointwiseConv(4 * self.width, dtype=self.dtype, name="conv3")(y))
-        y = BatchNorm(name="bn3")(y, train=train)
-        return nn.relu(y + _shortcut(x, 4 * self.width, self.stride, self.dtype, train))
+        y = PointwiseConv(self.width, dtype=self.dtype, name="conv1")(x)
+        y = nn.relu(self.norm("bn1")(y, train=train))
+        y = Conv(self.width, 3, self.stride, self.dtype, name="conv2")(y)
+        y = nn.relu(self.norm("bn2")(y, train=train))
+        y = PointwiseConv(4 * self.width, dtype=self.dtype, name="conv3")(y)
+        y = self.norm("bn3")(y, train=train)
+        return nn.relu(y + self.shortcut(x, 4 * self.width, train=train))
 
 
-class BasicBlock(nn.Module):
+class BasicBlock(_Block):
     """3 x 3 (stride) -> 3 x 3, plus the shortcut."""
 
-    width: int
-    stride: int
-    dtype: str
-
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h2 w2 d"]:
-        y = _named(Conv(self.width, 3, self.stride, self.dtype, name="conv1")(x))
-        y = nn.relu(BatchNorm(name="bn1")(y, train=train))
-        y = _named(Conv(self.width, 3, 1, self.dtype, name="conv2")(y))
-        y = BatchNorm(name="bn2")(y, train=train)
-        return nn.relu(y + _shortcut(x, self.width, self.stride, self.dtype, train))
-
-
-def _named(x: Array) -> Array:
-    return checkpoint_name(x, "convolution")
-
-
-def _shortcut(x: Array, features: int, stride: int, dtype: str, train: bool) -> Array:
-    """The identity, or torchvision's `downsample` where the shape changes. Called inside a block's compact scope."""
-    if stride == 1 and x.shape[-1] == features:
-        return x
-    x = _named(PointwiseConv(features, stride, dtype, name="downsample_conv")(x))
-    return BatchNorm(name="downsample_bn")(x, train=train)
+        y = Conv(self.width, 3, self.stride, self.dtype, name="conv1")(x)
+        y = nn.relu(self.norm("bn1")(y, train=train))
+        y = Conv(self.width, 3, 1, self.dtype, name="conv2")(y)
+        y = self.norm("bn2")(y, train=train)
+        return nn.relu(y + self.shortcut(x, self.width, train=train))
 
 
 def resnet_stage(
-    x: Float[Array, "b h w c"], *, backbone: str, width: int, stage: int, dtype: str, train: bool, remat: str = "none"
+    x: Float[Array, "b h w c"],
+    config: MeDSLIPConfig | ClassifierConfig | SegmenterConfig,
+    *,
+    stage: int,
+    norm_groups: int,
+    train: bool,
 ) -> Float[Array, "b h2 w2 d"]:
     """`layer{stage}`: its blocks one after another, named layer{stage}_{j}. Called inside a compact scope."""
-    block = Bottleneck if backbone == "resnet50" else BasicBlock
-    for j in range(DEPTHS[backbone][stage - 1]):
+    block = Bottleneck if config.backbone == "resnet50" else BasicBlock
+    for j in range(DEPTHS[config.backbone][stage - 1]):
         stride = 2 if stage > 1 and j == 0 else 1
-        module = block(width * 2 ** (stage - 1), stride, dtype, name=f"layer{stage}_{j}")
-        if train and remat != "none":
-            x = nn.remat(lambda module, x: module(x, train=True), policy=_KEPT[remat])(module, x)
+        width = config.trunk_width * 2 ** (stage - 1)
+        module = block(width, stride, config.dtype, norm_groups, name=f"layer{stage}_{j}")
+        if train and config.remat == "blocks":
+            x = nn.remat(lambda module, x: module(x, train=True))(module, x)
         else:
             x = module(x, train=train)
     return x
@@ -89,29 +88,20 @@ class ResNetTrunk(nn.Module):
     (with the stem before them) keep their running statistics in training too.
     """
 
-    backbone: str = "resnet50"
-    width: int = 64
+    config: MeDSLIPConfig | ClassifierConfig | SegmenterConfig
+    norm_groups: int = 1
     stages: int = 3
-    dtype: str = "float32"
-    remat: str = "none"
 
     @nn.compact
     def __call__(
         self, image: Float[Array, "b h w 3"], *, train: bool, frozen: int = 0
     ) -> dict[str, Float[Array, "b h2 w2 d"]]:
-        x = Conv(self.width, 7, 2, self.dtype, name="conv1")(image)
-        x = nn.relu(BatchNorm(name="bn1")(x, train=train and not frozen))
+        c, groups = self.config, self.norm_groups
+        x = Conv(c.trunk_width, 7, 2, c.dtype, name="conv1")(image)
+        x = nn.relu(BatchNorm(groups, name="bn1")(x, train=train and not frozen))
         out = {"stem": x}
         x = max_pool(x)
         for stage in range(1, self.stages + 1):
-            x = resnet_stage(
-                x,
-                backbone=self.backbone,
-                width=self.width,
-                stage=stage,
-                dtype=self.dtype,
-                train=train and stage > frozen,
-                remat=self.remat,
-            )
+            x = resnet_stage(x, c, stage=stage, norm_groups=groups, train=train and stage > frozen)
             out[f"layer{stage}"] = x
         return out

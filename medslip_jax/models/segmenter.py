@@ -21,11 +21,12 @@ class ConvBlock(nn.Module):
 
     features: int
     dtype: str
+    norm_groups: int
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h w d"]:
         x = Conv(self.features, 3, 1, self.dtype, bias="torch", name="conv")(x)
-        return nn.relu(BatchNorm(name="bn")(x, train=train))
+        return nn.relu(BatchNorm(self.norm_groups, name="bn")(x, train=train))
 
 
 class UpBlock(nn.Module):
@@ -33,6 +34,7 @@ class UpBlock(nn.Module):
 
     features: int
     dtype: str
+    norm_groups: int
 
     @nn.compact
     def __call__(
@@ -40,8 +42,9 @@ class UpBlock(nn.Module):
     ) -> Float[Array, "b h2 w2 d"]:
         x = TransposedConv(self.features, 2, self.dtype, name="upsample")(x)
         x = jnp.concatenate([x, jnp.asarray(skip, x.dtype)], axis=-1)
-        x = ConvBlock(self.features, self.dtype, name="conv_block_1")(x, train=train)
-        return ConvBlock(self.features, self.dtype, name="conv_block_2")(x, train=train)
+        for i in (1, 2):
+            x = ConvBlock(self.features, self.dtype, self.norm_groups, name=f"conv_block_{i}")(x, train=train)
+        return x
 
 
 class Segmenter(Pretrainable, nn.Module):
@@ -53,6 +56,8 @@ class Segmenter(Pretrainable, nn.Module):
     """
 
     config: SegmenterConfig = SegmenterConfig()
+    # Of `BatchNorm`, for training; no part of the config, as it belongs to the machine.
+    norm_groups: int = 1
 
     @nn.compact
     def __call__(
@@ -67,13 +72,13 @@ class Segmenter(Pretrainable, nn.Module):
         if any(side % 16 for side in image.shape[1:3]):
             sides = f"{image.shape[1]} x {image.shape[2]}"
             raise InputError(f"images of {sides} pixels: the U-Net takes sides divisible by 16; resize or pad them")
-        trunk = ResNetTrunk(c.backbone, c.trunk_width, dtype=c.dtype, remat=c.remat, name="trunk")
-        stages = trunk(image, train=train, frozen=frozen)
+        groups = self.norm_groups
+        stages = ResNetTrunk(c, groups, name="trunk")(image, train=train, frozen=frozen)
         x = stages["layer3"]
         features = x.shape[-1]
         for i in range(2):
-            x = ConvBlock(features, c.dtype, name=f"bridge_{i}")(x, train=train)
+            x = ConvBlock(features, c.dtype, groups, name=f"bridge_{i}")(x, train=train)
         for i, skip in enumerate((stages["layer2"], stages["layer1"], stages["stem"], image)):
-            x = UpBlock(features // 2 ** (i + 1), c.dtype, name=f"up_{i}")(x, skip, train=train)
+            x = UpBlock(features // 2 ** (i + 1), c.dtype, groups, name=f"up_{i}")(x, skip, train=train)
         x = Dropout(c.dropout)(jnp.asarray(x, jnp.float32), train=train)
         return Linear(c.num_classes, "torch", name="head")(x)

@@ -14,7 +14,6 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from medslip_jax.experiment.sections import LossConfig, OptimConfig
 from medslip_jax.models import MeDSLIP, MeDSLIPConfig
-from medslip_jax.models.layers import batch_norm_groups
 from medslip_jax.parallel import sharding
 from medslip_jax.step.losses import draw_all_negatives, loss_counts, medslip_loss
 from medslip_jax.step.optim import make_optimizer, make_schedule, update_ema
@@ -43,7 +42,8 @@ class StepParts(abc.ABC):
       num_steps: length of the run, for the schedule.
       steps_per_epoch: for the released schedule.
       seed: the root key; every random stream is folded from it and the step.
-      norm_groups: of consecutive images of a batch, each with BatchNorm statistics of its own.
+      norm_groups: of consecutive images of a batch, each with BatchNorm statistics of its own; `loss_terms` hands it
+        to the module.
     """
 
     optim: OptimConfig
@@ -108,7 +108,7 @@ class Trainer(StepParts):
     ) -> tuple[Array, dict, dict]:
         """The losses of SPEC 4 on {"image": uint8 b h w, "matrix": int8 b a p, "negatives"}."""
         books = self.books.pathology, self.books.anatomy
-        out, updated = MeDSLIP(self.model).apply(
+        out, updated = MeDSLIP(self.model, self.norm_groups).apply(
             variables, normalise(batch["image"]), *books, train=True, mutable=["batch_stats"], rngs={"dropout": key}
         )
         total, terms = medslip_loss(
@@ -176,8 +176,7 @@ def _gradients(trainer: StepParts, state: TrainState, batch: Mapping[str, Array]
 
     def loss_fn(params, batch_stats, part, key):
         variables = {"params": params, "batch_stats": batch_stats}
-        with batch_norm_groups(trainer.norm_groups):
-            total, terms, batch_stats = trainer.loss_terms(variables, part, key=key, counts=counts)
+        total, terms, batch_stats = trainer.loss_terms(variables, part, key=key, counts=counts)
         return total, (terms, batch_stats)
 
     of_part = jax.value_and_grad(loss_fn, has_aux=True)

@@ -3,7 +3,6 @@
 import textwrap
 from collections.abc import Mapping
 
-from medslip_jax.aot.compiled import GIB
 from medslip_jax.report.tables.cells import align
 from medslip_jax.report.tables.classification import WIDTH
 
@@ -14,7 +13,7 @@ def compile_table(result: Mapping) -> str:
     """What is compiled, what a chip does in one step, how fast that can be at best, and notes.
 
     Args:
-      result: of `compile.compile_report`.
+      result: of `aot.step_report.compile_report`.
     """
     lines = [_title(result), ""]
     lines += align([["one chip, one step", ""], *_rows(result)], left=(0, 1))
@@ -51,20 +50,19 @@ def _rows(result: Mapping) -> list[list[str]]:
     return [*rows, ["time to lower, to compile", f"{lower:.0f} s, {compiling:.0f} s"]]
 
 
-def _cost(cost: Mapping, result: Mapping) -> list[list[str]]:
-    each = cost["bytes"] / result["batch"]["per_chip"] / 1e9
-    return [["FLOPs", f"{cost['flops']:.4g}"], ["bytes accessed", f"{cost['bytes']:.4g}, {each:.3f} GB an image"]]
+def _cost(cost: Mapping, _) -> list[list[str]]:
+    return [["FLOPs", f"{cost['flops']:.4g}"]]
 
 
 def _traffic(traffic: Mapping, result: Mapping) -> list[list[str]]:
     each = traffic["hbm"] / result["batch"]["per_chip"] / 1e9
-    return [["of them from and to HBM", f"{traffic['hbm']:.4g}, {each:.3f} GB an image"]]
+    return [["bytes from and to HBM", f"{traffic['hbm']:.4g}, {each:.3f} GB an image"]]
 
 
 def _memory(memory: Mapping, result: Mapping) -> list[list[str]]:
     limit = result["memory_limit"]
-    parts = [f"{name} {memory[name] / GIB:.2f}" for name in ("arguments", "temporaries", "program")]
-    parts.append(f"results beside the arguments {(memory['results'] - memory['alias']) / GIB:.2f}")
+    parts = [f"{name} {gib(memory[name])}" for name in ("arguments", "temporaries", "program")]
+    parts.append(f"results beside the arguments {gib(memory['results'] - memory['alias'])}")
     share = f"{gib(memory['total'])} of {gib(limit)} GiB ({100 * memory['total'] / limit:.0f} %)"
     return [["HBM peak", share], ["", ", ".join(parts)]]
 
@@ -82,36 +80,26 @@ def _verdict(result: Mapping) -> list[str]:
         return []
     if not result["needs"]:
         return [f"could not be compiled: {result['error']}"]
-    lines = [f"does not fit: needs {gib(result['needs'])} of {gib(result['memory_limit'])} GiB"]
-    largest = result["largest"]
-    if largest["compiled"]:
-        lines.append(f"{largest['compiled']} images a chip fit (compiled)")
-    if largest["estimate"] and largest["estimate"] != largest["compiled"]:
-        tried = ", ".join(f"{t['per_chip']}: {gib(t['needs'])} GiB" for t in largest["tries"] if t["needs"])
-        lines += [
-            f"largest batch a chip that would fit: about {largest['estimate']}; --verify compiles it",
-            f"  an estimate from a line through what was compiled ({tried})",
-        ]
-    if not largest["compiled"] and not largest["estimate"]:
-        lines.append("no smaller batch was found that fits")
-    return lines
+    largest = f"about {result['largest']} images a chip would" if result["largest"] else "nor would one image a chip"
+    needs = f"needs {gib(result['needs'])} of {gib(result['memory_limit'])} GiB"
+    return [f"does not fit: {needs}; in proportion, {largest}"]
 
 
 def _roofline(result: Mapping) -> list[str]:
-    line = result["roofline"]
+    line, chip, chips = result["roofline"], result["chip"], result["topology"]["chips"]
     if line is None:
         return []
-    chip, cost, batch = result["chip"], result["program"]["cost"], result["batch"]
-    compute, memory = (f"{cost[a]:.4g} / {chip[b]:.4g}" for a, b in (("flops", "peak_flops"), ("bytes", "hbm_bytes")))
+    images, program, rate = result["batch"]["per_chip"], result["program"], line["images_per_second"]
+    compute = f"{program['cost']['flops']:.4g} / {chip['peak_flops']:.4g}"
+    memory = f"{program['traffic']['hbm']:.4g} / {chip['hbm_bytes']:.4g}"
     return [
-        "roofline: images/s = images a chip x chips / max(FLOPs / peak FLOP/s, bytes / HBM bandwidth)",
-        f"  = {batch['per_chip']} x {result['topology']['chips']} / max({compute}, {memory})",
-        f"  = {batch['total']} / max({1e3 * line['compute_seconds']:.1f} ms, {1e3 * line['memory_seconds']:.1f} ms)"
-        f" = {line['images_per_second']:,.0f} images/s, bound by {_BOUNDS[line['bound_by']]}",
-        "  by counts and peaks, no forecast: collectives and input are free, float32 runs at the bfloat16 peak, and",
-        "  the bytes may hold what never leaves the chip",
+        "roofline: images/s of a chip = images a chip / max(FLOPs / peak FLOP/s, HBM bytes / HBM bandwidth)",
+        f"  = {images} / max({compute}, {memory})",
+        f"  = {images} / max({1e3 * line['compute_seconds']:.1f} ms, {1e3 * line['memory_seconds']:.1f} ms)"
+        f" = {rate:,.0f} images/s, bound by {_BOUNDS[line['bound_by']]}; {rate * chips:,.0f} on {chips} chips",
+        "  by counts and peaks, no forecast: collectives and input are free, float32 runs at the bfloat16 peak",
     ]
 
 
 def gib(size: float) -> str:
-    return f"{size / GIB:.2f}"
+    return f"{size / 2**30:.2f}"

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from medslip_jax.aot.compiled import GIB, parse_too_large, read_memory, read_program, roofline
+from medslip_jax.aot.compiled import largest_batch, parse_too_large, read_memory, read_program, roofline
 from medslip_jax.parallel.chips import CHIPS
 
 STATS = SimpleNamespace(
@@ -39,7 +39,7 @@ class Program:
 
 def test_a_program_is_read_in_parts():
     program = read_program(Program())
-    assert program["cost"] == {"flops": 3.0, "bytes": 7.0}
+    assert program["cost"] == {"flops": 3.0}
     assert program["memory"]["total"] == 100 + 70 - 60 + 1000 + 5
     assert program["traffic"] == {"hbm": 2 * 8}
     assert program["collectives"] == {"all-reduce": {"count": 1, "bytes": 8}}
@@ -70,7 +70,7 @@ def test_results_in_the_place_of_arguments_count_once():
 )  # fmt: skip
 def test_what_the_compiler_says_of_memory(message, needs, limit):
     said = parse_too_large(message)
-    assert said == {"needs": pytest.approx(needs * GIB), "limit": pytest.approx(limit * GIB)}
+    assert said == {"needs": pytest.approx(needs * 2**30), "limit": pytest.approx(limit * 2**30)}
 
 
 def test_other_messages_say_nothing_of_memory():
@@ -79,12 +79,25 @@ def test_other_messages_say_nothing_of_memory():
 
 def test_roofline_by_hand():
     # 394e12 FLOPs take 2 s of a v5e's 197e12 a second; 819e9 bytes take 1 s.
-    line = roofline({"flops": 394e12, "bytes": 819e9}, chip=CHIPS["v5e"], batch_size=4096)
-    assert line == {
+    assert roofline(394e12, hbm=819e9, chip=CHIPS["v5e"], per_chip=256) == {
         "compute_seconds": pytest.approx(2),
         "memory_seconds": pytest.approx(1),
         "bound_by": "compute",
-        "images_per_second": pytest.approx(2048),
+        "images_per_second": pytest.approx(128),
     }
-    line = roofline({"flops": 197e12, "bytes": 4 * 819e9}, chip=CHIPS["v5e"], batch_size=4096)
-    assert (line["bound_by"], line["images_per_second"]) == ("memory", pytest.approx(1024))
+    line = roofline(197e12, hbm=4 * 819e9, chip=CHIPS["v5e"], per_chip=256)
+    assert (line["bound_by"], line["images_per_second"]) == ("memory", pytest.approx(64))
+
+
+@pytest.mark.parametrize(
+    ("per_chip", "needs", "multiple", "images"),
+    [
+        (256, 160.0, 1, 160),
+        (250, 160.0, 1, 152),  # 156, and down to the rows of a tile
+        (252, 160.0, 12, 144),  # 157, and down to a multiple of 24
+        (16, 300.0, 1, 5),
+        (2, 300.0, 1, None),
+    ],
+)
+def test_the_largest_batch_in_proportion(per_chip, needs, multiple, images):
+    assert largest_batch(per_chip, needs=needs, limit=100, multiple=multiple) == images

@@ -8,7 +8,7 @@ import sys
 import pytest
 from places import CONFIGS
 
-from medslip_jax.aot.compiled import Attempt
+from medslip_jax.aot import lowering, step_report
 from medslip_jax.cli import compile as verb
 from medslip_jax.errors import InputError
 from medslip_jax.parallel.chips import CHIPS, Topology, parse_topology
@@ -50,22 +50,19 @@ def compiled(monkeypatch):
     """`compile_report` on a compiler that needs 1 GiB and 0.1 GiB an image; the images a chip that it was asked for."""
     asked = []
 
-    def compile_at(step, mesh, topology, per_chip: int) -> Attempt:
+    def compile_step(step, *, mesh, topology, per_chip: int) -> dict:
         asked.append(per_chip)
-        needs = (1 + 0.1 * per_chip) * 2**30
-        limit = topology.chip.usable_gib * 2**30
-        seconds = {"lower": 1.0, "compile": 2.0}
-        if needs > limit:
-            return Attempt(per_chip=per_chip, seconds=seconds, needs=needs, limit=limit, error="RESOURCE_EXHAUSTED")
+        needs, limit = (1 + 0.1 * per_chip) * 2**30, topology.chip.usable_gib * 2**30
+        fits = needs <= limit
         memory = {"arguments": 0, "results": 0, "alias": 0, "temporaries": needs, "program": 0, "total": needs}
-        program = {"cost": {"flops": 197e9, "bytes": 1.0}, "memory": memory, "collectives": {}}
-        return Attempt(per_chip=per_chip, seconds=seconds, needs=needs, limit=limit, program=program)
+        program = {"cost": {"flops": 197e9}, "traffic": {"hbm": 1.0}, "memory": memory, "collectives": {}}
+        error, seconds = "" if fits else "RESOURCE_EXHAUSTED", {"lower": 1.0, "compile": 2.0}
+        found = {"fits": fits, "needs": needs, "memory_limit": limit, "error": error, "seconds": seconds}
+        return found | {"program": program if fits else None}
 
-    from medslip_jax.aot import lowering
     from medslip_jax.parallel import sharding
 
-    monkeypatch.setattr(verb, "_compile_at", compile_at)
-    monkeypatch.setattr(verb.importlib.metadata, "version", lambda name: "1")
+    monkeypatch.setattr(lowering, "compile_step", compile_step)
     monkeypatch.setattr(lowering, "tpu_mesh", lambda topology, **_: sharding.make_mesh())
     return asked
 
@@ -87,15 +84,15 @@ def test_a_step_that_does_not_fit_exits_with_1(compiled, capsys):
     assert verb.main(argv) == 1
     text = capsys.readouterr().out
     assert "does not fit: needs 21.00 of 15.75 GiB" in text
-    assert "largest batch a chip that would fit: about 144" in text
-    assert compiled == [200, 128]
-    assert verb.main([*argv, "--verify"]) == 1
-    assert "144 images a chip fit (compiled)" in capsys.readouterr().out
-    assert compiled[2:] == [200, 128, 144]
+    assert "about 144 images a chip would" in text
+    assert compiled == [200]
 
 
 def test_a_batch_that_the_chips_do_not_share_is_refused(compiled, monkeypatch):
-    monkeypatch.setattr(verb.sharding, "check_batch_size", lambda *_, **__: (_ for _ in ()).throw(InputError("data")))
+    def refuse(*_, **__):
+        raise InputError("data")
+
+    monkeypatch.setattr(step_report.sharding, "check_batch_size", refuse)
     with pytest.raises(InputError, match="data; --per_chip N"):
         verb.main([f"--config={CONFIG}", "--topology", "v5e:1x1", *TINY])
     assert compiled == []
@@ -111,13 +108,12 @@ def test_a_batch_in_parts_has_no_roofline(compiled, capsys):
 
 @pytest.mark.tpu_backend
 @needs_libtpu
-def test_the_tiny_step_compiles_for_four_chips(capsys, tmp_path):
-    assert verb.main([f"--config={CONFIG}", "--topology", "v5e:2x2", "--save", str(tmp_path), "--json", *TINY]) == 0
+def test_the_tiny_step_compiles_for_four_chips(capsys):
+    assert verb.main([f"--config={CONFIG}", "--topology", "v5e:2x2", "--json", *TINY]) == 0
     result = json.loads(capsys.readouterr().out)
     program = result["program"]
     assert program["cost"]["flops"] > 1e6
-    assert program["cost"]["bytes"] > 1e6
-    assert 0 < program["traffic"]["hbm"] <= program["cost"]["bytes"]
+    assert program["traffic"]["hbm"] > 1e6
     assert 0 < program["memory"]["total"] < result["memory_limit"]
     assert program["collectives"]["all-reduce"]["count"] > 0
     # Every gradient crosses the chips at least once.
@@ -125,32 +121,27 @@ def test_the_tiny_step_compiles_for_four_chips(capsys, tmp_path):
     assert result["topology"]["device_kind"] == "TPU v5 lite"
     assert result["batch"] == {"total": 8, "per_chip": 2}
     assert result["roofline"]["images_per_second"] > 0
-    assert any(note.startswith(f"saved in {tmp_path}: jit_train_step-") for note in result["notes"])
-    assert len(list(tmp_path.glob("jit_train_step-*-cache"))) == 1
 
 
 @pytest.mark.tpu_backend
 @needs_libtpu
 def test_a_huge_batch_does_not_fit():
-    from medslip_jax.aot import lowering
     from medslip_jax.aot.step_shapes import step_of
     from medslip_jax.experiment import load_config, read
 
     topology = parse_topology("v5e:2x2")
     mesh = lowering.tpu_mesh(topology)
     step = step_of(read(load_config([f"--config={CONFIG}", *TINY])), mesh=mesh)
-    attempt = lowering.compile_step(step, mesh=mesh, topology=topology, per_chip=2**20)
-    assert attempt.too_large
-    assert not attempt.fits
-    assert attempt.limit == pytest.approx(topology.chip.usable_gib * 2**30)
+    found = lowering.compile_step(step, mesh=mesh, topology=topology, per_chip=2**20)
+    assert found["needs"] > found["memory_limit"]
+    assert not found["fits"] and found["program"] is None
+    assert found["memory_limit"] == pytest.approx(topology.chip.usable_gib * 2**30)
 
 
 @pytest.mark.tpu_backend
 @needs_libtpu
 @pytest.mark.parametrize("name", ["v4:2x2x1", "v5e:1x1", "v5e:16x16", "v5p:4x4x16", "v6e:4x4"])
 def test_slices_are_known_to_libtpu(name):
-    from medslip_jax.aot import lowering
-
     topology = parse_topology(name)
     mesh = lowering.tpu_mesh(topology)
     assert mesh.size == topology.chips
@@ -160,8 +151,6 @@ def test_slices_are_known_to_libtpu(name):
 @pytest.mark.tpu_backend
 @needs_libtpu
 def test_a_slice_that_libtpu_refuses_is_one_line():
-    from medslip_jax.aot import lowering
-
     with pytest.raises(InputError, match="--topology v5e:3x3: libtpu has no such slice") as error:
         lowering.tpu_mesh(Topology(CHIPS["v5e"], (3, 3)))
     assert "\n" not in str(error.value)

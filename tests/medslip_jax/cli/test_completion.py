@@ -1,30 +1,31 @@
 """The bash script in a real bash; the other two by their grammar where the shell is there."""
 
+import argparse
 import shutil
 import subprocess
 
 import pytest
+import shtab
 
 from medslip_jax.cli import completion, main
-from medslip_jax.cli.completion_scripts import SCRIPTS
 
 pytestmark = pytest.mark.portable
 
 
 @pytest.fixture(scope="module")
-def words():
-    return completion.all_words()
+def verbs() -> argparse.ArgumentParser:
+    return completion.all_verbs()
 
 
 @pytest.fixture(scope="module")
-def complete(words, tmp_path_factory):
+def complete(verbs, tmp_path_factory):
     """Typed words -> what bash offers for the last one, run in a folder with one config file."""
     folder = tmp_path_factory.mktemp("shell")
-    (folder / "medslip.bash").write_text(SCRIPTS["bash"](words))
+    (folder / "medslip.bash").write_text(shtab.complete(verbs, shell="bash"))
     (folder / "my_config.py").touch()
-    line = (
-        'source ./medslip.bash; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _medslip; printf "%s\\n" "${COMPREPLY[@]}"'
-    )
+    line = """source ./medslip.bash; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+        _shtab_medslip medslip "${@: -1}" "${@: -2:1}"; printf "%s\\n" "${COMPREPLY[@]}"
+    """
 
     def offered(*typed: str) -> list[str]:
         command = ["bash", "-c", line, "bash", "medslip", *typed]
@@ -45,7 +46,7 @@ def test_what_follows_a_verb(complete):
     assert complete("data", "")[:3] == ["build", "check", "show"]
     assert complete("launch", "s") == ["slurm"]
     assert complete("data", "build", "nih") == ["nih_cxr14"]
-    assert complete("completion", "") == ["bash", "zsh", "fish", "-h", "--help"]
+    assert complete("completion", "")[:2] == ["bash", "zsh"]
 
 
 def test_flags_and_their_values(complete):
@@ -64,31 +65,30 @@ def test_config_completes_files(complete, verb):
     assert complete(verb, "--config", "")[0] in ("my_config.py", "medslip.bash")
 
 
-def test_a_flag_that_takes_nothing_offers_what_comes_next(complete):
+def test_files_are_offered_where_they_make_sense(complete):
     assert "--data_dir" in complete("doctor", "--json", "--")
-    assert complete("doctor", "--json", "my") == ["my_config.py"]
+    assert complete("doctor", "--json", "my") == []
+    assert complete("convert", "--from", "my") == ["my_config.py"]
+    assert complete("data", "build", "phantom", "--workers", "") == []
 
 
-def test_every_verb_has_words(words):
-    assert [w.path[0] for w in words if len(w.path) == 1] == list(main.VERBS)
-    assert all(flag.text for w in words for flag in w.flags if flag.name == "--config")
-
-
-@pytest.mark.parametrize("shell", SCRIPTS)
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_command_prints_a_script_that_the_shell_reads(shell, capsys, tmp_path):
     assert main.main(["completion", shell]) == 0
     text = capsys.readouterr().out
-    assert "medslip" in text and "--workdir" in text.replace("-l workdir", "--workdir")
+    assert "medslip" in text and text.count("workdir") > 3
+    # zsh would take the colon for one of its own.
+    assert "FILE[:arg]" not in text
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not on this machine: its script was made, but not read by it")
     (tmp_path / "script").write_text(text)
     subprocess.run([shell, "-n", tmp_path / "script"], check=True)
 
 
-def test_fish(words, tmp_path):
+def test_fish(verbs, tmp_path):
     if shutil.which("fish") is None:
         pytest.skip("fish is not on this machine")
-    (tmp_path / "medslip.fish").write_text(SCRIPTS["fish"](words))
+    (tmp_path / "medslip.fish").write_text(shtab.complete(verbs, shell="fish"))
 
     def offered(line: str) -> list[str]:
         code = f"source medslip.fish; complete -C {line!r}"

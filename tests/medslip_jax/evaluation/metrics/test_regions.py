@@ -136,8 +136,9 @@ def test_a_patch_of_the_trunk_looks_at_multiples_of_sixteen():
     import jax
 
     from medslip_jax.models.resnet import ResNetTrunk
+    from medslip_jax.testing import tiny_config
 
-    trunk = ResNetTrunk("resnet18", 8)
+    trunk = ResNetTrunk(tiny_config())
     image = jax.random.normal(jax.random.key(0), (1, 512, 512, 3))
     variables = trunk.init(jax.random.key(1), image, train=False)
     saliency = jax.grad(lambda x: trunk.apply(variables, x, train=False)["layer3"][0, 16, 16].sum())(image)
