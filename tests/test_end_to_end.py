@@ -32,7 +32,7 @@ SMALL = (
 
 def medslip(*words: str | Path, code: int = 0) -> str:
     """What the verb prints; it has to end with this exit code and without a traceback."""
-    command = [sys.executable, "-m", "medslip_jax.cli", *map(str, words)]
+    command = [sys.executable, "-m", "medslip_jax.cli.main", *map(str, words)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr

@@ -48,7 +48,7 @@ def bench_start(*, rounds: int = 3) -> dict:
         root = Path(directory)
         _prepare(root)
         commands = {
-            "help": [sys.executable, "-m", "medslip_jax.cli", "--help"],
+            "help": [sys.executable, "-m", "medslip_jax.cli.main", "--help"],
             "import": [sys.executable, "-c", "import medslip_jax"],
             "first_prediction": [sys.executable, "-c", _PREDICT, str(root / "model")],
             "first_step": None,
@@ -82,7 +82,7 @@ def _timed(command: list[str], root: Path) -> float:
 def _first_step(root: Path, number: int) -> float:
     """Until the first step's loss stands in metrics.jsonl."""
     workdir = root / f"run{number}"
-    command = [sys.executable, "-m", "medslip_jax.cli", "pretrain", f"--config={root / 'config.py'}"]
+    command = [sys.executable, "-m", "medslip_jax.cli.main", "pretrain", f"--config={root / 'config.py'}"]
     command += [f"--workdir={workdir}", f"--config.data.dir={root / 'data'}"]
     start = time.perf_counter()
     with (root / f"run{number}.log").open("wb") as log:

@@ -104,3 +104,7 @@ def _prepare(verb: str) -> None:
 
         # Orbax and grain tell their life through absl; what a user has to know is printed or raised.
         logging.set_verbosity(logging.ERROR)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

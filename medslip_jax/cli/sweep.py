@@ -26,7 +26,7 @@ from medslip_jax.report.tables.sweep import sweep_row, sweep_table
 from medslip_jax.storage.files import tree_hash, write_bytes
 
 RESULTS = "zero_shot"
-_COMMAND = (sys.executable, "-m", "medslip_jax.cli")
+_COMMAND = (sys.executable, "-m", "medslip_jax.cli.main")
 # Filled in by a run.
 _MEASURED = ("data.train_images", "books.sha256")
 

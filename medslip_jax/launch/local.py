@@ -51,7 +51,7 @@ def launch(flags: argparse.Namespace, command: Sequence[str]) -> int:
 
 def commands_of(flags: argparse.Namespace, command: Sequence[str]) -> list[list[str]]:
     """A command line for each process, with a port of its own for the meeting."""
-    line = [sys.executable, "-m", "medslip_jax.cli", *command]
+    line = [sys.executable, "-m", "medslip_jax.cli.main", *command]
     if flags.processes == 1:
         return [[*line, "--distributed", "off"]]
     meet = ["--coordinator", f"127.0.0.1:{free_port()}", "--processes", str(flags.processes)]

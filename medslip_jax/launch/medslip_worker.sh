@@ -34,7 +34,7 @@ install_package() {
 
 # The parent of the training: notes its process and its exit code, and outlives the connection.
 start() {
-  "$python" -m medslip_jax.cli "$@" &
+  "$python" -m medslip_jax.cli.main "$@" &
   echo $! > "$state/training"
   local code=0
   wait $! || code=$?

@@ -88,7 +88,7 @@ def script(flags: argparse.Namespace, command: Sequence[str]) -> str:
     the one device SLURM_LOCALID). Each process must still see all GPUs of its node, so they are asked for by node;
     asked for by task, each would see one, and none but the first would find its number.
     """
-    words = [flags.python, "-m", "medslip_jax.cli", *command, "--distributed", "slurm"]
+    words = [flags.python, "-m", "medslip_jax.cli.main", *command, "--distributed", "slurm"]
     srun_flags = ["--kill-on-bad-exit=0", f"--wait={_STRAGGLERS}"]
     if flags.cpus_per_task:
         # srun no longer takes it from the job (Slurm 22.05 and later).

@@ -71,7 +71,7 @@ class Run(Verb):
 
 
 def _main(argv: list[str], log: Path, devices: int) -> None:
-    """What `python -m medslip_jax.cli` does, in a fork."""
+    """What `python -m medslip_jax.cli.main` does, in a fork."""
     with log.open("ab") as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())

@@ -48,7 +48,7 @@ def test_bad_input_is_one_line_and_code_2(capsys, monkeypatch):
 )
 def test_real_process(argv, message, tmp_path):
     run = subprocess.run(
-        [sys.executable, "-m", "medslip_jax.cli", *argv],
+        [sys.executable, "-m", "medslip_jax.cli.main", *argv],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -87,7 +87,7 @@ def alive_in(group: int) -> list[str]:
 
 
 def _lead(argv: list[str], log: Path, first: Callable[..., None] | None, given: tuple) -> None:
-    """What `python -m medslip_jax.cli` does, in a fork that is alone in its group."""
+    """What `python -m medslip_jax.cli.main` does, in a fork that is alone in its group."""
     os.setsid()
     with log.open("ab") as file:
         for stream in (sys.stdout, sys.stderr):

@@ -60,7 +60,7 @@ def saved(tmp_path_factory) -> dict[str, Path]:
 def _start(saved, temporary: Path, *flags: str) -> tuple[subprocess.Popen, str]:
     """The process and the address that it prints; its temporary folders lie in `temporary`."""
     temporary.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "medslip_jax.cli", "serve", f"--checkpoint={saved['model']}", "--port=0"]
+    command = [sys.executable, "-m", "medslip_jax.cli.main", "serve", f"--checkpoint={saved['model']}", "--port=0"]
     process = subprocess.Popen(
         [*command, f"--encoder={saved['encoder']}", *flags],
         env=os.environ | {"TMPDIR": str(temporary), "JAX_PLATFORMS": "cpu"},

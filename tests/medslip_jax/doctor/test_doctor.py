@@ -14,7 +14,7 @@ from medslip_jax.doctor.machine import shared_memory
 
 
 def report(*argv, code: int, **env) -> dict:
-    command = [sys.executable, "-m", "medslip_jax.cli", "doctor", "--json", *map(str, argv)]
+    command = [sys.executable, "-m", "medslip_jax.cli.main", "doctor", "--json", *map(str, argv)]
     run = subprocess.run(command, env=os.environ | env, capture_output=True, text=True, timeout=300, check=False)
     assert run.returncode == code, run.stdout + run.stderr
     return json.loads(run.stdout)

@@ -143,7 +143,7 @@ def test_dry_run(capsys):
     for i, line in enumerate(lines):
         assert line == [
             *("env", "PYTHONUNBUFFERED=1", "JAX_PLATFORMS=cpu", "JAX_NUM_CPU_DEVICES=4"),
-            *(sys.executable, "-m", "medslip_jax.cli"),
+            *(sys.executable, "-m", "medslip_jax.cli.main"),
             *("pretrain", "--config", "a b.py", "--workdir", "runs"),
             *("--coordinator", where, "--processes", "2", "--process_id", str(i)),
         ]

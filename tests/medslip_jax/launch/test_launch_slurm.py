@@ -77,7 +77,7 @@ def test_the_step(cluster, tmp_path):
     assert done["calls"] == [
         [
             *("srun", "--kill-on-bad-exit=0", "--wait=600", "--cpus-per-task=12"),
-            *("/opt/my env/bin/python", "-m", "medslip_jax.cli", "pretrain", "--config", "configs/a b.py:x='1 2'"),
+            *("/opt/my env/bin/python", "-m", "medslip_jax.cli.main", "pretrain", "--config", "configs/a b.py:x='1 2'"),
             *("--workdir", "runs/a", "--config.y=$HOME", "--distributed", "slurm"),
         ]
     ]

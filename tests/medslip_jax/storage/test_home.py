@@ -33,7 +33,7 @@ def environment(**changes: str) -> dict[str, str]:
 
 def run(prefix: list[str], *argv: str, **changes: str) -> subprocess.CompletedProcess:
     """`medslip ...` as another account, in no particular folder."""
-    return ran([*prefix, sys.executable, "-m", "medslip_jax.cli", *argv], **changes)
+    return ran([*prefix, sys.executable, "-m", "medslip_jax.cli.main", *argv], **changes)
 
 
 def ran(command: list[str], **changes: str) -> subprocess.CompletedProcess:

@@ -225,7 +225,7 @@ def test_disk_full_at_any_file(convert, tmp_path, monkeypatch, to, where, fake, 
 
 
 def _process(*argv) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "medslip_jax.cli", "convert", *map(str, argv)]
+    command = [sys.executable, "-m", "medslip_jax.cli.main", "convert", *map(str, argv)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 
