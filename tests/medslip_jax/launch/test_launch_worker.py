@@ -13,8 +13,8 @@ import pytest
 from medslip_jax.cli import launch as verb
 from medslip_jax.launch.tpu import WORKER
 
-# Stands for `python -m medslip_jax.cli.main VERB ...`: says what it was given, saves on SIGTERM, ends with the code that
-# is next in the file `codes`.
+# Stands for `python -m medslip_jax.cli.main VERB ...`: says what it was given, saves on SIGTERM, ends with the code
+# that is next in the file `codes`.
 TRAINING = """
 import signal, sys, time
 from pathlib import Path
