@@ -50,7 +50,7 @@ def error(message: str) -> str:
 
 
 def notes(found: Sequence[str]) -> str:
-    """What `images.checks.suspicions` found odd."""
+    """What `images.suspicions` found odd."""
     return f'<div class="ms-note" role="status">Note: {escape("; ".join(found))}</div>' if found else ""
 
 

@@ -1,7 +1,7 @@
 """A BERT encoder of any width and depth, evaluation only: the frozen text encoder of SPEC 3.4.
 
 Post-norm as in "BERT: Pre-training of Deep Bidirectional Transformers" (Devlin et al., 2019). It runs once,
-in `medslip books`, so it has no dropout and no training mode. `models/bert_weights.py` reads the weights.
+in `medslip books`, so it has no dropout and no training mode. `bert_weights.py` reads the weights.
 """
 
 import dataclasses

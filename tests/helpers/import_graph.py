@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from places import ROOT
 
@@ -20,7 +21,10 @@ LOOKS_UP = "medslip_jax.models.pretrainable"
 
 @dataclass(frozen=True)
 class Import:
-    """name: dotted; `from a import b` gives a and a.b. late: inside a function, or for type checkers alone."""
+    """name: dotted; `from a import b` gives a and a.b. late: when something is called or asked for, or never.
+
+    Inside a function, in a face that loads its names on first use (`epy.lazy_api_imports`), for type checkers alone.
+    """
 
     name: str
     late: bool
@@ -57,16 +61,20 @@ def imported(file: Path) -> list[Import]:
 
 
 def _is_late(node: ast.AST) -> bool:
-    typing_only = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-    return typing_only or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+    if isinstance(node, ast.With):
+        return "lazy_api_imports" in ast.unparse(node.items[0])
+    if isinstance(node, ast.If):
+        return ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
 
 
-def graph() -> dict[str, set[str]]:
-    """{module: the modules of ours that it imports}, without what `LOOKS_UP` imports late."""
+def graph(*, kind: Literal["all", "at once"] = "all") -> dict[str, set[str]]:
+    """{module: the modules of ours that it imports}, without what `LOOKS_UP` imports late, or what anybody does."""
     known = files()
     edges = {}
     for name, file in known.items():
-        modules = {one.name for one in imported(file) if not (name == LOOKS_UP and one.late)} & known.keys()
+        counted = kind == "all" and name != LOOKS_UP
+        modules = {one.name for one in imported(file) if counted or not one.late} & known.keys()
         # `from a.b import c` is an import of a.b.c alone where that is a module, as no face needs its room's files.
         edges[name] = {m for m in modules if not any(other.startswith(f"{m}.") for other in modules)}
     return edges
@@ -170,11 +178,12 @@ def summary() -> str:
     """Files a folder, floors and circles, a line each or a few."""
     edges = graph()
     between = rooms(edges)
-    chain = longest_chain(edges)
+    chain, at_once = longest_chain(edges), longest_chain(graph(kind="at once"))
     largest = ", ".join(f"{folder} {number}" for folder, number in folder_sizes().most_common(3))
     lines = [
         f"files in the largest folders: {largest}",
-        f"floors of files: {len(chain)}: {' > '.join(chain)}",
+        f"floors of files: {len(at_once)}: {' > '.join(at_once)}",
+        f"with what is imported late: {len(chain)}: {' > '.join(chain)}",
         f"floors of rooms: {len(longest_chain(between))}: {' > '.join(longest_chain(between))}",
     ]
     for name, found in (("files", circles(edges)), ("rooms", circles(between))):
