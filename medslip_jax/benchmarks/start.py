@@ -64,14 +64,14 @@ def _prepare(root: Path) -> None:
     """A checkpoint of the paper's model on the shipped text tables, phantoms, and a config that trains on them."""
     from data_pipelines.datasets.building.build import build
     from data_pipelines.datasets.phantom import PhantomOptions
-    from medslip_jax.checkpoints.manager import write_model
+    from medslip_jax.checkpoints import write_model
     from medslip_jax.experiment import config as experiment
     from medslip_jax.models.kinds import config_from_fields, initial_variables
 
     (root / "config.py").write_text(_CONFIG)
     config = experiment.load_config([f"--config={root / 'config.py'}"])
     model = config_from_fields("medslip", config.model.to_dict())
-    write_model(root / "model", initial_variables(model), config=config, info={})
+    write_model(root / "model", initial_variables(model), config=config.to_dict(), info={})
     build("phantom", out=root / "data", options=PhantomOptions(train=64, validation=16, test=16), workers=1)
 
 

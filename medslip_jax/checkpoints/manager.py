@@ -4,49 +4,28 @@ A checkpoint is a directory `WORKDIR/checkpoints/STEP` with four items, written 
 "model" {params, batch_stats[, ema: {params, batch_stats}]},
 "optimizer" {step, opt_state}, "loader" and "config" (JSON); "metrics" (JSON) if the best is to be kept. Evaluation
 reads "model" and "config" only; a converted checkpoint (`write_model`) has these two, "info" and, if known, the text
-tables. Beside the items lie the digests of all files. Only this file, checkpoint_files.py and
-checkpoint_retention.py know Orbax.
+tables. Beside the items lie the digests of their files.
 """
 
 import contextlib
 import errno
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
 import jax
 import orbax.checkpoint as ocp
-from ml_collections import ConfigDict
 
-from medslip_jax.checkpoints.choice import agreed, choose
-from medslip_jax.checkpoints.failures import not_written, quiet, remove_unfinished
+from medslip_jax.checkpoints.failures import not_written, quiet
 from medslip_jax.checkpoints.integrity import write_digests
+from medslip_jax.checkpoints.reading import read_config, readable
+from medslip_jax.checkpoints.resume import choose, require_same_config
 from medslip_jax.checkpoints.retention import retention
-from medslip_jax.checkpoints.single import (
-    BOOKS,
-    find_checkpoint,
-    find_latest,
-    read_config,
-    read_info,
-    read_variables,
-    readable,
-    require_same_config,
-    write_model,
-)
 from medslip_jax.errors import InputError
+from medslip_jax.parallel.processes import decided_together
 from medslip_jax.step.train_step import TrainState
-
-__all__ = [
-    "BOOKS",
-    "Checkpoints",
-    "find_checkpoint",
-    "find_latest",
-    "read_config",
-    "read_info",
-    "read_variables",
-    "write_model",
-]
+from medslip_jax.storage.files import remove_directory
 
 # tensorstore raises ValueErrors, barriers between processes RuntimeErrors.
 _FAILURES = (OSError, ValueError, RuntimeError)
@@ -87,7 +66,7 @@ class Checkpoints:
         self._intact = choose(self.directory)
         self._saving: int | None = None
         self._failed = False
-        self._loud = quiet()
+        self._quiet = contextlib.ExitStack()
         self._manager = ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
@@ -106,17 +85,13 @@ class Checkpoints:
     def latest(self) -> int | None:
         return self._manager.latest_step()
 
-    def reached_preemption(self, step: int) -> bool:
-        """Whether this job is about to be stopped and all processes have come to `step`, the one to save at."""
-        return self._manager.reached_preemption(step)
-
     def save(
         self,
         state: TrainState,
         *,
         step: int,
         loader_state: Mapping,
-        config: ConfigDict,
+        config: Mapping,
         metrics: Mapping[str, float | None] | None = None,
     ) -> None:
         """Starts writing the checkpoint of `step`; the arrays are copied before this returns.
@@ -128,6 +103,7 @@ class Checkpoints:
         optimizer = {"step": state.step, "opt_state": state.opt_state}
         self._require_space((_model(state), optimizer), step=step)
         self._saving = step
+        self._quiet.enter_context(quiet())
         with self._writing():
             self._manager.save(
                 step,
@@ -135,18 +111,19 @@ class Checkpoints:
                     model=ocp.args.StandardSave(_model(state)),
                     optimizer=ocp.args.StandardSave(optimizer),
                     loader=ocp.args.JsonSave(dict(loader_state)),
-                    config=ocp.args.JsonSave(config.to_dict()),
+                    config=ocp.args.JsonSave(dict(config)),
                 ),
                 # None is a metric that this validation leaves undefined.
                 metrics={name: float(value) for name, value in (metrics or {}).items() if value is not None},
             )
 
-    def restore(self, template: TrainState, *, config: ConfigDict) -> dict:
+    def restore(self, template: TrainState, *, config: Mapping, completed: Callable[[dict], Mapping] = dict) -> dict:
         """The newest intact checkpoint in the placement of `template`, whatever devices it was saved from.
 
         Args:
           template: a state, or ShapeDtypeStructs with shardings, of the run that goes on.
           config: of the run that goes on.
+          completed: gives the saved config the keys that it lacks as an earlier version wrote it.
 
         Returns:
           {"state": TrainState, "step": int, "loader": dict}.
@@ -162,7 +139,7 @@ class Checkpoints:
         if step is None:
             raise InputError(f"{self.directory}: holds no checkpoint")
         directory = self.directory / str(step)
-        require_same_config(directory, config)
+        require_same_config(completed(read_config(directory)), config, directory=directory)
         optimizer = {"step": template.step, "opt_state": template.opt_state}
         with readable(directory):
             items = self._manager.restore(
@@ -184,6 +161,8 @@ class Checkpoints:
         """
         with self._writing():
             self._manager.wait_until_finished()
+        # The threads of a save that has failed go on after this, so then it stays quiet.
+        self._quiet.close()
 
     def close(self) -> None:
         """`wait`, and the end."""
@@ -193,22 +172,18 @@ class Checkpoints:
             # Of a save that has failed, and that the caller knows of, other threads may still work or raise.
             with contextlib.suppress(*(_FAILURES if self._failed else ())):
                 self._manager.close()
-            # Those threads go on after this, so then it stays quiet.
             if self._failed:
                 self._remove_unfinished()
-            else:
-                self._loud()
 
     def _write_digests(self) -> None:
-        """Called by Orbax on process 0 when all files are written, and before the directory gets its name."""
-        self._manager.check_for_errors()  # waits for the file that another thread of Orbax's may be writing
+        """Called by Orbax on process 0 when the items are written, and before the directory gets its name."""
         unfinished = self._unfinished()
         write_digests(unfinished if unfinished.is_dir() else self.directory / str(self._saving))
 
     def _require_space(self, arrays, *, step: int) -> None:
         """Looks before a full disk makes Orbax's threads fail one by one."""
         needed = sum(x.nbytes for x in jax.tree.leaves(arrays))
-        free = agreed(lambda: shutil.disk_usage(self.directory).free)
+        free = decided_together(lambda: shutil.disk_usage(self.directory).free)
         if free < needed:
             full = OSError(errno.ENOSPC, f"{needed >> 20} MiB needed, {free >> 20} MiB free")
             raise not_written(self.directory, full, step=step, latest=self.latest())
@@ -226,7 +201,7 @@ class Checkpoints:
 
     def _remove_unfinished(self) -> None:
         if jax.process_index() == 0:
-            remove_unfinished(self._unfinished())
+            remove_directory(self._unfinished())
 
     def _unfinished(self) -> Path:
         """Where Orbax writes until all is there; what a killed process left is removed before the next save."""

@@ -14,8 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines.loading.loader import Loader
-from medslip_jax.checkpoints.best import Best
-from medslip_jax.checkpoints.manager import find_latest, read_config, read_variables
+from medslip_jax.checkpoints import Best, find_latest, read_config, read_variables
 from medslip_jax.cli.help_layout import help_layout
 from medslip_jax.cli.pretrain import LOCAL_KEYS, loader_options, make_mesh
 from medslip_jax.errors import InputError
@@ -107,7 +106,7 @@ def finetune(
     loader = Loader(
         training.records, train=True, augment=augment, targets=targets, seed=config.seed, **loader_options(config)
     )
-    best = Best(workdir, config=config, metric=config.eval.metric)
+    best = Best(workdir, config=config.to_dict(), metric=config.eval.metric)
     judge = Judge(config, tuner=tuner, split=validation, mesh=mesh)
 
     def validate(state: TrainState, pulse: Pulse) -> dict[str, float]:
@@ -157,7 +156,7 @@ def test_once(config: ConfigDict, *, workdir: str | Path, resamples: int = 1000)
       resamples: of the patient-level bootstrap.
     """
     workdir = Path(workdir)
-    best, out = Best(workdir, config=config, metric=config.eval.metric), workdir / "test"
+    best, out = Best(workdir, config=config.to_dict(), metric=config.eval.metric), workdir / "test"
     digest = tree_hash(best.directory / "model")
     if known := _known_result(out, digest=digest, resamples=resamples):
         return known
@@ -199,7 +198,7 @@ def _numbers(config: ConfigDict, rows: Mapping[str, Mapping], *, resamples: int)
 
 def _header(config: ConfigDict, best: Best, *, digest: str, split: Split, rows: Mapping, resamples: int) -> dict:
     """What was judged and where it comes from."""
-    images = read_config(best.directory).data.train_images
+    images = read_config(best.directory)["data"]["train_images"]
     return {
         "checkpoint": {"path": str(best.directory), "sha256": digest, "kind": config.kind, **best.known},
         "data": {"name": config.data.name, "split": "test", **parts.describe_split(split, rows)}

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.datasets import open_split
 from data_pipelines.loading.loader import Loader, Mixture
-from medslip_jax.checkpoints.manager import find_latest
+from medslip_jax.checkpoints import find_latest
 from medslip_jax.cli.help_layout import help_layout
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation.metrics.classification import classification_report

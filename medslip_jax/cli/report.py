@@ -11,10 +11,11 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from data_pipelines.datasets import open_split
-from medslip_jax.checkpoints.manager import find_checkpoint, find_latest, read_config
+from medslip_jax.checkpoints import find_checkpoint, find_latest, read_config
 from medslip_jax.cli.help_layout import help_layout
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation.result_files import Results, read_results
+from medslip_jax.experiment import config as experiment
 from medslip_jax.report.run.cases import choose
 from medslip_jax.report.run.gallery import Case, case_of
 from medslip_jax.report.run.page import RunContents, page
@@ -139,7 +140,7 @@ def _line(text: str) -> dict | None:
 
 def _config(run: Path) -> ConfigDict | None:
     try:
-        return read_config(find_checkpoint(run))
+        return experiment.from_json(json.dumps(read_config(find_checkpoint(run))))
     except InputError:
         return None
 

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from medslip_jax.checkpoints.manager import find_checkpoint, find_latest, read_config
+from medslip_jax.checkpoints import find_checkpoint, find_latest, read_config
 from medslip_jax.cli.compare import compare
 from medslip_jax.cli.help_layout import help_layout
 from medslip_jax.errors import InputError
@@ -138,7 +138,7 @@ def _finished(directory: Path, wanted) -> bool:
     if find_latest(directory) is None:
         return False
     checkpoint = find_checkpoint(directory)
-    saved = experiment.completed(read_config(checkpoint))
+    saved = experiment.completed(experiment.from_json(json.dumps(read_config(checkpoint))))
     differing = [line for line in experiment.differences(saved, wanted) if not line.startswith(_MEASURED)]
     if differing:
         raise InputError(f"{directory}: holds a run of other settings ({differing[0]}); choose another --workdir")

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from data_pipelines.datasets import RecordSource, open_split
 from data_pipelines.loading.loader import Loader
 from data_pipelines.loading.worker_processes import NoSharedMemory
-from medslip_jax.checkpoints.manager import find_checkpoint
+from medslip_jax.checkpoints import find_checkpoint
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation import zero_shot
 from medslip_jax.evaluation.grounding_cases import annotated

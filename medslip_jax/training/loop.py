@@ -5,6 +5,7 @@ has handed out k batches, nothing in between.
 """
 
 import contextlib
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from data_pipelines.loading.loader import Loader
-from medslip_jax.checkpoints.manager import Checkpoints
+from medslip_jax.checkpoints import Checkpoints
 from medslip_jax.errors import Preempted
+from medslip_jax.experiment import config as experiment
 from medslip_jax.parallel import sharding
 from medslip_jax.parallel.chips import peak_flops
 from medslip_jax.parallel.processes import CompiledTogether
@@ -171,7 +173,7 @@ class _Run:
         self._log.flush()
         kept = self._loader.get_state() | self._log.state() | {"unvalidated": self.unvalidated}
         metrics = self._validated[1] if self._validated[0] == step else None
-        self._checkpoints.save(self.state, step=step, loader_state=kept, config=self._config, metrics=metrics)
+        self._checkpoints.save(self.state, step=step, loader_state=kept, config=self._config.to_dict(), metrics=metrics)
         self._log.saved = step
 
     def step(self, step: int) -> None:
@@ -206,7 +208,11 @@ def _restore(
     template = jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, sharding.state_sharding(mesh, shapes)
     )
-    return checkpoints.restore(template, config=config)
+    return checkpoints.restore(template, config=config.to_dict(), completed=_completed)
+
+
+def _completed(saved: dict) -> dict:
+    return experiment.completed(experiment.from_json(json.dumps(saved))).to_dict()
 
 
 def _due(step: int, *, start: int, stop: int, num_steps: int, config: ConfigDict) -> dict[str, bool]:

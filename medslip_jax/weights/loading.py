@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, UInt8
 from ml_collections import ConfigDict
 
-from medslip_jax.checkpoints.manager import find_checkpoint, read_config, read_info, read_variables
+from medslip_jax.checkpoints import find_checkpoint, read_config, read_info, read_variables
 from medslip_jax.errors import InputError
 from medslip_jax.experiment import config as experiment
 from medslip_jax.models.kinds import ModelConfig, config_from_fields, fields_of, kind_of
@@ -185,7 +185,7 @@ def _check_same_model(stated: ModelConfig, expected: ConfigDict, *, assumed: Map
 
 def _read_orbax(path: Path, *, expected: ConfigDict | None, books: str | Path | None, excuse: tuple) -> dict:
     """A run's checkpoint, or a converted one."""
-    settings, info = read_config(path), read_info(path)
+    settings, info = experiment.from_json(json.dumps(read_config(path))), read_info(path)
     config = config_from_fields(settings.get("kind", "medslip"), dict(settings.model))
     if expected is not None:
         _check_same_model(config, expected, assumed=info.get("assumed", {}), where=path)

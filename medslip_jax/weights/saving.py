@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from ml_collections import ConfigDict
 
-from medslip_jax.checkpoints.manager import BOOKS, write_model
+from medslip_jax.checkpoints import BOOKS, write_model
 from medslip_jax.errors import InputError
 from medslip_jax.experiment import config as experiment
 from medslip_jax.models.kinds import fields_of, kind_of
@@ -130,7 +130,7 @@ def save_orbax(bundle: ModelBundle, directory: str | Path) -> None:
     """
     _check_replaceable(Path(directory))
     with replacing_directory(directory) as temporary:
-        write_model(temporary, bundle.variables, config=_experiment(bundle), info=bundle.info)
+        write_model(temporary, bundle.variables, config=_experiment(bundle).to_dict(), info=bundle.info)
         if bundle.books is not None:
             save_books(bundle.books, path=temporary / BOOKS)
 

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medslip_jax.checkpoints.manager import Checkpoints
+from medslip_jax.checkpoints import Checkpoints
 from medslip_jax.experiment import config
 from medslip_jax.step.train_step import TrainState
 
-CONFIG = config.default_config()
+CONFIG = config.default_config().to_dict()
 
 
 def tiny_state(step: int, *, width: int = 16) -> TrainState:

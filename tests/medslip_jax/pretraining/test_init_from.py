@@ -11,7 +11,7 @@ import pytest
 from places import ROOT
 from warm_processes import together
 
-from medslip_jax.checkpoints.manager import find_latest, read_config
+from medslip_jax.checkpoints import find_latest, read_config
 from medslip_jax.cli import pretrain
 from medslip_jax.errors import InputError
 from medslip_jax.experiment import config as experiment
@@ -127,7 +127,7 @@ def test_a_resume_needs_no_source(continued, tmp_path):
     folder, config = continued["folder"], continued["config"]
     assert losses(folder / "parts") == losses(folder / "whole")
     assert all(jax.tree.leaves(jax.tree.map(np.array_equal, continued["parts"], continued["whole"])))
-    assert read_config(find_latest(folder / "parts")).init_from == config.init_from
+    assert read_config(find_latest(folder / "parts"))["init_from"] == config.init_from
     # A run that starts does need it.
     with pytest.raises(InputError, match="copy: no such file or directory"):
         pretrain.pretrain(config, workdir=tmp_path)

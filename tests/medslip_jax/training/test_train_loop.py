@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from medslip_jax.checkpoints.manager import find_checkpoint, read_config, read_variables
+from medslip_jax.checkpoints import find_checkpoint, read_config, read_variables
 from medslip_jax.cli.pretrain import pretrain
 from medslip_jax.errors import InputError, Preempted
 from medslip_jax.experiment import config as experiment
@@ -102,7 +102,8 @@ def test_checkpoint_holds_config_and_averaged_parameters(config, ended):
     workdir, state = ended
     directory = find_checkpoint(workdir)
     assert directory.name == "6"
-    filled_in = [line.split(":")[0] for line in experiment.differences(config, read_config(directory))]
+    saved = experiment.from_json(json.dumps(read_config(directory)))
+    filled_in = [line.split(":")[0] for line in experiment.differences(config, saved)]
     assert sorted(filled_in) == ["books.sha256", "data.train_images"]
     got, want = read_variables(directory, sharding=cpu()), eval_variables(state)
     assert all(jax.tree.leaves(jax.tree.map(np.array_equal, got, want)))
