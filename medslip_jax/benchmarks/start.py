@@ -63,7 +63,7 @@ def bench_start(*, rounds: int = 3) -> dict:
 def _prepare(root: Path) -> None:
     """A checkpoint of the paper's model on the shipped text tables, phantoms, and a config that trains on them."""
     from data_pipelines.datasets import PhantomOptions, build
-    from medslip_jax.checkpoints.manager import write_model
+    from medslip_jax.checkpoints import write_model
     from medslip_jax.experiment import load_config, read, tree_of
     from medslip_jax.models.kinds import initial_variables
 

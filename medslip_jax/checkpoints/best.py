@@ -9,10 +9,10 @@ from pathlib import Path
 import jax
 from jax.sharding import Mesh
 
-from medslip_jax.checkpoints.choice import agreed
-from medslip_jax.checkpoints.manager import read_info, write_model
+from medslip_jax.checkpoints.reading import read_info
+from medslip_jax.checkpoints.writing import write_model
 from medslip_jax.errors import InputError
-from medslip_jax.parallel.processes import barrier
+from medslip_jax.parallel.processes import barrier, decided_together
 from medslip_jax.parallel.sharding import to_host
 from medslip_jax.storage.files import replacing_directory
 
@@ -49,7 +49,7 @@ class Best:
         # Hosts come here at their own pace, and a collective gives up on a late one: hence the barrier.
         barrier(f"value of step {step}")
         # Process 0 decides for all: it writes, and a process that looked afterwards would find its own value known.
-        if not agreed(lambda: self._is_better(value)):
+        if not decided_together(lambda: self._is_better(value)):
             return False
         whole = to_host(mesh, dict(variables))
         if jax.process_index() == 0:

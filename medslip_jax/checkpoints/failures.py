@@ -1,16 +1,13 @@
 """How Orbax and tensorstore fail, as one line, and how to keep the pages off the screen that their threads print."""
 
+import contextlib
 import errno
 import logging
 import os
 import re
-import shutil
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-
-from absl import logging as absl_logging
 
 from medslip_jax.errors import InputError
 
@@ -52,45 +49,29 @@ def not_written(directory: Path, error: BaseException, *, step: int, latest: int
     return InputError(f"checkpoint {step} in {directory} could not be written ({reason(error)}); {left}")
 
 
-def remove_unfinished(directory: Path) -> None:
-    """Removes what a save that failed has left; its threads may still be writing into it."""
-    for _ in range(20):
-        shutil.rmtree(directory, ignore_errors=True)
-        if not directory.exists():
-            return
-        time.sleep(0.1)
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """While a save is going on, the errors of its threads are not printed by them too: waiting for it raises them.
 
-
-def quiet() -> Callable[[], None]:
-    """From now on what Orbax's threads raise is not printed by them too, with their tracebacks.
-
-    It is raised again where the save is waited for. A process that shows absl's messages of level INFO keeps them all.
-
-    Returns:
-      What makes them print again; it is to be called, as it does not happen by itself.
+    Two things, as nothing narrower reaches them. Orbax's threads log what they raise, traceback and all, before they
+    hand it on: a filter on absl's logger drops those records of Orbax's own files. And the writes that end after
+    the event loop they report to are raised where no caller is, in tensorstore's callbacks: Python gives these to
+    `sys.unraisablehook` alone.
     """
-    verbosity, hook, asyncio = absl_logging.get_verbosity(), sys.unraisablehook, logging.getLogger("asyncio")
+    hook, logger = sys.unraisablehook, logging.getLogger("absl")
 
     def without_closed_loops(unraisable) -> None:
-        # The other writes of a save that has failed end after the loop that they would report to.
         if str(unraisable.exc_value) != "Event loop is closed":
             hook(unraisable)
 
-    lowered = absl_logging.FATAL < verbosity < absl_logging.INFO
-
-    def loud() -> None:
-        if lowered:
-            absl_logging.set_verbosity(verbosity)
-        asyncio.removeFilter(_not_of_orbax)
-        if sys.unraisablehook is without_closed_loops:
-            sys.unraisablehook = hook
+    def without_errors_of_orbax(record: logging.LogRecord) -> bool:
+        return not (record.exc_info and "orbax" in record.pathname)
 
     sys.unraisablehook = without_closed_loops
-    asyncio.addFilter(_not_of_orbax)
-    if lowered:
-        absl_logging.set_verbosity(absl_logging.FATAL)
-    return loud
-
-
-def _not_of_orbax(record: logging.LogRecord) -> bool:
-    return "orbax" not in logging.Formatter().format(record)  # with the traceback
+    logger.addFilter(without_errors_of_orbax)
+    try:
+        yield
+    finally:
+        logger.removeFilter(without_errors_of_orbax)
+        if sys.unraisablehook is without_closed_loops:
+            sys.unraisablehook = hook

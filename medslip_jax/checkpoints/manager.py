@@ -4,8 +4,7 @@ A checkpoint is a directory `WORKDIR/checkpoints/STEP` with four items, written 
 "model" {params, batch_stats[, ema: {params, batch_stats}]},
 "optimizer" {step, opt_state}, "loader" and "config" (JSON); "metrics" (JSON) if the best is to be kept. Evaluation
 reads "model" and "config" only; a converted checkpoint (`write_model`) has these two, "info" and, if known, the text
-tables. Beside the items lie the digests of all files. Only this file, checkpoint_files.py and
-checkpoint_retention.py know Orbax.
+tables. Beside the items lie the digests of their files.
 """
 
 import contextlib
@@ -18,34 +17,15 @@ from typing import Literal
 import jax
 import orbax.checkpoint as ocp
 
-from medslip_jax.checkpoints.choice import agreed, choose
-from medslip_jax.checkpoints.failures import not_written, quiet, remove_unfinished
+from medslip_jax.checkpoints.failures import not_written, quiet
 from medslip_jax.checkpoints.integrity import write_digests
+from medslip_jax.checkpoints.reading import readable
+from medslip_jax.checkpoints.resume import choose, require_same_config
 from medslip_jax.checkpoints.retention import retention
-from medslip_jax.checkpoints.single import (
-    BOOKS,
-    find_checkpoint,
-    find_latest,
-    read_config,
-    read_info,
-    read_variables,
-    readable,
-    require_same_config,
-    write_model,
-)
 from medslip_jax.errors import InputError
+from medslip_jax.parallel.processes import decided_together
 from medslip_jax.step.train_step import TrainState
-
-__all__ = [
-    "BOOKS",
-    "Checkpoints",
-    "find_checkpoint",
-    "find_latest",
-    "read_config",
-    "read_info",
-    "read_variables",
-    "write_model",
-]
+from medslip_jax.storage.files import remove_directory
 
 # tensorstore raises ValueErrors, barriers between processes RuntimeErrors.
 _FAILURES = (OSError, ValueError, RuntimeError)
@@ -86,7 +66,7 @@ class Checkpoints:
         self._intact = choose(self.directory)
         self._saving: int | None = None
         self._failed = False
-        self._loud = quiet()
+        self._quiet = contextlib.ExitStack()
         self._manager = ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
@@ -104,10 +84,6 @@ class Checkpoints:
 
     def latest(self) -> int | None:
         return self._manager.latest_step()
-
-    def reached_preemption(self, step: int) -> bool:
-        """Whether this job is about to be stopped and all processes have come to `step`, the one to save at."""
-        return self._manager.reached_preemption(step)
 
     def save(
         self,
@@ -127,6 +103,7 @@ class Checkpoints:
         optimizer = {"step": state.step, "opt_state": state.opt_state}
         self._require_space((_model(state), optimizer), step=step)
         self._saving = step
+        self._quiet.enter_context(quiet())
         with self._writing():
             self._manager.save(
                 step,
@@ -183,6 +160,8 @@ class Checkpoints:
         """
         with self._writing():
             self._manager.wait_until_finished()
+        # The threads of a save that has failed go on after this, so then it stays quiet.
+        self._quiet.close()
 
     def close(self) -> None:
         """`wait`, and the end."""
@@ -192,22 +171,18 @@ class Checkpoints:
             # Of a save that has failed, and that the caller knows of, other threads may still work or raise.
             with contextlib.suppress(*(_FAILURES if self._failed else ())):
                 self._manager.close()
-            # Those threads go on after this, so then it stays quiet.
             if self._failed:
                 self._remove_unfinished()
-            else:
-                self._loud()
 
     def _write_digests(self) -> None:
-        """Called by Orbax on process 0 when all files are written, and before the directory gets its name."""
-        self._manager.check_for_errors()  # waits for the file that another thread of Orbax's may be writing
+        """Called by Orbax on process 0 when the items are written, and before the directory gets its name."""
         unfinished = self._unfinished()
         write_digests(unfinished if unfinished.is_dir() else self.directory / str(self._saving))
 
     def _require_space(self, arrays, *, step: int) -> None:
         """Looks before a full disk makes Orbax's threads fail one by one."""
         needed = sum(x.nbytes for x in jax.tree.leaves(arrays))
-        free = agreed(lambda: shutil.disk_usage(self.directory).free)
+        free = decided_together(lambda: shutil.disk_usage(self.directory).free)
         if free < needed:
             full = OSError(errno.ENOSPC, f"{needed >> 20} MiB needed, {free >> 20} MiB free")
             raise not_written(self.directory, full, step=step, latest=self.latest())
@@ -225,7 +200,7 @@ class Checkpoints:
 
     def _remove_unfinished(self) -> None:
         if jax.process_index() == 0:
-            remove_unfinished(self._unfinished())
+            remove_directory(self._unfinished())
 
     def _unfinished(self) -> Path:
         """Where Orbax writes until all is there; what a killed process left is removed before the next save."""

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from medslip_jax.checkpoints.manager import find_checkpoint, find_latest, read_config
+from medslip_jax.checkpoints import find_checkpoint, find_latest, read_config
 from medslip_jax.cli.help_layout import help_layout
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation import compare

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from data_pipelines.datasets import RecordSource, open_split
 from data_pipelines.loading import Loader, NoSharedMemory
-from medslip_jax.checkpoints.manager import find_checkpoint
+from medslip_jax.checkpoints import find_checkpoint
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation import zero_shot
 from medslip_jax.evaluation.grounding_cases import annotated

@@ -8,8 +8,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from medslip_jax.checkpoints.best import Best
-from medslip_jax.checkpoints.manager import read_config, read_variables
+from medslip_jax.checkpoints import Best, read_config, read_variables
 from medslip_jax.evaluation.provenance import computed_with
 from medslip_jax.evaluation.result_files import json_bytes, round_numbers
 from medslip_jax.experiment.sections import FineTuning, TaskConfig

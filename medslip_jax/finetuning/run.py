@@ -8,8 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines.loading import Loader
-from medslip_jax.checkpoints.best import Best
-from medslip_jax.checkpoints.manager import find_latest
+from medslip_jax.checkpoints import Best, find_latest
 from medslip_jax.experiment.sections import FineTuning, replaced, require_image_size
 from medslip_jax.experiment.trees import read, tree_of
 from medslip_jax.finetuning.data import Split, known_split

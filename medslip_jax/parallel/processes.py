@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
 from jax.experimental import multihost_utils
 
 from medslip_jax.errors import InputError, Preempted
@@ -203,7 +204,7 @@ def agree(config: Mapping, *, local: tuple[str, ...] = ()) -> None:
     if jax.process_count() == 1:
         return
     barrier("configs")
-    facts = {k: v for k, v in _flat(config).items() if not k.startswith(local)}
+    facts = {k: v for k, v in flatten_dict(dict(config), sep=".").items() if not k.startswith(local)}
     facts |= {f"version of {name}": _version(name) for name in _PACKAGES}
     everyone = [json.loads(text) for text in _gathered(json.dumps(facts, sort_keys=True, default=str))]
     lines = [
@@ -217,11 +218,20 @@ def agree(config: Mapping, *, local: tuple[str, ...] = ()) -> None:
         raise InputError(f"the processes do not run the same thing: {'; '.join(lines[:6])}{more}")
 
 
-def _flat(tree: Mapping, prefix: str = "") -> dict:
-    leaves = {}
-    for key, value in tree.items():
-        leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return leaves
+def decided_together(decide: Callable[[], object]):
+    """What process 0 decides (something that JSON can say), on every process; so with an InputError of its."""
+    if jax.process_count() == 1:
+        return decide()
+    answer = {}
+    if jax.process_index() == 0:
+        try:
+            answer = {"value": decide()}
+        except InputError as error:
+            answer = {"error": str(error)}
+    answer = json.loads(_gathered(json.dumps(answer))[0])
+    if "error" in answer:
+        raise InputError(answer["error"])
+    return answer["value"]
 
 
 def _version(package: str) -> str:

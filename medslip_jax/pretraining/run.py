@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.datasets import open_split
 from data_pipelines.loading import Loader
-from medslip_jax.checkpoints.manager import find_latest
+from medslip_jax.checkpoints import find_latest
 from medslip_jax.experiment.sections import replaced, require_image_size
 from medslip_jax.experiment.tables import built_data, load_tables
 from medslip_jax.experiment.trees import read, tree_of

@@ -65,7 +65,7 @@ def replacing_directory(path: str | Path) -> Iterator[Path]:
     finally:
         # Orbax writes to a longer name beside it, and leaves that when it fails.
         for left in (temporary, *temporary.parent.glob(f"{glob.escape(temporary.name)}.*")):
-            _remove(left)
+            remove_directory(left)
         _UNFINISHED.discard(temporary)
     shutil.rmtree(old, ignore_errors=True)
 
@@ -75,7 +75,7 @@ def remove_unfinished() -> None:
     for temporary in list(_UNFINISHED):
         for left in (temporary, *temporary.parent.glob(f"{glob.escape(temporary.name)}.*")):
             if left.is_dir():
-                _remove(left)
+                remove_directory(left)
             else:
                 left.unlink(missing_ok=True)
 
@@ -119,8 +119,8 @@ def tree_hash(directory: Path) -> str:
     return digest.hexdigest()
 
 
-def _remove(directory: Path) -> None:
-    """Threads of a library that failed may still be writing into it."""
+def remove_directory(directory: Path) -> None:
+    """Removes what a failed write has left; threads of a library may still be writing into it."""
     for _ in range(20):
         shutil.rmtree(directory, ignore_errors=True)
         if not directory.exists():

@@ -12,7 +12,7 @@ import jax
 from jax.sharding import Mesh
 
 from data_pipelines.loading import Loader
-from medslip_jax.checkpoints.manager import Checkpoints
+from medslip_jax.checkpoints import Checkpoints
 from medslip_jax.errors import Preempted
 from medslip_jax.experiment.sections import DataConfig, RunConfig
 from medslip_jax.parallel import sharding

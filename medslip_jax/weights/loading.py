@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, UInt8
 
-from medslip_jax.checkpoints.manager import find_checkpoint, read_config, read_info, read_variables
+from medslip_jax.checkpoints import find_checkpoint, read_config, read_info, read_variables
 from medslip_jax.errors import InputError
 from medslip_jax.experiment.sections import UNKNOWN_BOOKS, BooksConfig, Pretraining
 from medslip_jax.experiment.tables import checked_tables

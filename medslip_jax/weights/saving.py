@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from medslip_jax.checkpoints.manager import BOOKS, write_model
+from medslip_jax.checkpoints import BOOKS, write_model
 from medslip_jax.errors import InputError
 from medslip_jax.experiment.sections import UNKNOWN_BOOKS, default_experiment
 from medslip_jax.experiment.trees import tree_of
@@ -130,7 +130,7 @@ def save_orbax(bundle: ModelBundle, directory: str | Path) -> None:
     """
     _check_replaceable(Path(directory))
     with replacing_directory(directory) as temporary:
-        write_model(temporary, bundle.variables, config=_experiment(bundle), info=bundle.info)
+        write_model(temporary, bundle.variables, config=_experiment(bundle).to_dict(), info=bundle.info)
         if bundle.books is not None:
             save_books(bundle.books, path=temporary / BOOKS)
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from medslip_jax.checkpoints.manager import Checkpoints
+from medslip_jax.checkpoints import Checkpoints
 from medslip_jax.experiment.sections import Pretraining
 from medslip_jax.experiment.trees import tree_of
 from medslip_jax.step.train_step import TrainState

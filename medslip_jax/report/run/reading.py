@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from data_pipelines.datasets import open_split
-from medslip_jax.checkpoints.manager import find_checkpoint, find_latest, read_config
+from medslip_jax.checkpoints import find_checkpoint, find_latest, read_config
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation.result_files import Results, read_results
 from medslip_jax.report.run.cases import choose

@@ -8,7 +8,7 @@ import pytest
 from tiny_state import CONFIG, tiny_state
 from warm_processes import free_port, together
 
-from medslip_jax.checkpoints.best import Best
+from medslip_jax.checkpoints import Best
 from medslip_jax.parallel import sharding
 
 

@@ -1,5 +1,6 @@
 """A run's checkpoints: saved in the background, whole or not at all, and never trusted blindly."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -13,11 +14,11 @@ import pytest
 from places import HELPERS
 from tiny_state import CONFIG, HARMS, array_data, flip, new_run, remove, restored, same, save, tiny_state
 
-from medslip_jax.checkpoints import manager
-from medslip_jax.checkpoints.manager import (
+from medslip_jax.checkpoints import (
     Checkpoints,
     find_checkpoint,
     find_latest,
+    manager,
     read_config,
     read_info,
     read_variables,
@@ -36,7 +37,6 @@ KINDS = {
     "config": lambda d: d / "config" / "metadata",
     "loader": lambda d: d / "loader" / "metadata",
     "metrics": lambda d: d / "metrics" / "metrics",
-    "Orbax": lambda d: d / "_CHECKPOINT_METADATA",
 }
 
 
@@ -176,6 +176,16 @@ def test_a_number_beside_the_checkpoints_is_none_of_them(tmp_path):
     assert find_latest(tmp_path) == find_checkpoint(tmp_path) == find_checkpoint(directory) == directory / "2"
 
 
+@pytest.mark.parametrize("harm", HARMS)
+def test_what_orbax_keeps_beside_the_items_is_not_needed(tmp_path, harm):
+    harm(new_run(tmp_path, 1, 2) / "2" / "_CHECKPOINT_METADATA")
+    checkpoints = Checkpoints(tmp_path, keep=1, best_metric="val_auroc")
+    assert restored(checkpoints) == 2
+    save(checkpoints, 3)
+    assert restored(checkpoints) == 3
+    checkpoints.close()
+
+
 def test_half_written_ones_are_ignored_and_removed(tmp_path):
     directory = new_run(tmp_path, 1, 2)
     (directory / "3.orbax-checkpoint-tmp" / "model").mkdir(parents=True)
@@ -236,17 +246,15 @@ def test_saving_does_not_wait_for_the_disk(tmp_path, monkeypatch):
     checkpoints.close()
 
 
-def test_no_preemption_without_a_notice(tmp_path):
+def test_errors_are_printed_as_before_but_for_the_time_of_a_save(tmp_path):
+    def hooks():
+        return sys.unraisablehook, list(logging.getLogger("absl").filters)
+
+    before = hooks()
     checkpoints = Checkpoints(tmp_path)
-    assert checkpoints.reached_preemption(1) is False
+    assert hooks() == before
+    checkpoints.save(tiny_state(1), step=1, loader_state={}, config=CONFIG)
+    assert hooks() != before
+    checkpoints.wait()
+    assert hooks() == before
     checkpoints.close()
-
-
-def test_printing_is_as_before_once_closed(tmp_path):
-    from absl import logging
-
-    before = logging.get_verbosity(), sys.unraisablehook
-    checkpoints = Checkpoints(tmp_path)
-    assert logging.get_verbosity() == logging.FATAL
-    checkpoints.close()
-    assert (logging.get_verbosity(), sys.unraisablehook) == before

@@ -11,8 +11,7 @@ import pytest
 from places import HELPERS
 from tiny_state import new_run, restored, save
 
-from medslip_jax.checkpoints import manager
-from medslip_jax.checkpoints.manager import Checkpoints, find_latest
+from medslip_jax.checkpoints import Checkpoints, find_latest, manager
 from medslip_jax.errors import InputError
 
 # Of the kernels; about 1.2 MB a checkpoint, so that one fits into the small disk and two do not.

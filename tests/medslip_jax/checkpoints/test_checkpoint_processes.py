@@ -10,8 +10,8 @@ import pytest
 from tiny_state import CONFIG, array_data, flip, new_run, restored, same, tiny_state
 from warm_processes import free_port, together
 
+from medslip_jax.checkpoints import Checkpoints, find_checkpoint, read_variables
 from medslip_jax.checkpoints.integrity import damage
-from medslip_jax.checkpoints.manager import Checkpoints, find_checkpoint, read_variables
 from medslip_jax.errors import InputError
 from medslip_jax.parallel import sharding
 
@@ -37,7 +37,7 @@ def restore_and_save(workdir: Path, steps: tuple[int, ...], rank: int, port: int
                 state = sharding.place(tiny_state(step), like=template)
                 checkpoints.save(state, step=step, loader_state={"batch": step}, config=CONFIG, metrics={"v": step})
             checkpoints.wait()
-            said |= {"latest": checkpoints.latest(), "preempted": checkpoints.reached_preemption(1)}
+            said["latest"] = checkpoints.latest()
             checkpoints.close()
         except InputError as error:
             said["error"] = str(error)
@@ -62,7 +62,7 @@ def two_processes(workdir: Path, *steps: int) -> tuple[list[dict], list[list[str
 
 
 def well(restored: int | None, latest: int) -> list[dict]:
-    return [{"restored": restored, "latest": latest, "preempted": False}] * 2
+    return [{"restored": restored, "latest": latest}] * 2
 
 
 @pytest.fixture(scope="module")

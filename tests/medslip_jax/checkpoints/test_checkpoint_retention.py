@@ -8,7 +8,7 @@ import time_machine
 from orbax.checkpoint.checkpoint_managers import PreservationContext
 from tiny_state import new_run, restored, save
 
-from medslip_jax.checkpoints.manager import Checkpoints
+from medslip_jax.checkpoints import Checkpoints
 from medslip_jax.checkpoints.retention import retention
 from medslip_jax.errors import InputError
 

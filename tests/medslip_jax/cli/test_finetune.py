@@ -12,7 +12,7 @@ from places import CONFIGS
 from data_pipelines.datasets.building.build import build
 from data_pipelines.datasets.phantom import PhantomOptions
 from medslip_jax import experiment
-from medslip_jax.checkpoints.manager import find_checkpoint, read_variables
+from medslip_jax.checkpoints import find_checkpoint, read_variables
 from medslip_jax.cli import finetune, main
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation import compare

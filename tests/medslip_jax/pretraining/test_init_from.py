@@ -13,7 +13,7 @@ from trainers import tables_of, trainer_of
 from warm_processes import together
 
 from medslip_jax import experiment
-from medslip_jax.checkpoints.manager import find_latest, read_config
+from medslip_jax.checkpoints import find_latest, read_config
 from medslip_jax.errors import InputError
 from medslip_jax.models import MeDSLIP
 from medslip_jax.parallel.sharding import make_mesh

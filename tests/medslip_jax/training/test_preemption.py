@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from run_processes import Run, losses, steps_saved
 
-from medslip_jax.checkpoints.manager import read_variables
+from medslip_jax.checkpoints import read_variables
 from medslip_jax.exit_codes import PREEMPTED
 
 STEPS = 120

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from medslip_jax import experiment
-from medslip_jax.checkpoints.manager import find_checkpoint, read_config, read_variables
+from medslip_jax.checkpoints import find_checkpoint, read_config, read_variables
 from medslip_jax.errors import InputError, Preempted
 from medslip_jax.pretraining import pretrain
 from medslip_jax.step.train_step import eval_variables

@@ -14,7 +14,7 @@ import pytest
 from places import ROOT
 from tiny_weights import CONFIGS, books_file, converted, files_below, foreign, refused, run_convert, state_of
 
-from medslip_jax.checkpoints import manager
+from medslip_jax.checkpoints import writing
 from medslip_jax.cli import main
 from medslip_jax.storage.tensor_files import write_state
 from medslip_jax.testing import tiny_config
@@ -198,8 +198,8 @@ def _orbax_stops(self, directory, *args, **kwargs):
         ("b.safetensors", (saving, "file_hash"), _no_space),
         ("b", (saving, "write_model"), _no_space),
         ("b", (saving, "save_books"), _no_space),
-        ("b", (manager.ocp.Checkpointer, "save"), _orbax_stops),
-        ("b", (manager.shutil, "disk_usage"), lambda path: shutil._ntuple_diskusage(1000, 999, 1)),
+        ("b", (writing.ocp.Checkpointer, "save"), _orbax_stops),
+        ("b", (writing.shutil, "disk_usage"), lambda path: shutil._ntuple_diskusage(1000, 999, 1)),
     ],
     ids=["description", "books", "hash", "orbax", "orbax books", "tensorstore", "free space"],
 )

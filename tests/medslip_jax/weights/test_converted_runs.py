@@ -13,7 +13,7 @@ from tiny_weights import CONFIGS, files_below, state_of
 from trainers import tables_of, trainer_of
 
 from medslip_jax import experiment
-from medslip_jax.checkpoints.manager import Checkpoints, find_checkpoint, read_config
+from medslip_jax.checkpoints import Checkpoints, find_checkpoint, read_config
 from medslip_jax.cli import main
 from medslip_jax.experiment import read, tree_of
 from medslip_jax.experiment.sections import OptimConfig
