@@ -51,7 +51,7 @@ def error(message: str) -> str:
 
 
 def notes(found: Sequence[str]) -> str:
-    """What `image_checks.suspicions` found odd."""
+    """What `images.suspicions` found odd."""
     return f'<div class="ms-note" role="status">Note: {escape("; ".join(found))}</div>' if found else ""
 
 
