@@ -46,6 +46,6 @@ def options_of(name: str, *, file: Path | None, given: Mapping[str, Any]) -> Any
         raise InputError(f"{file}: unknown option {unknown[0]!r} of {name}")
     values |= {key: value for key, value in given.items() if value is not None}
     try:
-        return kind.from_json(values) if hasattr(kind, "from_json") else kind(**values)
+        return kind(**values)
     except InputError as error:
         raise InputError(f"{file}: {error}") if file else error from error

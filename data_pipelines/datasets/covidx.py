@@ -20,7 +20,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from data_pipelines.datasets.building.plan import SPLITS, Drop, Job, Plan, Policy
-from data_pipelines.datasets.building.planned import PlannedBuilder
 from data_pipelines.datasets.shared import official, xray
 from data_pipelines.datasets.shared.listings import text_lines
 from medslip_jax.errors import InputError
@@ -49,7 +48,7 @@ class Line:
         return f"{self.folder}/{self.file}"
 
 
-class CovidX(PlannedBuilder):
+class CovidX(official.OfficialBuilder):
     """The official splits; truth in `targets`, none in `labels`: for zero-shot evaluation, not for pre-training."""
 
     name = "covidx"
@@ -59,11 +58,9 @@ class CovidX(PlannedBuilder):
         *(official.Expected(f"{folder}/*.*", ROWS[folder], f"{split} images") for folder, split in FOLDERS.items()),
     )
 
-    @staticmethod
-    def plan(*, root: str | Path, options: official.OfficialOptions | None = None, policy: Policy = "skip") -> Plan:
+    @classmethod
+    def planned(cls, root: Path, options: official.OfficialOptions, policy: Policy) -> Plan:
         """Reads the three lists; there are no reports, so `options.text` is unused."""
-        root, options = Path(root), options or official.OfficialOptions()
-        official.require(root, CovidX.EXPECTED, partial=options.partial, name=CovidX.name)
         lines = list(_lines(root, partial=options.partial))
         drops = list(_drops(lines, files={path for f in FOLDERS for path in _paths(root, f)}))
         official.obey(policy, listing=root, drops=drops, kinds=("missing image", "duplicate id"))

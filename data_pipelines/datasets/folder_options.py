@@ -163,10 +163,7 @@ _EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
         _name_to(_is_name_or_names),
         "an object of pathologies or lists of pathologies (a label without any belongs to ignored_labels)",
     ),
-    "anatomy_map": (
-        _name_to(_is_name_or_names),
-        "an object of anatomies or lists of anatomies",
-    ),
+    "anatomy_map": (_name_to(_is_name_or_names), "an object of anatomies or lists of anatomies"),
     "ignored_labels": (_are_names, "a list of labels"),
     "no_finding": (lambda value: isinstance(value, str), "text"),
     "annotated_everywhere": (

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal
 
 from data_pipelines.datasets.building.plan import Job, Made, Plan, Policy
-from data_pipelines.datasets.building.planned import PlannedBuilder
 from data_pipelines.datasets.mimic_cxr_lists import read_split, read_views, study_matrices
 from data_pipelines.datasets.shared import official, xray
 from data_pipelines.datasets.shared.official import Expected, OfficialOptions
@@ -54,7 +53,7 @@ class MimicOptions(OfficialOptions):
             )
 
 
-class MimicCxr(PlannedBuilder):
+class MimicCxr(official.OfficialBuilder):
     """Chest X-rays of MIMIC-CXR-JPG; an image is a record, so that a study of two frontal images has two."""
 
     name = "mimic_cxr"
@@ -75,14 +74,12 @@ class MimicCxr(PlannedBuilder):
         extra = [reports] if needed else [radgraph, reports]
         return (*cls.EXPECTED, *(entry for entry in extra if not Path(entry.pattern).is_absolute()))
 
-    @staticmethod
-    def plan(*, root: str | Path, options: MimicOptions | None = None, policy: Policy = "skip") -> Plan:
+    @classmethod
+    def planned(cls, root: Path, options: MimicOptions, policy: Policy) -> Plan:
         """Reads the lists and RadGraph's file; neither images nor reports, which are many.
 
         Policy "fail" also stops at a report that is missing, where labels are of the reports.
         """
-        root, options = Path(root), options or MimicOptions()
-        official.require(root, MimicCxr.expected(options), partial=options.partial, name=MimicCxr.name)
         reports = _reports(root, options)
         listed = read_split(
             root / SPLIT_FILE,

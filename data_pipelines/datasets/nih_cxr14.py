@@ -13,16 +13,7 @@ from pathlib import Path
 
 from data_pipelines import images
 from data_pipelines.datasets.building.plan import SPLITS, Drop, Job, Made, Plan, Policy
-from data_pipelines.datasets.building.planned import PlannedBuilder
-from data_pipelines.datasets.nih_cxr14_lists import (
-    CLASSES,
-    LISTS,
-    Entry,
-    ListedBox,
-    read_boxes,
-    read_entries,
-    read_sides,
-)
+from data_pipelines.datasets.nih_cxr14_lists import CLASSES, LISTS, BoxRow, Entry, read_boxes, read_entries, read_sides
 from data_pipelines.datasets.shared import attributes, official, xray
 from data_pipelines.datasets.shared.splits import split_of
 from medslip_jax.errors import InputError
@@ -56,7 +47,7 @@ class NihOptions(official.OfficialOptions):
             raise InputError(f"views={self.views!r}: expected a list of {', '.join(VIEWS)}")
 
 
-class NihCxr14(PlannedBuilder):
+class NihCxr14(official.OfficialBuilder):
     """Each image states all 14 classes; official test list, validation drawn by patient from the rest."""
 
     name = "nih_cxr14"
@@ -68,11 +59,9 @@ class NihCxr14(PlannedBuilder):
         official.Expected(IMAGES, ROWS["entries"], "images_001.tar.gz .. images_012.tar.gz, unpacked"),
     )
 
-    @staticmethod
-    def plan(*, root: str | Path, options: NihOptions | None = None, policy: Policy = "skip") -> Plan:
+    @classmethod
+    def planned(cls, root: Path, options: NihOptions, policy: Policy) -> Plan:
         """Reads the four lists; an image or a patient on both sides of the split is an error under any policy."""
-        root, options = Path(root), options or NihOptions()
-        official.require(root, NihCxr14.EXPECTED, partial=options.partial, name=NihCxr14.name)
         listing = sorted(root.glob(ENTRIES))[-1]
         sides, entries, boxes = _read(root, listing, partial=options.partial)
         files = official.files_by_name(root, IMAGES)
@@ -116,7 +105,7 @@ def encode(job: Job, *, root: Path, storing: xray.Storing) -> Made:
     return xray.make(job, root=root, storing=storing)
 
 
-def _read(root: Path, listing: Path, *, partial: bool) -> tuple[dict[str, str], list[Entry], list[ListedBox]]:
+def _read(root: Path, listing: Path, *, partial: bool) -> tuple[dict[str, str], list[Entry], list[BoxRow]]:
     sides, entries, boxes = read_sides(root), list(read_entries(listing)), read_boxes(root / BOXES)
     counts = collections.Counter(sides.values())
     for file, side in LISTS.items():
@@ -159,30 +148,30 @@ def _check_patients(listing: Path, entries: Sequence[Entry], sides: Mapping[str,
 
 
 def _inside(
-    boxes: Sequence[ListedBox], path: Path, *, entries: Mapping[str, Entry], policy: Policy
-) -> tuple[dict[str, list[ListedBox]], list[str]]:
+    boxes: Sequence[BoxRow], path: Path, *, entries: Mapping[str, Entry], policy: Policy
+) -> tuple[dict[str, list[xray.Box]], list[str]]:
     """Image -> its boxes, without those that no pixel or no entry belongs to; and a note on each odd one."""
     kept, notes = collections.defaultdict(list), []
-    for box in boxes:
-        if box.image not in entries:
-            notes.append(f"{path.name}: row {box.number}: {box.image} has no entry; box left out")
+    for row in boxes:
+        said, box, (pathology,) = f"{path.name}: row {row.number}: {row.image}", row.box, row.box.pathologies
+        if row.image not in entries:
+            notes.append(f"{said} has no entry; box left out")
             continue
-        if box.pathology not in (entries[box.image].present or ()):
-            name = PATHOLOGIES[box.pathology]
-            notes.append(f"{path.name}: row {box.number}: {box.image}: {name} is none of its labels; taken as present")
+        if pathology not in (entries[row.image].present or ()):
+            notes.append(f"{said}: {PATHOLOGIES[pathology]} is none of its labels; taken as present")
         if box.x < SIDE and box.y < SIDE and box.x + box.w > 0 and box.y + box.h > 0:
-            kept[box.image].append(box)
+            kept[row.image].append(box)
         else:
             where = f"x={box.x} y={box.y} w={box.w} h={box.h} lies outside the image of {SIDE} x {SIDE}"
             if policy == "fail":
-                raise InputError(f"{path}: row {box.number}: box {where}; repair it or build with policy skip")
-            notes.append(f"{path.name}: row {box.number}: {box.image}: box {where}; left out")
+                raise InputError(f"{path}: row {row.number}: box {where}; repair it or build with policy skip")
+            notes.append(f"{said}: box {where}; left out")
     return kept, notes
 
 
 def _jobs(
     entries: Sequence[Entry],
-    boxes: Mapping[str, Sequence[ListedBox]],
+    boxes: Mapping[str, Sequence[xray.Box]],
     options: NihOptions,
     *,
     sides: Mapping[str, str],
@@ -198,7 +187,7 @@ def _jobs(
             present=entry.present or (),
             annotated=_ANNOTATED,
             has_labels=True,
-            boxes=tuple(xray.Box((b.pathology,), b.x, b.y, b.w, b.h) for b in boxes.get(entry.image, ())),
+            boxes=tuple(boxes.get(entry.image, ())),
             attributes=attributes.attributes_of(sex=entry.sex, age=entry.age, view=entry.view),
         )
         jobs[split].append(Job(row=entry.number, file=files[entry.image], split=split, payload=payload))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data_pipelines.datasets.shared.listings import read_columns, text_lines
+from data_pipelines.datasets.shared.xray import Box
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import pathology_index
 
@@ -49,16 +50,12 @@ class Entry:
 
 
 @dataclasses.dataclass(frozen=True)
-class ListedBox:
-    """A row of BBox_List_2017: corner and size in pixels of the 1024 x 1024 image."""
+class BoxRow:
+    """A row of BBox_List_2017: a box of one pathology, in pixels of the 1024 x 1024 image."""
 
     number: int
     image: str
-    pathology: int
-    x: float
-    y: float
-    w: float
-    h: float
+    box: Box
 
 
 def read_entries(path: Path) -> Iterator[Entry]:
@@ -83,14 +80,14 @@ def _present(labels: str, where: str) -> tuple[int, ...] | None:
     return tuple(sorted({pathology_index(CLASSES[name]) for name in names if name in CLASSES})) if names else None
 
 
-def read_boxes(path: Path) -> list[ListedBox]:
+def read_boxes(path: Path) -> list[BoxRow]:
     """The rows in order, by position: the commas of the header's last name, `Bbox [x,y,w,h]`, cut it into four, and
     some of the published copies have three more, empty columns.
 
     Raises:
       InputError: another header, an unknown label, numbers that are none, or whatever `text_lines` complains of.
     """
-    boxes: list[ListedBox] = []
+    boxes: list[BoxRow] = []
     for number, line in text_lines(path):
         if number > 1:
             boxes.append(_box(number, [cell.strip() for cell in line.split(",")], f"{path}: row {number}"))
@@ -99,7 +96,7 @@ def read_boxes(path: Path) -> list[ListedBox]:
     return boxes
 
 
-def _box(number: int, cells: list[str], where: str) -> ListedBox:
+def _box(number: int, cells: list[str], where: str) -> BoxRow:
     if len(cells) < 6 or cells[1] not in BOX_CLASSES:
         raise InputError(
             f"{where}: expected an image, one of {', '.join(BOX_CLASSES)}, and x, y, w, h; got {','.join(cells)}"
@@ -110,7 +107,7 @@ def _box(number: int, cells: list[str], where: str) -> ListedBox:
         raise InputError(f"{where}: x, y, w, h are {cells[2:6]}; expected four numbers") from error
     if not all(map(math.isfinite, (x, y, w, h))) or min(w, h) <= 0:
         raise InputError(f"{where}: x, y, w, h are {cells[2:6]}; expected finite numbers, w and h above 0")
-    return ListedBox(number, cells[0], pathology_index(BOX_CLASSES[cells[1]]), x, y, w, h)
+    return BoxRow(number, cells[0], Box((pathology_index(BOX_CLASSES[cells[1]]),), x, y, w, h))
 
 
 def read_sides(root: Path) -> dict[str, str]:

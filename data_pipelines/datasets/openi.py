@@ -12,7 +12,6 @@ from typing import Literal
 
 from data_pipelines import records
 from data_pipelines.datasets.building.plan import Drop, Job, Made, Plan, Policy
-from data_pipelines.datasets.building.planned import PlannedBuilder
 from data_pipelines.datasets.openi_lists import image_files, picture, read_cases, read_projections
 from data_pipelines.datasets.shared import official, xray
 from data_pipelines.datasets.shared.cases import Case, Drops, SplitOptions, plan_of
@@ -64,7 +63,7 @@ class OpeniOptions(SplitOptions):
             raise InputError(f"options.patients={self.patients!r}: nothing says which reports are of one patient")
 
 
-class Openi(PlannedBuilder):
+class Openi(official.OfficialBuilder):
     """Chest X-rays of IU X-Ray."""
 
     name = "openi"
@@ -76,11 +75,9 @@ class Openi(PlannedBuilder):
         """What the tree has for these options."""
         return REPORTS[options.reports], IMAGES[options.source]
 
-    @staticmethod
-    def plan(*, root: str | Path, options: OpeniOptions | None = None, policy: Policy = "skip") -> Plan:
+    @classmethod
+    def planned(cls, root: Path, options: OpeniOptions, policy: Policy) -> Plan:
         """Reads all reports and lists the images; opens DICOM files where their view is asked."""
-        root, options = Path(root), options or OpeniOptions()
-        official.require(root, Openi.expected(options), partial=options.partial, name=Openi.name)
         source = root / REPORTS[options.reports].pattern.removesuffix("/*.xml")
         drops = Drops(source, policy)
         files = image_files(root, IMAGES[options.source].pattern, drops)

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from data_pipelines.datasets.building.plan import Drop, Plan, Policy
-from data_pipelines.datasets.building.planned import PlannedBuilder
 from data_pipelines.datasets.rsna_lists import IMAGES, Labelled, compare_classes, read_labels, read_patients
 from data_pipelines.datasets.shared import attributes, official
 from data_pipelines.datasets.shared.cases import Case, Drops, SplitOptions, plan_of
@@ -32,7 +31,7 @@ class RsnaOptions(SplitOptions):
     """
 
 
-class Rsna(PlannedBuilder):
+class Rsna(official.OfficialBuilder):
     """RSNA: pneumonia present (Target 1) or absent, its boxes as annotations; nothing is said of other classes."""
 
     name = "rsna"
@@ -45,11 +44,9 @@ class Rsna(PlannedBuilder):
         official.Expected(MAPPINGS, what="NIH's name of each image, rsna.org", required=False),
     )
 
-    @staticmethod
-    def plan(*, root: str | Path, options: RsnaOptions | None = None, policy: Policy = "skip") -> Plan:
+    @classmethod
+    def planned(cls, root: Path, options: RsnaOptions, policy: Policy) -> Plan:
         """Reads the labels; an image that is missing, not labelled or labelled against sense is a drop."""
-        root, options = Path(root), options or RsnaOptions()
-        official.require(root, Rsna.EXPECTED, partial=options.partial, name=Rsna.name)
         drops = Drops(root / LABELS, policy)
         labelled = read_labels(drops, partial=options.partial)
         compare_classes(root / CLASSES, labelled)
@@ -74,7 +71,7 @@ class Rsna(PlannedBuilder):
 def _cases(labelled: Mapping[str, Labelled], there: set[str], drops: Drops, options: RsnaOptions) -> list[Case]:
     root = drops.listing.parent
     patients = read_patients(root / options.patients) if options.patients else {}
-    cases = []
+    cases, pneumonia = [], pathology_index("pneumonia")
     for image, said in labelled.items():
         file = f"{IMAGES}/{image}.dcm"
         if image not in there:
@@ -84,17 +81,13 @@ def _cases(labelled: Mapping[str, Labelled], there: set[str], drops: Drops, opti
         elif options.patients and image not in patients:
             raise InputError(f"{root / options.patients}: has no entry for {image}; get it again or leave it out")
         else:
-            cases.append(Case(said.row, file, _xray(image, said, patients.get(image, image))))
+            xray = XRay(
+                image_id=image,
+                patient=patients.get(image, image),
+                present=(pneumonia,) if said.target == "1" else (),
+                annotated=(pneumonia,),
+                has_labels=True,
+                boxes=tuple(said.boxes),
+            )
+            cases.append(Case(said.row, file, xray))
     return cases
-
-
-def _xray(image: str, said: Labelled, patient: str) -> XRay:
-    pneumonia = pathology_index("pneumonia")
-    return XRay(
-        image_id=image,
-        patient=patient,
-        present=(pneumonia,) if said.target == "1" else (),
-        annotated=(pneumonia,),
-        has_labels=True,
-        boxes=tuple(said.boxes),
-    )

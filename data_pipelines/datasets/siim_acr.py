@@ -12,7 +12,6 @@ from typing import Literal
 from PIL import Image as Pillow
 
 from data_pipelines.datasets.building.plan import Drop, Job, Made, Plan, Policy
-from data_pipelines.datasets.building.planned import PlannedBuilder
 from data_pipelines.datasets.shared import attributes, official
 from data_pipelines.datasets.shared.cases import Case, Drops, SplitOptions, plan_of
 from data_pipelines.datasets.shared.official import Expected
@@ -69,7 +68,7 @@ class SiimAcrOptions(SplitOptions):
         check_choices(self, section="options")
 
 
-class SiimAcr(PlannedBuilder):
+class SiimAcr(official.OfficialBuilder):
     """SIIM-ACR: pneumothorax present or absent, each mask an annotation; nothing is said of other classes."""
 
     name = "siim_acr"
@@ -81,11 +80,9 @@ class SiimAcr(PlannedBuilder):
         """What the tree of a layout has."""
         return LAYOUTS[options.layout]
 
-    @staticmethod
-    def plan(*, root: str | Path, options: SiimAcrOptions | None = None, policy: Policy = "skip") -> Plan:
+    @classmethod
+    def planned(cls, root: Path, options: SiimAcrOptions, policy: Policy) -> Plan:
         """Reads the listing; an image that is missing, not labelled or labelled against sense is a drop."""
-        root, options = Path(root), options or SiimAcrOptions()
-        official.require(root, LAYOUTS[options.layout], partial=options.partial, name=SiimAcr.name)
         listing = {"dicom_stage_2": _RLE_2, "png_masks": "stage_1_*_images.csv"}.get(options.layout, _RLE)
         drops, is_dicom = Drops(root / listing, policy), options.layout.startswith("dicom")
         images, unnamed = _images(root, drops, options.layout)
@@ -134,8 +131,7 @@ def _images(root: Path, drops: Drops, layout: Layout) -> tuple[dict[str, Image],
 
 def _cases(images: Mapping[str, Image], root: Path, drops: Drops, options: SiimAcrOptions) -> list[Case]:
     patients = read_patients(root / options.patients) if options.patients else {}
-    pneumothorax = pathology_index("pneumothorax")
-    cases = []
+    cases, pneumothorax = [], pathology_index("pneumothorax")
     for name, image in images.items():
         if not image.file:
             drops.add(image.row, name, "missing image", f"{name}: no image of this name in {root}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from data_pipelines.datasets.shared.cases import Drops
 from data_pipelines.datasets.shared.listings import read_columns
 from data_pipelines.datasets.shared.xray import Mask
-from data_pipelines.images.rle import EMPTY
+from data_pipelines.images import NO_MASK
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import pathology_index
 
@@ -43,15 +43,15 @@ def read_runs(drops: Drops) -> dict[str, Image]:
     for number, (name, runs) in read_columns(drops.listing, ("ImageId", "EncodedPixels")):
         if not name:
             raise InputError(f"{drops.listing}: row {number}: no ImageId")
-        image = images.setdefault(name, Image(number, present=runs != EMPTY))
+        image = images.setdefault(name, Image(number, present=runs != NO_MASK))
         if runs == "":
             image.wrong = image.wrong or ("no labels", f"row {number} has no EncodedPixels")
-        elif image.present != (runs != EMPTY):
-            said = f"one of row {image.row} and row {number} has a mask, the other {EMPTY}"
+        elif image.present != (runs != NO_MASK):
+            said = f"one of row {image.row} and row {number} has a mask, the other {NO_MASK}"
             image.wrong = image.wrong or ("contradictory labels", said)
-        elif image.row != number and (runs == EMPTY or runs in image.runs):
+        elif image.row != number and (runs == NO_MASK or runs in image.runs):
             drops.add(number, name, "duplicate id", f"{name} is in row {image.row} already")
-        elif runs != EMPTY:
+        elif runs != NO_MASK:
             image.runs.append(runs)
     return images
 

@@ -16,4 +16,4 @@ with epy.lazy_api_imports(globals()):
         resize,
         squash,
     )
-    from data_pipelines.images.rle import decode_rle
+    from data_pipelines.images.rle import NO_MASK, decode_rle

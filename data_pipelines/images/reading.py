@@ -1,6 +1,6 @@
 """The one image reader: JPEG, PNG (8 and 16 bit) and DICOM -> grey uint8, and the encoder of what is stored.
 
-`ImagePolicy` says what the reader does where files leave a choice, `image_checks` what is odd about a picture.
+`ImagePolicy` says what the reader does where files leave a choice, `checks.py` what is odd about a picture.
 Pillow reads what users bring, as it refuses truncated files; OpenCV decodes what we stored ourselves, as it
 is twice as fast and the loader's time goes there.
 """
@@ -27,7 +27,7 @@ _MAX_ASPECT = 16
 @dataclasses.dataclass(frozen=True)
 class Reading:
     """A picture: `grey` uint8 (H, W), 0 black .. 255 white (bone bright); `colour` the share, 0 .. 1, of its file's
-    pixels that are not grey, for `image_checks.suspicions`."""
+    pixels that are not grey, for `checks.suspicions`."""
 
     grey: np.ndarray
     colour: float = 0.0

@@ -10,7 +10,7 @@ import numpy as np
 
 from medslip_jax.errors import InputError
 
-EMPTY = "-1"
+NO_MASK = "-1"
 
 
 def decode_rle(text: str, *, shape: tuple[int, int], name: str) -> np.ndarray:
@@ -28,7 +28,7 @@ def decode_rle(text: str, *, shape: tuple[int, int], name: str) -> np.ndarray:
     [[0, 0], [255, 255], [255, 0]]
     """
     mask = np.zeros(shape[0] * shape[1], np.uint8)
-    if text.strip() in ("", EMPTY):
+    if text.strip() in ("", NO_MASK):
         return mask.reshape(shape)
     try:
         numbers = np.array(text.split(), np.int64)
@@ -55,6 +55,6 @@ def encode_rle(mask: np.ndarray) -> str:
     edges = np.flatnonzero(np.diff(flat))
     starts, ends = edges[::2], edges[1::2]
     if not len(starts):
-        return EMPTY
+        return NO_MASK
     offsets = starts - np.concatenate([[0], ends[:-1]])
     return " ".join(f"{offset} {length}" for offset, length in zip(offsets, ends - starts, strict=True))

@@ -1,6 +1,6 @@
 """RadGraph JSON -> rows -> triplets -> label matrices (SPEC 6).
 
-`label_matrices` reads parsed JSON; `radgraph_stream.iter_label_matrices` reads a file of any size, study by study.
+`label_matrices` reads parsed JSON; `stream.iter_label_matrices` reads a file of any size, study by study.
 
     radgraph   {"p10/p<patient>/s<study>.txt": {"text": tokens, "entities": {id: {...}}}}
     Row        one observation at one anatomy string in one sentence

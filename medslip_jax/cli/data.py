@@ -15,6 +15,7 @@ from data_pipelines.datasets import (
     NOTES_FILE,
     POLICIES,
     SPLITS,
+    OfficialBuilder,
     build,
     builder_class,
     by_kind,
@@ -50,16 +51,15 @@ def _build(flags: argparse.Namespace) -> int:
     )
     counts = ", ".join(f"{split} {count}" for split, count in report["splits"].items())
     print(f"{report['directory']}: {counts}")
-    for line in drop_summary(report["drops"], directory=report["directory"]):
-        print(line)
-    for line in note_summary(report["notes"], directory=report["directory"]):
+    where = report["directory"]
+    for line in (*drop_summary(report["drops"], directory=where), *note_summary(report["notes"], directory=where)):
         print(line)
     return 0
 
 
 def _check(flags: argparse.Namespace) -> int:
     cls = builder_class(flags.name)
-    if not cls.EXPECTED:
+    if not issubclass(cls, OfficialBuilder):
         raise InputError(f"{flags.name}: has no official download to check")
     print(f"{flags.name} in {flags.root}; expected tree:\n{cls.tree()}\n")
     findings = check(flags.root, cls.expected(options_of(flags.name, file=flags.options, given={})))

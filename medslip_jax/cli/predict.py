@@ -56,6 +56,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--overlays", type=int, default=3, help="most probable classes drawn for each image (%(default)s)")
     add("--sheet", type=int, default=200, help="images with overlays and a card on the sheet, at most (%(default)s)")
     add("--batch_size", type=int, default=16, help="images of a step over all devices (%(default)s)")
-    add("--polarity", choices=("tagged", "as_stored", "inverted"), default="tagged", help="see image_policy.py")
+    add("--polarity", choices=("tagged", "as_stored", "inverted"), default="tagged", help="see images/policy.py")
     add("--books", metavar="FILE.npz", help="text tables, where A has none")
     return parser

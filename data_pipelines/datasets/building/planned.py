@@ -1,8 +1,6 @@
 """The TFDS builder that every data set shares: it writes the parts of a plan as ArrayRecord."""
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -16,8 +14,7 @@ from medslip_jax.errors import InputError
 
 # TFDS has no types, so that mypy asks `object` for the argument.
 class PlannedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """Base of the builders. A subclass has `name`, `OPTIONS`, a dataclass, and a `plan`; one with an official download
-    also `EXPECTED`, its files (see `official.Expected`), and a `tree` in assets/downloads.toml.
+    """Base of the builders. A subclass has `name`, `OPTIONS`, a dataclass, and a `plan`.
 
     After the build `drops` lists what was left out, `notes` what to know of the splits, `image_notes` odd images, and
     `manifest` has a line for every row.
@@ -29,26 +26,13 @@ class PlannedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
 
     VERSION = tfds.core.Version("1.0.0")
     OPTIONS: type
-    EXPECTED: Sequence = ()
-
-    @classmethod
-    def tree(cls) -> str:
-        """What the download looks like, for people."""
-        text = (resources.files("data_pipelines") / "assets" / "downloads.toml").read_text(encoding="utf-8")
-        return tomllib.loads(text)[cls.name]
-
-    @classmethod
-    def expected(cls, options: Any) -> Sequence:
-        """`EXPECTED` with these options."""
-        del options
-        return cls.EXPECTED
 
     @staticmethod
     def plan(*_: Any, **arguments: Any) -> Plan:
         """Reads lists and folders, as a rule no image.
 
         Args:
-          root: directory of the download (see `tree`) or of the user's files.
+          root: directory of the download or of the user's files.
           options: an instance of `OPTIONS`; None stands for its defaults.
           policy: "skip" lists what cannot be used and goes on, "fail" makes it an error.
 

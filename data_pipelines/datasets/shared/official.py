@@ -1,10 +1,14 @@
 """What the data sets with an official download share: the tree that is expected, and options of every one of them."""
 
 import dataclasses
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
-from data_pipelines.datasets.building.plan import Drop, Policy
+from data_pipelines.datasets.building.plan import Drop, Plan, Policy
+from data_pipelines.datasets.building.planned import PlannedBuilder
 from data_pipelines.datasets.shared.xray import Storing
 from data_pipelines.images import ImagePolicy
 from data_pipelines.reports import TextPolicy
@@ -51,8 +55,8 @@ class OfficialOptions:
       size: short side of the stored images in pixels.
       image_format: "jpeg" (quality 95) or "png" (lossless).
       partial: accept a download whose counts differ from the official release's.
-      image: `images.ImagePolicy`, how image files become grey.
-      text: `reports.TextPolicy`, how reports and views are used.
+      image: `images.ImagePolicy`, how image files become grey; a mapping of its fields will do.
+      text: `reports.TextPolicy`, how reports and views are used; likewise.
     """
 
     size: int = 256
@@ -69,26 +73,16 @@ class OfficialOptions:
         if type(self.partial) is not bool:
             raise InputError(f"partial={self.partial!r}: expected true or false")
         for name, policy in (("image", ImagePolicy), ("text", TextPolicy)):
-            if not isinstance(getattr(self, name), policy):
-                raise InputError(f"{name}={getattr(self, name)!r}: expected an object of {_fields(policy)}")
+            value = getattr(self, name)
+            if isinstance(value, Mapping):
+                object.__setattr__(self, name, from_section(policy, value, name=name))
+            elif not isinstance(value, policy):
+                fields = ", ".join(field.name for field in dataclasses.fields(policy))
+                raise InputError(f"{name}={value!r}: expected an object of {fields}")
 
     @property
     def storing(self) -> Storing:
         return Storing(size=self.size, image_format=self.image_format, policy=self.image)
-
-    @classmethod
-    def from_json(cls, values: Mapping) -> "OfficialOptions":
-        """Options from a JSON object whose "image" and "text" are objects; `InputError` names an unknown key."""
-        nested = {"image": ImagePolicy, "text": TextPolicy}
-        built = {
-            key: from_section(nested[key], value, name=key) if key in nested and isinstance(value, Mapping) else value
-            for key, value in values.items()
-        }
-        return from_section(cls, built, name="options")
-
-
-def _fields(policy: type) -> str:
-    return ", ".join(field.name for field in dataclasses.fields(policy))
 
 
 def check(root: str | Path, expected: Iterable[Expected]) -> list[Finding]:
@@ -154,3 +148,42 @@ def obey(policy: Policy, *, listing: Path, drops: Sequence[Drop], kinds: Sequenc
     for drop in drops:
         if policy == "fail" and drop.kind in kinds:
             raise InputError(f"{listing}: row {drop.row}: {drop.reason}; repair it or build with policy skip")
+
+
+class OfficialBuilder(PlannedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """Base of the builders of official downloads. A subclass has `EXPECTED`, a text in assets/downloads.toml and
+    `planned`; its `OPTIONS` are `OfficialOptions`."""
+
+    EXPECTED: tuple[Expected, ...] = ()
+
+    @classmethod
+    def tree(cls) -> str:
+        """What the download looks like, for people."""
+        text = (resources.files("data_pipelines") / "assets" / "downloads.toml").read_text(encoding="utf-8")
+        return tomllib.loads(text)[cls.name]
+
+    @classmethod
+    def expected(cls, options: Any) -> tuple[Expected, ...]:
+        """`EXPECTED` with these options."""
+        del options
+        return cls.EXPECTED
+
+    @classmethod
+    def plan(cls, *, root: str | Path, options: Any = None, policy: Policy = "skip") -> Plan:
+        """`PlannedBuilder.plan` of a complete download.
+
+        Raises:
+          InputError: as `require`, and as `planned`.
+        """
+        root, options = Path(root), options or cls.OPTIONS()
+        require(root, cls.expected(options), partial=options.partial, name=cls.name)
+        return cls.planned(root, options, policy)
+
+    @classmethod
+    def planned(cls, root: Path, options: Any, policy: Policy) -> Plan:
+        """The plan of a download whose files are there.
+
+        Raises:
+          InputError: a list that cannot be read, or nothing is left.
+        """
+        raise NotImplementedError

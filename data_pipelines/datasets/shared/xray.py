@@ -166,24 +166,21 @@ def labels_of(xray: XRay, annotations: list[dict], *, text: TextPolicy = TextPol
     return stated if xray.has_labels else np.where(stated == 1, stated, _said(xray, text).max(axis=0))
 
 
-def report_matrix(report: str, *, text: TextPolicy = TextPolicy()) -> np.ndarray:
-    """Report text -> int8 (51, 75), all -1 for an empty one."""
-    return _extracted(report, text).copy()
-
-
 def _said(xray: XRay, text: TextPolicy) -> np.ndarray:
     if xray.matrix:
         return np.frombuffer(zlib.decompress(xray.matrix), np.int8).reshape(records.MATRIX_SHAPE).copy()
-    return report_matrix(xray.report, text=text)
+    return report_matrix(xray.report, text=text).copy()
 
 
 # Matrix and labels of a record ask for the same report one after the other.
 @functools.lru_cache(maxsize=2)
-def _extracted(report: str, text: TextPolicy) -> np.ndarray:
+def report_matrix(report: str, *, text: TextPolicy = TextPolicy()) -> np.ndarray:
+    """Report text -> int8 (51, 75), all -1 for an empty one; read-only."""
     matrix = np.full(records.MATRIX_SHAPE, -1, np.int8)
     if report:
         entities = radgraph.read_entities(reports.extract(report), key="report")
         radgraph.fill_study(matrix, with_uncertain(entities, text.uncertain))
+    matrix.setflags(write=False)
     return matrix
 
 

@@ -177,7 +177,7 @@ def test_section_of_the_reports(root, section, names, matrix):
 
 def test_radgraph_refuses_a_section():
     with pytest.raises(InputError, match=r"text.section='findings': RadGraph's entities are of the whole report"):
-        MimicOptions.from_json({"text": {"section": "findings"}})
+        MimicOptions(text={"section": "findings"})
 
 
 def test_command_line(root, tmp_path, capsys):

@@ -250,7 +250,7 @@ def test_options_are_checked():
 )
 def test_options_of_a_wrong_kind_are_named(values, message):
     with pytest.raises(InputError, match=f"^{message}"):
-        NihOptions.from_json(values)
+        NihOptions(**values)
 
 
 def test_command_line(tmp_path, capsys):
@@ -283,5 +283,5 @@ def test_complete_download_passes_the_check(tmp_path, capsys, monkeypatch):
 def test_both_published_forms_of_the_box_list(tmp_path, tail):
     path = tmp_path / "BBox_List_2017.csv"
     path.write_text("\n".join([BOX_HEADER, *(box + tail for box in BOXES)]))
-    box = read_boxes(path)[0]
-    assert (box.number, box.x, box.h) == (2, 225.084745762712, 79.1864406779661)
+    row = read_boxes(path)[0]
+    assert (row.number, row.box.x, row.box.h) == (2, 225.084745762712, 79.1864406779661)

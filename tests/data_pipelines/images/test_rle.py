@@ -4,7 +4,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from data_pipelines.images.rle import EMPTY, decode_rle, encode_rle
+from data_pipelines.images.rle import NO_MASK, decode_rle, encode_rle
 from medslip_jax.errors import InputError
 
 # Columns first:  0  4  8        from 2 on two pixels (2, 3), then 1 off, 2 on (5, 6), then 3 off, 2 on (10, 11)
@@ -47,7 +47,7 @@ def test_the_challenge_s_own_example():
 @pytest.mark.parametrize("text", ["-1", " -1", "", "  "])
 def test_no_mask(text):
     assert not decode_rle(text, shape=(3, 2), name="m").any()
-    assert encode_rle(np.zeros((3, 2), np.uint8)) == EMPTY
+    assert encode_rle(np.zeros((3, 2), np.uint8)) == NO_MASK
 
 
 @settings(max_examples=100)
@@ -56,7 +56,7 @@ def test_no_mask(text):
 def test_round_trip(mask):
     text = encode_rle(mask)
     np.testing.assert_array_equal(decode_rle(text, shape=mask.shape, name="m"), mask * np.uint8(255))
-    if text != EMPTY:
+    if text != NO_MASK:
         np.testing.assert_array_equal(by_walking(text, mask.shape[1], mask.shape[0]), mask * np.uint8(255))
 
 

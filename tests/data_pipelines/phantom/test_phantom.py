@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thumbnail_baseline import thumbnail_baseline
 
-from data_pipelines.phantom.baseline import thumbnail_baseline
 from data_pipelines.phantom.canvas import bent, ramp, ribbon, rounded
 from data_pipelines.phantom.drawing import FOCAL, PATHOLOGIES_DRAWN, Phantom, draw
 from data_pipelines.phantom.findings import PLACES

@@ -1,4 +1,4 @@
-"""Places that a plain order of words hides: sentences of our own, each for one rule of `report_places`."""
+"""Places that a plain order of words hides: sentences of our own, each for one rule of `places.py`."""
 
 import pytest
 
