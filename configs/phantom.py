@@ -5,7 +5,7 @@
   medslip pretrain --config configs/phantom.py:tiny   seconds; shows that everything works, learns nothing
 
 A short run from scratch learns slowly from the released initial values. Xavier weights, normalised patches and cosine
-similarities together were enough; README has the measurements and what they leave open.
+similarities together were enough; docs/small_budget.md has the measurements and what they leave open.
 """
 
 from ml_collections import ConfigDict

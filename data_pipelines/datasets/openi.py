@@ -46,7 +46,7 @@ class OpeniOptions(SplitOptions):
         and projection, frontal or lateral), relative to the root or absolute; "" for none. An image that it does not
         list is left out with the laterals.
       truth: what `labels`, the truth of evaluation, come from: "mesh", the human codes of the report files (see
-        `report_mesh`), or "report", what is extracted from the text. The matrix is of the text in both.
+        `reports.mesh`), or "report", what is extracted from the text. The matrix is of the text in both.
     """
 
     source: Literal["png", "dicom"] = "png"

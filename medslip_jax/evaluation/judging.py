@@ -65,7 +65,7 @@ class Task:
 
 
 def open_model(checkpoint: str | Path, *, books: str | Path | None = None) -> Pretrained:
-    """The pre-training model of `--checkpoint`, in any form that `pretrained.load` reads.
+    """The pre-training model of `--checkpoint`, in any form that `weights.loading.load` reads.
 
     Raises:
       InputError: nothing there, another kind of model, or no text tables known; the path comes first, as a mistyped one

@@ -26,7 +26,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom", "")
 class Prediction:
     """One file: what the model's serving function says of it, or `error` why it could not be read.
 
-    `outputs` are the arrays of `serving.serving_function` without the batch axis, `image` is grey uint8 (H, W) as read,
+    `outputs` are the arrays of `serving_function` without the batch axis, `image` is grey uint8 (H, W) as read,
     `notes` say what is odd about it.
     """
 

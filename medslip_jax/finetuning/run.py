@@ -33,7 +33,7 @@ def finetune(
     The model with the best validation metric is kept in WORKDIR/best; `test_once` judges it.
 
     Args:
-      config: as `experiment.default_fine_tuning`, with a data set that is built and targets.
+      config: as `experiment.config.default_fine_tuning`, with a data set that is built and targets.
       workdir: metrics, checkpoints and the best model are written here; with several processes all of them see it.
       stop_after: ends after this many steps in all, with a checkpoint.
       profile: (first, last) steps of a trace.

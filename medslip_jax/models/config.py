@@ -37,7 +37,7 @@ class MeDSLIPConfig:
       streams: "dual", or "pathology" for the single-stream ablation, which has neither mask nor anatomy stream.
       linear_init: N(0, 0.02) as released, or Xavier uniform, for every linear layer.
       patch_norm: "layer_norm" normalises each stream's patches before its decoder reads them. Alone it
-        made no measurable difference in short runs (README); the small-budget configs use it with "xavier".
+        made no measurable difference in short runs; the small-budget configs use it with "xavier".
       dtype: computations of the trunk and decoders; parameters, statistics, norms and softmax stay float32.
       remat: what the trunk computes anew in the backward pass, for less memory: nothing, or all but the outputs of its
         blocks. The results do not change.

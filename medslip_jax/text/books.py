@@ -62,7 +62,7 @@ def books_hash(tables: TextBooks) -> str:
 
 
 def make_books(encoder: "TextEncoder", *, prompts: str | Path | None = None) -> TextBooks:
-    """Encodes the 75 + 51 prompts with a `text_encoder.TextEncoder`.
+    """Encodes the 75 + 51 prompts with an `encoder.TextEncoder`.
 
     Args:
       prompts: a user's JSON file {class: sentence} for the pathologies, or None for this project's own.

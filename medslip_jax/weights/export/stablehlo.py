@@ -1,6 +1,6 @@
 """A trained model as one function of images, and as a StableHLO file that runs without this package.
 
-`onnx_export` writes the same function as ONNX. Weights, text tables and normalisation are inside all of them: grey
+`onnx` writes the same function as ONNX. Weights, text tables and normalisation are inside all of them: grey
 uint8 images go in, named float32 arrays come out, for any batch size.
 """
 
@@ -55,7 +55,7 @@ def serving_function(
       module: `MeDSLIP`, `Classifier` or `Segmenter`.
       kind: which of the three.
       variables: {"params", "batch_stats"} of the module; they become constants of the function.
-      books: the text tables as the module reads them (`text_books.prepared`); of "medslip" only.
+      books: the text tables as the module reads them (`text.books.prepared`); of "medslip" only.
       dtype: of the computations, whatever the module was trained in.
 
     Returns:
@@ -113,7 +113,7 @@ def write_stablehlo(
 
     The file is an uncompressed .zip, for two reasons: everyone can look into it without this package, and the
     description cannot be parted from the program. Its members are `model.jax_export` (for `jax.export.deserialize`) and
-    `metadata.json`, which also says by which jax it was written and by which it is readable (`serving_versions`).
+    `metadata.json`, which also says by which jax it was written and by which it is readable (`versions`).
     Equal functions give equal bytes under one version of jax: neither the day nor a path of this machine is in it.
 
     Args:

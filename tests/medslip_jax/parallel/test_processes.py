@@ -78,7 +78,7 @@ def through_both_barriers(port: int, number: int) -> list[bool]:
 def test_processes_wait_for_each_other_with_and_without_the_private_barrier():
     port = free_port()
     said = together(through_both_barriers, [(port, number) for number in range(2)], devices=1, timeout=120)
-    assert said == [[True, True]] * 2, f"jax {jax.__version__} has its barrier elsewhere; see distributed.py"
+    assert said == [[True, True]] * 2, f"jax {jax.__version__} has its barrier elsewhere; see parallel/processes.py"
 
 
 def test_processes_that_run_different_things_stop_before_step_0(phantom_data, tmp_path):
