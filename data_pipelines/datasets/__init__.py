@@ -13,4 +13,4 @@ with epy.lazy_api_imports(globals()):
     from data_pipelines.datasets.built import RecordSource, open_split
     from data_pipelines.datasets.contents import Contents, by_kind, contents_of
     from data_pipelines.datasets.phantom import PhantomOptions
-    from data_pipelines.datasets.shared.official import OfficialBuilder, check, table
+    from data_pipelines.datasets.shared.official import OfficialBuilder, check_download, finding_lines

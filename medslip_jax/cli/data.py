@@ -19,9 +19,9 @@ from data_pipelines.datasets import (
     build,
     builder_class,
     by_kind,
-    check,
+    check_download,
+    finding_lines,
     options_of,
-    table,
 )
 from medslip_jax.cli.help_layout import help_layout
 from medslip_jax.errors import InputError
@@ -62,8 +62,8 @@ def _check(flags: argparse.Namespace) -> int:
     if not issubclass(cls, OfficialBuilder):
         raise InputError(f"{flags.name}: has no official download to check")
     print(f"{flags.name} in {flags.root}; expected tree:\n{cls.tree()}\n")
-    findings = check(flags.root, cls.expected(options_of(flags.name, file=flags.options, given={})))
-    print("\n".join(table(findings)))
+    findings = check_download(flags.root, cls.expected(options_of(flags.name, file=flags.options, given={})))
+    print("\n".join(finding_lines(findings)))
     return int(any(finding.state in ("missing", "differs") for finding in findings))
 
 

@@ -55,7 +55,7 @@ def test_once(config: ConfigDict, workdir: str | Path, *, resamples: int = 1000)
     if jax.process_index() == 0:
         out.mkdir(parents=True, exist_ok=True)
         # Last what a later call takes as a sign that all is there.
-        _write_predictions(out / "predictions.npz", rows["test"], names=task.wanted.names)
+        write_predictions(out / "predictions.npz", rows["test"], names=task.wanted.names)
         write_bytes(out / "metrics.json", json_bytes(result))
     return result
 
@@ -99,7 +99,7 @@ def _header(experiment: FineTuning, best: Best, *, digest: str, split: Split, ro
     }
 
 
-def _write_predictions(path: Path, rows: Mapping[str, np.ndarray], *, names: tuple[str, ...]) -> None:
+def write_predictions(path: Path, rows: Mapping[str, np.ndarray], *, names: tuple[str, ...]) -> None:
     """For `medslip compare`, under its names; of a U-Net the areas."""
     arrays = {key: rows[key] for key in ("image_id", "patient_id", "index")} | {"pathology_names": np.array(names)}
     if "probability" in rows:

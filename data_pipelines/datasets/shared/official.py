@@ -85,7 +85,7 @@ class OfficialOptions:
         return Storing(size=self.size, image_format=self.image_format, policy=self.image)
 
 
-def check(root: str | Path, expected: Iterable[Expected]) -> list[Finding]:
+def check_download(root: str | Path, expected: Iterable[Expected]) -> list[Finding]:
     """Counts what is there of an official download.
 
     Raises:
@@ -104,7 +104,7 @@ def require(root: str | Path, expected: Sequence[Expected], *, partial: bool, na
       InputError: the first thing that is not as it should be, and the command that shows all of it.
     """
     hint = f"see medslip data check {name} --root {root}"
-    for finding in check(root, expected):
+    for finding in check_download(root, expected):
         pattern = finding.expected.pattern
         if finding.state == "missing":
             raise InputError(f"{Path(root) / pattern}: not there ({finding.expected.what}); {hint}")
@@ -113,7 +113,7 @@ def require(root: str | Path, expected: Sequence[Expected], *, partial: bool, na
             raise InputError(f"{Path(root) / pattern}: {counts}; complete it or build with --partial; {hint}")
 
 
-def table(findings: Sequence[Finding]) -> Iterator[str]:
+def finding_lines(findings: Sequence[Finding]) -> Iterator[str]:
     """Lines for the user, one a finding."""
     width = max(len(finding.expected.pattern) for finding in findings)
     for finding in findings:
