@@ -14,9 +14,9 @@ REQUIRES = [
     "flax>=0.12.8",
     "optax>=0.2.5",
     # 0.11.36 is the newest that jax2onnx 0.17.1 allows, otherwise the suite runs with 0.12.8. Release 1 will move what
-    # lies at the package's top level, which checkpoint*.py use.
+    # lies at the package's top level, which medslip_jax/checkpoints uses.
     "orbax-checkpoint>=0.11.36,<1",
-    "tensorstore>=0.1.86",  # orbax-checkpoint requires it too; checkpoints/integrity.py reads with it
+    "tensorstore>=0.1.86",  # orbax-checkpoint requires it too; checkpoints/failures.py reads its errors
     "grain>=0.2.18",
     "etils[epath,epy]>=1.9.1",  # the first with epy.lazy_api_imports is 1.9.0; tensorflow-datasets asks for this one
     "array-record>=0.8",

@@ -3,7 +3,6 @@
 The file that is read is made here by writing the studies of a small file again and again under new ids.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import numpy as np
 
 from data_pipelines.radgraph import iter_label_matrices, iter_studies
 
-_GOLDEN = Path(__file__).parents[1] / "tests/golden/radgraph.json"
+_GOLDEN = Path(__file__).parents[2] / "tests/golden/radgraph.json"
 
 
 def bench_radgraph(
@@ -91,10 +90,15 @@ def _read(path: Path) -> int:
 
 def peak_memory(path: Path) -> int:
     """Peak resident bytes of a fresh process that reads all label matrices of a file."""
-    command = [sys.executable, "-m", "medslip_jax.benchmarks.radgraph", "--peak", str(path.resolve())]
-    root = Path(__file__).parents[1]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=root)
-    return int(done.stdout.split()[-1])
+    code = f"import sys; from {__name__} import read_and_print_peak; read_and_print_peak(sys.argv[1])"
+    command = [sys.executable, "-c", code, str(path)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def read_and_print_peak(path: str) -> None:
+    """What that process does."""
+    _read(Path(path))
+    print(_own_peak())
 
 
 def _own_peak() -> int:
@@ -107,24 +111,3 @@ def _own_peak() -> int:
 
         unit = 1 if sys.platform == "darwin" else 1024
         return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Prints the result of `bench_radgraph` as one line of JSON."""
-    parser = argparse.ArgumentParser(prog="python -m medslip_jax.benchmarks.radgraph", description=main.__doc__)
-    parser.add_argument("--source", help="RadGraph file whose studies are repeated")
-    parser.add_argument("--studies", type=int, default=20_000)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--memory_at", type=int, nargs="*", default=[], help="numbers of studies to measure memory at")
-    parser.add_argument("--peak", metavar="FILE", help="only read FILE and print the peak memory in bytes")
-    given = parser.parse_args(arguments)
-    if given.peak:
-        _read(Path(given.peak))
-        print(_own_peak())
-        return
-    options = {"studies": given.studies, "runs": given.runs, "memory_at": tuple(given.memory_at)}
-    print(json.dumps(bench_radgraph(source=given.source, **options)))
-
-
-if __name__ == "__main__":
-    main()

@@ -130,7 +130,7 @@ def save_orbax(bundle: ModelBundle, directory: str | Path) -> None:
     """
     _check_replaceable(Path(directory))
     with replacing_directory(directory) as temporary:
-        write_model(temporary, bundle.variables, config=_experiment(bundle).to_dict(), info=bundle.info)
+        write_model(temporary, bundle.variables, config=_experiment(bundle), info=bundle.info)
         if bundle.books is not None:
             save_books(bundle.books, path=temporary / BOOKS)
 

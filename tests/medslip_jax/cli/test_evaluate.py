@@ -15,6 +15,7 @@ from data_pipelines.phantom.regions import REGIONS
 from medslip_jax.cli import main
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation import grounding, judging, zero_shot
+from medslip_jax.experiment.sections import replaced
 from medslip_jax.pretraining import pretrain
 from medslip_jax.vocabulary import PATHOLOGIES, pathology_index
 
@@ -101,9 +102,7 @@ def test_threads_read_where_the_workers_of_the_training_have_no_room(run, result
         raise NoSharedMemory(f"/dev/shm: 0 MB are free and the workers need {size}; use threads")
 
     def trained_with_workers(info):
-        known = settings(info)
-        known.data.workers = 2
-        return known
+        return replaced(settings(info), data={"workers": 2})
 
     settings = judging._settings
     monkeypatch.setattr(judging, "_settings", trained_with_workers)
