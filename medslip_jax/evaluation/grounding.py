@@ -79,7 +79,7 @@ def ground(
     Returns:
       {"size", "truth": "boxes", "classes", "pooled"}, and where there is such a truth "masks" and "anatomy", each
       {"truth", "classes", "pooled"}. "classes" is {name: {"n_images"; for each of `VARIANTS` that the model has a list
-      of `grounding_report`s without their per-image part, one a protocol, with "maps" and "upsampling"; "detection":
+      of `grounding_reports` without their per-image part, one a protocol, with "maps" and "upsampling"; "detection":
       rows by variant and IoU threshold of the "per-image" prediction}}. "pooled": see `grounding_pooled.pooled`.
       "released" divides by the maximum over all marked images of the class in the split. Anatomies are judged by masks
       if any has one, else by boxes.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from medslip_jax.evaluation.metrics.detection import IOU_THRESHOLDS, detection_report
-from medslip_jax.evaluation.metrics.intervals import mean_intervals
+from medslip_jax.evaluation.metrics.intervals import ends, mean_intervals
 
 _KEYS = ("pointing_pixel", "pointing_cell", "iou", "dice")
 
@@ -65,9 +65,8 @@ def _group(chosen: Sequence[Judged], test: Mapping, options: Mapping[str, int]) 
         found = [boxes for one in chosen for boxes in one.found[variant]]
         for row in detection_report(found, true=true):
             at = (variant, row["iou_above"])
-            shares = {"localisation_accuracy": float(located[at].mean())}
-            shares |= {end: intervals[at][end] for end in ("low", "high")}
-            detection.append({"variant": variant} | row | shares)
+            share = {"localisation_accuracy": float(located[at].mean())}
+            detection.append({"variant": variant} | row | share | ends(intervals[at]))
     return {
         "classes": [one.name for one in chosen],
         "n_cases": len(patients),

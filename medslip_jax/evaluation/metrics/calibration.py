@@ -6,7 +6,7 @@ import numpy as np
 
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation.metrics.classification import check_scores
-from medslip_jax.evaluation.metrics.intervals import bootstrap, percentile_interval, row_means
+from medslip_jax.evaluation.metrics.intervals import bootstrap, ends, percentile_interval, row_means, several
 
 
 def calibration_report(
@@ -18,7 +18,6 @@ def calibration_report(
     patients: Sequence | None = None,
     resamples: int = 1000,
     seed: int = 0,
-    level: float = 0.95,
 ) -> dict:
     """Expected calibration error (ECE) of each class's probability of presence, and what a reliability diagram shows.
 
@@ -34,7 +33,7 @@ def calibration_report(
       names: C distinct class names.
       bins: B.
       patients: N identifiers for patient-level bootstrap intervals, or None for none.
-      resamples, seed, level: of the bootstrap.
+      resamples, seed: of the bootstrap.
 
     Returns:
       {"bins": B, "binning": "equal-width", "macro": {"ece"[, "low", "high"]}, "classes": {name: {"ece", "n"[, "low",
@@ -58,13 +57,12 @@ def calibration_report(
             resamples=resamples,
             seed=seed,
         )
-        patient = np.unique(np.asarray(patients), return_inverse=True)[1]
         for i, row in enumerate(classes.values()):
-            usable = len(np.unique(patient[labels[:, i] >= 0])) > 1
-            row |= _ends(replicates[:, i], level=level, usable=usable)
+            usable = several(np.asarray(patients)[labels[:, i] >= 0])
+            row |= ends(percentile_interval(replicates[:, i], usable=usable))
         counted = (labels >= 0).any(axis=0)
         means = row_means(replicates[:, counted])
-        macro |= _ends(means, level=level, usable=bool(counted.any()) and len(np.unique(patient)) > 1)
+        macro |= ends(percentile_interval(means, usable=bool(counted.any()) and several(patients)))
     return {"bins": bins, "binning": "equal-width", "macro": macro, "classes": classes}
 
 
@@ -145,8 +143,3 @@ def _eces(scores: np.ndarray, labels: np.ndarray, cell: np.ndarray, weights: np.
         summed = np.abs(weights[rows].T @ gaps).sum(axis=1)
         np.divide(summed, total, out=table[:, column], where=total > 0)
     return table
-
-
-def _ends(replicates: np.ndarray, *, level: float, usable: bool) -> dict:
-    interval = percentile_interval(replicates, level=level, usable=usable)
-    return {"low": interval["low"], "high": interval["high"]}

@@ -63,10 +63,9 @@ def classification_report(
         known = labels[:, column] >= 0
         truth, score = labels[known, column], scores[known, column]
         at = {source: float(values[column]) for source, values in given.items()}
-        reason = _undefined_reason(truth)
-        if reason:
+        if reason := _undefined_reason(truth):
             undefined[name] = reason
-        classes[name] = _counts(labels[:, column]) | (_nulls(at) if reason else _class_numbers(truth, score, at=at))
+        classes[name] = _counts(labels[:, column]) | _class_numbers(truth, score, at=at, defined=not reason)
     return {
         "n_images": len(labels),
         "macro": _macro(list(classes.values()), n_undefined=len(undefined)),
@@ -168,20 +167,20 @@ def _counts(labels: np.ndarray) -> dict[str, int]:
     return {key: int(np.sum(labels == value)) for key, value in values.items()}
 
 
-def _class_numbers(truth: np.ndarray, score: np.ndarray, *, at: Mapping[str, float]) -> dict:
-    oracle = max_f1(truth, score=score)
-    points = {ORACLE: {"max_f1": oracle["max_f1"], **_decide(truth, score, threshold=oracle["threshold"])}}
-    points |= {source: _decide(truth, score, threshold=threshold) for source, threshold in at.items()}
+def _class_numbers(truth: np.ndarray, score: np.ndarray, *, at: Mapping[str, float], defined: bool) -> dict:
+    best = max_f1(truth, score=score) if defined else {"max_f1": None, "threshold": np.nan}
+    points = {ORACLE: {"max_f1": best["max_f1"], **_decide(truth, score, threshold=best["threshold"], defined=defined)}}
+    points |= {source: _decide(truth, score, threshold=value, defined=defined) for source, value in at.items()}
     return {
-        "auroc": float(roc_auc_score(truth, score)),
-        "average_precision": float(average_precision_score(truth, score)),
+        "auroc": float(roc_auc_score(truth, score)) if defined else None,
+        "average_precision": float(average_precision_score(truth, score)) if defined else None,
         "by_threshold_source": points,
     }
 
 
-def _decide(truth: np.ndarray, score: np.ndarray, *, threshold: float) -> dict[str, float | None]:
-    if np.isnan(threshold):
-        return dict.fromkeys(_POINT)
+def _decide(truth: np.ndarray, score: np.ndarray, *, threshold: float, defined: bool) -> dict[str, float | None]:
+    if np.isnan(threshold) or not defined:
+        return dict.fromkeys(_POINT) | {"threshold": None if np.isnan(threshold) else threshold}
     said = score > threshold
     return {
         "threshold": threshold,
@@ -190,15 +189,6 @@ def _decide(truth: np.ndarray, score: np.ndarray, *, threshold: float) -> dict[s
         "sensitivity": float(recall_score(truth, said)),
         "specificity": float(recall_score(truth, said, pos_label=0)),
     }
-
-
-def _nulls(at: Mapping[str, float]) -> dict:
-    empty = dict.fromkeys(_POINT)
-    points = {ORACLE: {"max_f1": None} | empty}
-    points |= {
-        source: empty | {"threshold": None if np.isnan(threshold) else threshold} for source, threshold in at.items()
-    }
-    return {"auroc": None, "average_precision": None, "by_threshold_source": points}
 
 
 def _macro(rows: list[dict], *, n_undefined: int) -> dict:

@@ -5,11 +5,13 @@ scores, and what a threshold decides from matrix products, so that nothing loops
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Unpack
 
 import numpy as np
 
 from medslip_jax.evaluation.metrics.classification import check_scores, given_thresholds
 from medslip_jax.evaluation.metrics.intervals import (
+    Draw,
     auroc_table,
     bootstrap,
     header,
@@ -27,11 +29,8 @@ def classification_intervals(
     *,
     labels: np.ndarray,
     names: Sequence[str],
-    patients: Sequence,
     thresholds: Mapping[str, np.ndarray | float] | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
+    **draw: Unpack[Draw],
 ) -> dict:
     """`auroc_intervals` with those of average precision and of the decisions at given thresholds.
 
@@ -40,9 +39,8 @@ def classification_intervals(
 
     Args:
       scores, labels, names: as for `classification_report` (N x C, -1 = unknown).
-      patients: N identifiers; images with the same one are drawn together.
       thresholds: as for `classification_report`.
-      resamples, seed, level: of the bootstrap.
+      draw: patients, resamples and seed, see `Draw`.
 
     Returns:
       What `intervals.auroc_intervals` returns with the same arguments; "macro" and each class hold further
@@ -61,20 +59,19 @@ def classification_intervals(
         return np.concatenate([np.stack(ranked), *decided]).transpose(1, 0, 2)
 
     # R x (AUROC, average precision, then the four of each source) x C
-    replicates = bootstrap(statistic, n_images=len(scores), patients=patients, resamples=resamples, seed=seed)
-    varied = varied_classes(labels, patients)
-    both, enough = varied["both"], varied["enough"]
+    replicates = bootstrap(statistic, n_images=len(scores), **draw)
+    both, enough = varied_classes(labels, draw["patients"])
 
     def row(columns: np.ndarray, *, usable: bool) -> dict:
         means = [row_means(replicates[:, k][:, columns]) for k in range(replicates.shape[1])]
-        ends = [percentile_interval(values, level=level, usable=usable) for values in means]
+        ends = [percentile_interval(values, usable=usable) for values in means]
         decided = {s: dict(zip(DECIDED, ends[2 + 4 * i : 6 + 4 * i], strict=True)) for i, s in enumerate(given)}
         return ends[0] | {"average_precision": ends[1], "by_threshold_source": decided}
 
+    macro = row(np.flatnonzero(both), usable=bool(enough.any()))
     return {
-        **header(patients, resamples=resamples, seed=seed, level=level),
-        "macro": row(np.flatnonzero(both), usable=bool(enough.any()))
-        | {"n_partial": n_partial(replicates[:, 0, both])},
+        **header(**draw),
+        "macro": macro | {"n_partial": n_partial(replicates[:, 0, both])},
         "classes": {name: row(np.array([i]), usable=bool(enough[i])) for i, name in enumerate(names)},
     }
 

@@ -18,7 +18,7 @@ IOU_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
 def localisation_accuracy(iou: np.ndarray, *, thresholds: Sequence[float] = IOU_THRESHOLDS) -> list[float | None]:
-    """Share of the cases whose IoU (float N, such as `grounding_report`'s) is above each threshold; None for no case.
+    """Share of the cases whose IoU (float N, such as `grounding_reports`') is above each threshold; None for no case.
 
     >>> localisation_accuracy([0.1, 0.35, 0.6], thresholds=(0.1, 0.5))
     [0.6666666666666666, 0.3333333333333333]

@@ -6,6 +6,7 @@ patient was drawn), and each statistic is computed for a block of weight vectors
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Required, TypedDict, Unpack
 
 import numpy as np
 
@@ -14,23 +15,23 @@ from medslip_jax.evaluation.metrics.classification import check_scores
 
 # Resamples handled together: 5,000 images x 128 weights are 5 MB, about what a CPU core's cache holds.
 _BLOCK = 128
+LEVEL = 0.95
 
 
-def auroc_intervals(
-    scores: np.ndarray,
-    *,
-    labels: np.ndarray,
-    names: Sequence[str],
-    patients: Sequence,
-    resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> dict:
+class Draw(TypedDict, total=False):
+    """What is resampled: N `patients`, of whom images with the same one are drawn together, 1000 times, from seed 0."""
+
+    patients: Required[Sequence]
+    resamples: int
+    seed: int
+
+
+def auroc_intervals(scores: np.ndarray, *, labels: np.ndarray, names: Sequence[str], **draw: Unpack[Draw]) -> dict:
     """Percentile intervals of the AUROC of each class and of their macro mean.
 
     Args:
       scores, labels, names: as for `classification_report` (N x C, -1 = unknown).
-      patients: N identifiers; images with the same one are drawn together.
+      draw: patients, resamples and seed, see `Draw`.
 
     Returns:
       {"method", "level", "resamples", "seed", "n_patients",
@@ -42,38 +43,25 @@ def auroc_intervals(
       where positives or negatives come from fewer than two patients: resampling then cannot vary them.
 
     Raises:
-      InputError: as `classification_report`; patients of another length, resamples < 1, level not in (0, 1).
+      InputError: as `classification_report`; patients of another length, resamples < 1.
     """
     scores, labels = check_scores(scores, labels=labels, names=names)
-    draw = {"patients": patients, "resamples": resamples, "seed": seed}
     replicates = bootstrap(lambda weights: auroc_table(scores, labels, weights), n_images=len(scores), **draw)
-    varied = varied_classes(labels, patients)
-    both, enough = varied["both"], varied["enough"]
-    macro = percentile_interval(row_means(replicates[:, both]), level=level, usable=bool(enough.any()))
+    both, enough = varied_classes(labels, draw["patients"])
+    macro = percentile_interval(row_means(replicates[:, both]), usable=bool(enough.any()))
     return {
-        **header(patients, resamples=resamples, seed=seed, level=level),
+        **header(**draw),
         "macro": macro | {"n_partial": n_partial(replicates[:, both])},
-        "classes": {
-            name: percentile_interval(replicates[:, i], level=level, usable=bool(enough[i]))
-            for i, name in enumerate(names)
-        },
+        "classes": {n: percentile_interval(replicates[:, i], usable=bool(enough[i])) for i, n in enumerate(names)},
     }
 
 
-def mean_intervals(
-    values: Mapping[str, np.ndarray],
-    *,
-    patients: Sequence,
-    resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> dict:
-    """Percentile intervals of the mean of per-image numbers, such as hits, IoU and Dice of a grounding
-    result.
+def mean_intervals(values: Mapping[str, np.ndarray], **draw: Unpack[Draw]) -> dict:
+    """Percentile intervals of the mean of per-image numbers, such as hits, IoU and Dice of a grounding result.
 
     Args:
       values: {name: float N}; NaN leaves an image out.
-      patients: N identifiers.
+      draw: patients, resamples and seed, see `Draw`.
 
     Returns:
       As `auroc_intervals`, without "macro", the names under "means".
@@ -86,14 +74,11 @@ def mean_intervals(
         total = weights.T @ known
         return np.divide(weights.T @ filled, total, out=np.full(total.shape, np.nan), where=total > 0)
 
-    replicates = bootstrap(weighted_means, n_images=len(table), patients=patients, resamples=resamples, seed=seed)
-    usable = [len(np.unique(np.asarray(patients)[column])) > 1 for column in known.T]
-    return {
-        **header(patients, resamples=resamples, seed=seed, level=level),
-        "means": {
-            name: percentile_interval(replicates[:, i], level=level, usable=usable[i]) for i, name in enumerate(values)
-        },
-    }
+    replicates = bootstrap(weighted_means, n_images=len(table), **draw)
+    patients = np.asarray(draw["patients"])
+    usable = [several(patients[column]) for column in known.T]
+    means = {name: percentile_interval(replicates[:, i], usable=usable[i]) for i, name in enumerate(values)}
+    return {**header(**draw), "means": means}
 
 
 def bootstrap(
@@ -118,7 +103,12 @@ def bootstrap(
     return np.concatenate([statistic(w) for w in _weights(patient, resamples=resamples, seed=seed)])
 
 
-def percentile_interval(replicates: np.ndarray, *, level: float, usable: bool = True) -> dict:
+def several(patients: Sequence | np.ndarray) -> bool:
+    """Whether there is more than one patient to draw; resampling one varies nothing."""
+    return len(np.unique(np.asarray(patients))) > 1
+
+
+def percentile_interval(replicates: np.ndarray, *, level: float = LEVEL, usable: bool = True) -> dict:
     """{"low", "high", "n_undefined"} of replicates (float R, NaN = undefined); null if not `usable`.
 
     >>> percentile_interval(np.array([*range(101), np.nan]), level=0.5)
@@ -134,9 +124,13 @@ def percentile_interval(replicates: np.ndarray, *, level: float, usable: bool = 
     return {"low": float(low), "high": float(high), "n_undefined": missing}
 
 
+def ends(interval: Mapping) -> dict:
+    """{"low", "high"} of a `percentile_interval`."""
+    return {"low": interval["low"], "high": interval["high"]}
+
+
 def weighted_auroc(score: np.ndarray, *, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The AUROC under many weightings at once: the weighted share of (positive, negative) pairs in the right
-    order.
+    """The AUROC under many weightings at once: the weighted share of (positive, negative) pairs in the right order.
 
     Equal scores count one half (Hanley and McNeil, Radiology 143, 1982); the same as scikit-learn's
     `roc_auc_score(sample_weight=...)` for each column.
@@ -156,8 +150,7 @@ def weighted_auroc(score: np.ndarray, *, truth: np.ndarray, weights: np.ndarray)
       float64 R, NaN where the positives or the negatives weigh nothing.
     """
     positive = truth == 1
-    # The smaller group is looked up in the running sums of the larger: one pass over each, whatever the
-    # order.
+    # The smaller group is looked up in the running sums of the larger: one pass over each, whatever the order.
     few, many = (positive, ~positive) if 2 * positive.sum() <= len(truth) else (~positive, positive)
     order = np.flatnonzero(many)[np.argsort(score[many])]
     below = np.zeros((len(order) + 1, weights.shape[1]))
@@ -196,20 +189,13 @@ def auroc_table(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> 
     return table
 
 
-def varied_classes(labels: np.ndarray, patients: Sequence) -> dict[str, np.ndarray]:
-    """Which classes have an AUROC, and which of these AUROCs resampling patients can vary.
-
-    Args:
-      labels: int N x C, 1, 0 or -1.
-      patients: N identifiers.
-
-    Returns:
-      {"both": bool C, positives and negatives are there; "enough": bool C, each of them of at least two patients}.
-    """
+def varied_classes(labels: np.ndarray, patients: Sequence) -> tuple[np.ndarray, np.ndarray]:
+    """(both, enough), bool C each, of labels int N x C: which classes have an AUROC, as positives and negatives are
+    there, and which of these AUROCs resampling the N patients can vary, as each of them are of at least two."""
     patients = np.asarray(patients)
     numbers = [[len(np.unique(patients[column == value])) for value in (0, 1)] for column in labels.T]
     least = np.array(numbers, int).reshape(-1, 2).min(axis=1)
-    return {"both": least > 0, "enough": least > 1}
+    return least > 0, least > 1
 
 
 def n_partial(table: np.ndarray) -> int:
@@ -218,11 +204,11 @@ def n_partial(table: np.ndarray) -> int:
     return int(np.sum((defined > 0) & (defined < table.shape[1])))
 
 
-def header(patients: Sequence, *, resamples: int, seed: int, level: float) -> dict:
+def header(*, patients: Sequence, resamples: int = 1000, seed: int = 0) -> dict:
     """What every result with intervals says of them."""
     return {
         "method": "patient-level bootstrap, percentile",
-        "level": level,
+        "level": LEVEL,
         "resamples": resamples,
         "seed": seed,
         "n_patients": len(np.unique(np.asarray(patients))),

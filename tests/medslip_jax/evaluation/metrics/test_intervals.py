@@ -52,9 +52,9 @@ def test_means_of_rows_and_partial_rows():
 def test_which_classes_patients_can_vary():
     #                  two of each  one positive patient  one value  unknown
     labels = np.array([[1, 1, 0, -1], [1, 1, 0, -1], [0, 0, 0, -1], [0, 0, -1, -1], [1, -1, -1, -1]])
-    found = varied_classes(labels, list("aabcd"))
-    assert found["both"].tolist() == [True, True, False, False]
-    assert found["enough"].tolist() == [True, False, False, False]
+    both, enough = varied_classes(labels, list("aabcd"))
+    assert both.tolist() == [True, True, False, False]
+    assert enough.tolist() == [True, False, False, False]
 
 
 @settings(max_examples=50)
@@ -203,7 +203,7 @@ def test_bad_input_is_refused():
     with pytest.raises(InputError, match="resamples is 0"):
         auroc_intervals(scores, **sample, patients=range(6), resamples=0)
     with pytest.raises(InputError, match="level is 95"):
-        auroc_intervals(scores, **sample, patients=range(6), level=95)
+        percentile_interval(scores[:, 0], level=95)
     scores[0, 0] = np.nan
     with pytest.raises(InputError, match="class 'class 0'"):
         auroc_intervals(scores, **sample, patients=range(6))
