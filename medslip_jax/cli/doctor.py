@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from medslip_jax.cli.help_layout import help_layout
+from medslip_jax.cli.help_layout import verb_parser
 from medslip_jax.doctor.data import data, text_tables
 from medslip_jax.doctor.devices import devices
 from medslip_jax.doctor.findings import Section
@@ -59,10 +59,7 @@ def as_json(sections: Sequence[Section]) -> dict:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "medslip doctor",
-        **help_layout("medslip doctor", "medslip doctor --data_dir data --json", description=__doc__),
-    )
+    parser = verb_parser("doctor", "medslip doctor", "medslip doctor --data_dir data --json", description=__doc__)
     parser.add_argument("--data_dir", metavar="DIR", help=f"--out of medslip data build ({_DATA_DIR})")
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the text")
     return parser

@@ -6,7 +6,7 @@ One HTML page on a run after `medslip evaluate`: curves, tables, calibration and
 import argparse
 from pathlib import Path
 
-from medslip_jax.cli.help_layout import help_layout
+from medslip_jax.cli.help_layout import verb_parser
 from medslip_jax.errors import InputError
 from medslip_jax.report.run.page import page
 from medslip_jax.report.run.reading import read_run
@@ -32,13 +32,11 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "medslip report",
-        **help_layout(
-            "medslip report runs/a",
-            "medslip report runs/f --results runs/f/test --out f.html --cases 24",
-            description=__doc__,
-        ),
+    parser = verb_parser(
+        "report",
+        "medslip report runs/a",
+        "medslip report runs/f --results runs/f/test --out f.html --cases 24",
+        description=__doc__,
     )
     parser.add_argument("run", metavar="RUN_DIR", help="a --workdir of pretrain or finetune")
     parser.add_argument(

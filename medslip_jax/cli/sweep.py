@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medslip_jax.checkpoints import find_checkpoint, find_latest, read_config
-from medslip_jax.cli.help_layout import help_layout
+from medslip_jax.cli.help_layout import verb_parser
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation import compare
 from medslip_jax.exit_codes import INTERRUPTED, PREEMPTED
@@ -60,12 +60,10 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "medslip sweep",
-        **help_layout(
-            "medslip sweep --config configs/ablations.py --workdir runs/ablations --config.data.dir=data",
-            description=__doc__,
-        ),
+    parser = verb_parser(
+        "sweep",
+        "medslip sweep --config configs/ablations.py --workdir runs/ablations --config.data.dir=data",
+        description=__doc__,
     )
     parser.add_argument("--config", required=True, metavar="FILE[:arg]", help="such as configs/ablations.py")
     parser.add_argument("--workdir", required=True, help="one directory a variant, the table and its numbers")
