@@ -12,7 +12,7 @@ from medslip_jax.errors import InputError
 from medslip_jax.evaluation.prediction import class_names
 from medslip_jax.models.kinds import kind_of
 from medslip_jax.text.encoder import TextEncoder
-from medslip_jax.text.user_queries import check_encoder, encode_query, extended
+from medslip_jax.text.user_queries import check_encoder, encode_query
 from medslip_jax.weights.export.stablehlo import serving_function
 from medslip_jax.weights.loading import Pretrained
 
@@ -89,7 +89,7 @@ class Reader:
         tables = self._pretrained.prepared_books
         described = self._pretrained.info.get("books", {}).get("tables", "as_is")
         row = encode_query(finding, books=self._pretrained.books, encoder=self._encoder, tables=described)
-        outputs = self._outputs(image, extended(tables.pathology, row))
+        outputs = self._outputs(image, np.concatenate([tables.pathology, row]))
         return dataclasses.replace(
             answer,
             maps={**answer.maps, finding_name(finding): outputs["pathology_attention"][-1]},

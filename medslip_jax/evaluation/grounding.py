@@ -87,11 +87,8 @@ def ground(
     options = {"resamples": resamples, "seed": seed}
 
     def section(names: Sequence[str], truth: Truth, stream: Stream = "pathology") -> dict:
-        judged = [
-            one
-            for column, name in enumerate(names)
-            if (one := _judged(_Judge(test, validation, truth, stream), name, column)) is not None
-        ]
+        judge = _Judge(test, validation, truth, stream)
+        judged = [one for column, name in enumerate(names) if (one := _judged(judge, name, column)) is not None]
         return {
             "truth": truth,
             "classes": {one.name: one.section for one in judged},
@@ -126,20 +123,11 @@ def _judged(judge: _Judge, name: str, column: int) -> Judged | None:
         section[key] = [_plain(report, upsampling) | tags for report in reports]
         per_image[key] = reports[0]["per_image"] | {k: reports[0][k] for k in ("chance_pixel", "chance_cell")}
         found[key] = _components(maps, upsampling)
-        detection += detection_rows(found[key], true=cases["boxes"], iou=per_image[key]["iou"], tags=tags)
+        shares = localisation_accuracy(per_image[key]["iou"])
+        rows = detection_report(found[key], true=cases["boxes"])
+        detection += [tags | row | {"localisation_accuracy": s} for row, s in zip(rows, shares, strict=True)]
     section["detection"] = detection
-    return Judged(
-        name=name, section=section, rows=cases["index"], per_image=per_image, found=found, true=cases["boxes"]
-    )
-
-
-def detection_rows(
-    found: Sequence[np.ndarray], *, true: Sequence[np.ndarray], iou: Sequence[float], tags: Mapping
-) -> list[dict]:
-    """Rows of `detection_report` with the share of cases whose whole map has such an IoU."""
-    rows = detection_report(found, true=true)
-    shares = localisation_accuracy(iou)
-    return [{**tags, **row, "localisation_accuracy": share} for row, share in zip(rows, shares, strict=True)]
+    return Judged(name, section, cases["index"], per_image, found, true=cases["boxes"])
 
 
 def _best_threshold(maps: np.ndarray, targets: np.ndarray, upsampling: str) -> float:
@@ -151,10 +139,8 @@ def _components(maps: np.ndarray, upsampling: str) -> list[np.ndarray]:
     """Boxes around what the "per-image" protocol marks."""
     options = {"threshold": PROTOCOLS["per-image"].threshold, "upsampling": upsampling}
     size = (GROUNDING_SIZE, GROUNDING_SIZE)
-    boxes = []
-    for start in range(0, len(maps), _CHUNK):
-        boxes += component_boxes(binary_maps(maps[start : start + _CHUNK], size=size, **options))
-    return boxes
+    chunks = (maps[start : start + _CHUNK] for start in range(0, len(maps), _CHUNK))
+    return [boxes for chunk in chunks for boxes in component_boxes(binary_maps(chunk, size=size, **options))]
 
 
 def _plain(report: Mapping, upsampling: str) -> dict:

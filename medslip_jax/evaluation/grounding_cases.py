@@ -7,7 +7,7 @@ import numpy as np
 
 from data_pipelines.images import decode_grey
 from medslip_jax.errors import InputError
-from medslip_jax.evaluation.metrics.regions import box_masks, mask_targets, pad_boxes
+from medslip_jax.evaluation.metrics.regions import box_masks, mask_targets
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES, anatomy_index, pathology_index
 
 # Side of the grid on which maps and truth are compared; the resolution of the paper's input.
@@ -54,7 +54,7 @@ def grounding_cases(
     boxes = [np.array([mark["box"] for mark in marks[i]], np.float64).reshape(-1, 4) for i in index]
     size = (GROUNDING_SIZE, GROUNDING_SIZE)
     if truth == "boxes":
-        targets = box_masks(pad_boxes(boxes), size=size)
+        targets = box_masks(boxes, size=size)
     else:
         names = split.get("image_id", np.arange(len(marks)))
         targets = mask_targets([_union(marks[i], where=str(names[i])) for i in index], size=size)

@@ -108,16 +108,15 @@ def classify(test: Mapping, *, validation: Mapping | None, judging: Judging = Ju
 
 def _part(split: Mapping, section: str, *, judging: Judging, columns: Sequence[int] | None = None) -> dict | None:
     """{"scores", "labels", "names", "columns"} of a section; None where nothing has a label."""
-    if section == "targets":
-        if "targets" not in split:
-            return None
-        names, scores, labels = split["target_names"].tolist(), split["extra"], split["targets"]
-    else:
-        if section not in split:
-            return None
-        names, scores = (PATHOLOGIES, split[section]) if section == "pathology" else (ANATOMIES, split[section])
+    if section not in split:
+        return None
+    if section == "pathology":
+        names, scores, labels = PATHOLOGIES, split[section], split["labels"]
+    elif section == "anatomy":
         # Anatomies have no truth of their own but what the report mentions (SPEC 4).
-        labels = split["labels"] if section == "pathology" else split["matrix"].max(axis=2)
+        names, scores, labels = ANATOMIES, split[section], split["matrix"].max(axis=2)
+    else:
+        names, scores, labels = split["target_names"].tolist(), split["extra"], split["targets"]
     if columns is None:
         columns = np.flatnonzero((labels >= 0).any(axis=0)).tolist()
         if section == "pathology" and judging.classes is not None:
@@ -149,9 +148,8 @@ def judge_section(
     draw = {"patients": test["patient_id"], "resamples": judging.resamples, "seed": judging.seed}
     thresholds = {}
     if validation is not None:
-        thresholds["validation"] = best_thresholds(
-            validation["scores"], labels=validation["labels"], names=validation["names"]
-        )
+        others = {key: validation[key] for key in ("labels", "names")}
+        thresholds["validation"] = best_thresholds(validation["scores"], **others)
     if judging.fixed is not None:
         thresholds["fixed"] = np.array([judging.fixed.get(name, judging.fixed[""]) for name in chosen["names"]])
     section = {
@@ -166,10 +164,8 @@ def judge_section(
 
 
 def _values(test: Mapping, attribute: str) -> list[str | None]:
-    if attribute == "age_band":
-        values = [age_band(known.get("age")) for known in test["attributes"]]
-    else:
-        values = [known.get(attribute) for known in test["attributes"]]
+    by_age = attribute == "age_band"
+    values = [age_band(known.get("age")) if by_age else known.get(attribute) for known in test["attributes"]]
     if all(value is None for value in values):
         raise InputError(
             f"subgroups: no record of this split has {attribute!r}; build the data again with this version, or leave "

@@ -79,16 +79,7 @@ def pooled_bins(tables: Sequence[Sequence[Mapping]]) -> list[dict]:
         shares = [one["mean_score"], one["fraction_positive"]] if one["n"] else [0.0, 0.0]
         key = (one["low"], one["high"])
         sums[key] = sums.get(key, np.zeros(3)) + one["n"] * np.array([1.0, *shares])
-    return [
-        {
-            "low": low,
-            "high": high,
-            "n": int(n),
-            "mean_score": float(score / n) if n else None,
-            "fraction_positive": float(positive / n) if n else None,
-        }
-        for (low, high), (n, score, positive) in sorted(sums.items())
-    ]
+    return [_bin(*edges, *inside) for edges, inside in sorted(sums.items())]
 
 
 def agreement(predicted: np.ndarray, true: np.ndarray) -> dict[str, float | None]:
@@ -119,17 +110,14 @@ def _class(score: np.ndarray, label: np.ndarray, cell: np.ndarray, *, bins: int)
         for weights in (None, score[known], (label[known] == 1).astype(float))
     )
     total = int(counts.sum())
-    rows: list[Mapping] = [
-        {
-            "low": k / bins,
-            "high": (k + 1) / bins,
-            "n": int(counts[k]),
-            "mean_score": float(sums[k] / counts[k]) if counts[k] else None,
-            "fraction_positive": float(positives[k] / counts[k]) if counts[k] else None,
-        }
-        for k in range(bins)
-    ]
+    rows = [_bin(k / bins, (k + 1) / bins, counts[k], sums[k], positives[k]) for k in range(bins)]
     return {"ece": float(np.abs(sums - positives).sum() / total) if total else None, "n": total, "bins": rows}
+
+
+def _bin(low: float, high: float, n: float, score: float, positive: float) -> dict[str, float | None]:
+    """A row of "bins" from sums over its images."""
+    means = {"mean_score": float(score / n) if n else None, "fraction_positive": float(positive / n) if n else None}
+    return {"low": low, "high": high, "n": int(n), **means}
 
 
 def _eces(scores: np.ndarray, labels: np.ndarray, cell: np.ndarray, weights: np.ndarray, *, bins: int) -> np.ndarray:

@@ -32,7 +32,7 @@ def classification_intervals(
     thresholds: Mapping[str, np.ndarray | float] | None = None,
     **draw: Unpack[Draw],
 ) -> dict:
-    """`auroc_intervals` with those of average precision and of the decisions at given thresholds.
+    """Percentile intervals of AUROC, average precision and the decisions at given thresholds, by class and macro mean.
 
     A threshold is taken as it is: the intervals do not tell how it would differ with other validation patients. The
     test-oracle has none here, as its threshold would have to be chosen again in every resample.
@@ -43,9 +43,13 @@ def classification_intervals(
       draw: patients, resamples and seed, see `Draw`.
 
     Returns:
-      What `intervals.auroc_intervals` returns with the same arguments; "macro" and each class hold further
-      {"average_precision": {"low", "high", "n_undefined"},
+      {"method", "level", "resamples", "seed", "n_patients", "macro": row with "n_partial", "classes": {name: row}} with
+      row {"low", "high", "n_undefined" (of the AUROC), "average_precision": {"low", "high", "n_undefined"},
        "by_threshold_source": {source: {"f1" | "accuracy" | "sensitivity" | "specificity": {"low", "high", ...}}}}.
+      n_undefined counts the resamples that had no number (a class with one label value among the drawn
+      patients); the interval is that of the others. A resample's macro mean is over the classes defined in
+      it, and n_partial counts the resamples that lack a class that the full data have. low and high are null
+      where positives or negatives come from fewer than two patients: resampling then cannot vary them.
 
     Raises:
       InputError: as `classification_report` and `intervals.bootstrap`.

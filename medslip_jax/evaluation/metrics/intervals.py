@@ -11,7 +11,6 @@ from typing import Required, TypedDict, Unpack
 import numpy as np
 
 from medslip_jax.errors import InputError
-from medslip_jax.evaluation.metrics.classification import check_scores
 
 # Resamples handled together: 5,000 images x 128 weights are 5 MB, about what a CPU core's cache holds.
 _BLOCK = 128
@@ -26,36 +25,6 @@ class Draw(TypedDict, total=False):
     seed: int
 
 
-def auroc_intervals(scores: np.ndarray, *, labels: np.ndarray, names: Sequence[str], **draw: Unpack[Draw]) -> dict:
-    """Percentile intervals of the AUROC of each class and of their macro mean.
-
-    Args:
-      scores, labels, names: as for `classification_report` (N x C, -1 = unknown).
-      draw: patients, resamples and seed, see `Draw`.
-
-    Returns:
-      {"method", "level", "resamples", "seed", "n_patients",
-       "macro": {"low", "high", "n_undefined", "n_partial"},
-       "classes": {name: {"low", "high", "n_undefined"}}}
-      n_undefined counts the resamples that had no number (a class with one label value among the drawn
-      patients); the interval is that of the others. A resample's macro mean is over the classes defined in
-      it, and n_partial counts the resamples that lack a class that the full data have. low and high are null
-      where positives or negatives come from fewer than two patients: resampling then cannot vary them.
-
-    Raises:
-      InputError: as `classification_report`; patients of another length, resamples < 1.
-    """
-    scores, labels = check_scores(scores, labels=labels, names=names)
-    replicates = bootstrap(lambda weights: auroc_table(scores, labels, weights), n_images=len(scores), **draw)
-    both, enough = varied_classes(labels, draw["patients"])
-    macro = percentile_interval(row_means(replicates[:, both]), usable=bool(enough.any()))
-    return {
-        **header(**draw),
-        "macro": macro | {"n_partial": n_partial(replicates[:, both])},
-        "classes": {n: percentile_interval(replicates[:, i], usable=bool(enough[i])) for i, n in enumerate(names)},
-    }
-
-
 def mean_intervals(values: Mapping[str, np.ndarray], **draw: Unpack[Draw]) -> dict:
     """Percentile intervals of the mean of per-image numbers, such as hits, IoU and Dice of a grounding result.
 
@@ -64,7 +33,11 @@ def mean_intervals(values: Mapping[str, np.ndarray], **draw: Unpack[Draw]) -> di
       draw: patients, resamples and seed, see `Draw`.
 
     Returns:
-      As `auroc_intervals`, without "macro", the names under "means".
+      {"method", "level", "resamples", "seed", "n_patients", "means": {name: as of `percentile_interval`}}; low and high
+      are null where the numbers come from fewer than two patients.
+
+    Raises:
+      InputError: as `bootstrap`.
     """
     table = np.stack([np.asarray(column, np.float64) for column in values.values()], axis=1)
     known = ~np.isnan(table)
@@ -94,6 +67,9 @@ def bootstrap(
     Args:
       statistic: takes float64 weights N x r (column = resample, entry = times the image was drawn), returns
         r x ..., NaN where a resample leaves it undefined.
+
+    Raises:
+      InputError: patients of another length, resamples < 1.
     """
     patient = np.unique(np.asarray(patients), return_inverse=True)[1]
     if patient.shape != (n_images,):

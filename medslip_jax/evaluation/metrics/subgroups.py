@@ -8,7 +8,15 @@ import numpy as np
 
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation.metrics.classification import check_scores, classification_report
-from medslip_jax.evaluation.metrics.intervals import Draw, auroc_intervals, ends
+from medslip_jax.evaluation.metrics.intervals import (
+    Draw,
+    auroc_table,
+    bootstrap,
+    ends,
+    percentile_interval,
+    row_means,
+    varied_classes,
+)
 
 AGE_BANDS = {"0-17": (0, 18), "18-39": (18, 40), "40-59": (40, 60), "60-79": (60, 80), "80+": (80, math.inf)}
 # With fewer patients a group gets no numbers: they would say who these patients are, not how the model does.
@@ -107,15 +115,18 @@ def _group(
         classes = {name: empty | row | {"reason": reason} for name, row in zip(names, numbers, strict=True)}
         return counts | {"macro": empty | {"n_defined": 0, "reason": reason}, "macro_classes": [], "classes": classes}
     report = classification_report(scores, labels=labels, names=names)
-    intervals = auroc_intervals(scores, labels=labels, names=names, **draw)
+    replicates = bootstrap(lambda weights: auroc_table(scores, labels, weights), n_images=len(scores), **draw)
+    _, enough = varied_classes(labels, draw["patients"])
     classes = {
-        name: {"auroc": report["classes"][name]["auroc"], **ends(intervals["classes"][name]), **row}
+        name: {"auroc": report["classes"][name]["auroc"]}
+        | ends(percentile_interval(replicates[:, i], usable=bool(enough[i])))
+        | numbers[i]
         | ({"reason": report["undefined"][name]} if name in report["undefined"] else {})
-        for name, row in zip(names, numbers, strict=True)
+        for i, name in enumerate(names)
     }
     chosen = [names[i] for i in common]
     macro = empty | {"reason": "no class has positives and negatives in every group"}
     if chosen:
         macro = {"auroc": float(np.mean([classes[name]["auroc"] for name in chosen]))}
-        macro |= ends(auroc_intervals(scores[:, common], labels=labels[:, common], names=chosen, **draw)["macro"])
+        macro |= ends(percentile_interval(row_means(replicates[:, common]), usable=bool(enough[common].any())))
     return counts | {"macro": macro | {"n_defined": len(chosen)}, "macro_classes": chosen, "classes": classes}
