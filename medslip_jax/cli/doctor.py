@@ -30,15 +30,8 @@ def main(argv: list[str]) -> int:
 
 def examine(data_dir: Path, *, asked_for: bool = True) -> list[Section]:
     """All parts of the report, see `doctor.data.data` for the arguments."""
-    return [
-        packages(),
-        machine(data_dir=data_dir),
-        devices(),
-        cache(),
-        data(data_dir, asked_for=asked_for),
-        text_tables(),
-        extras(),
-    ]
+    here = [packages(), machine(data_dir=data_dir), devices(), cache()]
+    return [*here, data(data_dir, asked_for=asked_for), text_tables(), extras()]
 
 
 def as_text(sections: Sequence[Section]) -> str:

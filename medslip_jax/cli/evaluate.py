@@ -36,12 +36,8 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
     )
     add = parser.add_argument
-    add(
-        "--checkpoint",
-        required=True,
-        metavar="MODEL",
-        help="a --workdir of pretrain or a checkpoint in it, a published model, a .pth or .safetensors file, a hub id",
-    )
+    forms = "a --workdir of pretrain or a checkpoint in it, a published model, a .pth or .safetensors file, a hub id"
+    add("--checkpoint", required=True, metavar="MODEL", help=forms)
     add("--out", required=True, help="directory of the results")
     add("--books", metavar="FILE.npz", help="text tables, where the checkpoint has none")
     add("--data", help="built data set: name or path; the checkpoint's by default")

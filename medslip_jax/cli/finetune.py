@@ -45,13 +45,12 @@ def _parser() -> argparse.ArgumentParser:
         f"{start}/finetune_segmentation.py:data=folder --workdir runs/s --config.init_from=runs/a",
         description=__doc__,
     )
-    parser.add_argument("--workdir", required=True, help="metrics, checkpoints, best model and results go here")
-    parser.add_argument("--stop_after", type=int, help="end after this step, with a checkpoint (to try resuming)")
-    parser.add_argument(
-        "--test", choices=("at_end", "never"), default="at_end", help="touch the test split (%(default)s)"
-    )
-    parser.add_argument("--resamples", type=int, default=1000, help="of the patient-level bootstrap (%(default)s)")
-    parser.add_argument("--profile", metavar="A:B", help="trace the steps after A up to B into WORKDIR/profile")
+    add = parser.add_argument
+    add("--workdir", required=True, help="metrics, checkpoints, best model and results go here")
+    add("--stop_after", type=int, help="end after this step, with a checkpoint (to try resuming)")
+    add("--test", choices=("at_end", "never"), default="at_end", help="touch the test split (%(default)s)")
+    add("--resamples", type=int, default=1000, help="of the patient-level bootstrap (%(default)s)")
+    add("--profile", metavar="A:B", help="trace the steps after A up to B into WORKDIR/profile")
     processes.add_flags(parser)
     return parser
 

@@ -63,14 +63,11 @@ def build(reader: Reader, *, source: str, max_bytes: int):
 
 
 def _finding_box(gr, reader: Reader):
+    hint = _WITHOUT_ENCODER if reader.kind == "medslip" else "Not with this model."
     return gr.Textbox(
         label="Or a finding in your own words",
         placeholder="Fluid in the pleural space." if reader.takes_findings else "",
-        info=None
-        if reader.takes_findings
-        else _WITHOUT_ENCODER
-        if reader.kind == "medslip"
-        else "Not with this model.",
+        info=None if reader.takes_findings else hint,
         interactive=reader.takes_findings,
         max_length=_LONGEST_FINDING,
         elem_id="finding",
@@ -80,34 +77,28 @@ def _finding_box(gr, reader: Reader):
 def _on_upload(max_bytes: int, gr) -> Callable:
     def upload(file: str | None):
         """The picture goes into the session's memory; the file goes."""
-        nothing = gr.Dropdown(visible=False)
+        picture, drawn = None, serve_html.EMPTY
         try:
-            read = read_upload(file, max_bytes=max_bytes)
+            picture = read_upload(file, max_bytes=max_bytes)
+            drawn, message = serve_html.pictures(picture.image, name=picture.name), serve_html.notes(picture.notes)
         except InputError as error:
-            return None, None, None, serve_html.EMPTY, nothing, "", serve_html.error(str(error))
+            message = serve_html.error(str(error))
         finally:
             forget(file)
-        drawn = serve_html.pictures(read.image, name=read.name)
-        return None, read, None, drawn, nothing, "", serve_html.notes(read.notes)
+        return None, picture, None, drawn, gr.Dropdown(visible=False), "", message
 
     return upload
 
 
 def _on_read(reader: Reader, gr) -> Callable:
     def read(picture: Upload | None, classes: list[str], finding: str | None):
+        nothing = gr.Dropdown(visible=False)
         if picture is None:
-            return (
-                None,
-                serve_html.EMPTY,
-                gr.Dropdown(visible=False),
-                "",
-                serve_html.error("No X-ray yet: drop one above."),
-            )
+            return None, serve_html.EMPTY, nothing, "", serve_html.error("No X-ray yet: drop one above.")
         try:
             answer = reader.answer(picture.image, finding=(finding or "")[:_LONGEST_FINDING])
         except InputError as error:
-            drawn = serve_html.pictures(picture.image, name=picture.name)
-            return None, drawn, gr.Dropdown(visible=False), "", serve_html.error(str(error))
+            return None, _on_map(picture, None, None), nothing, "", serve_html.error(str(error))
         names = serve_html.by_probability(answer, classes)
         first = names[0] if names else None
         table = serve_html.probabilities(answer, chosen=classes, kind=reader.kind)

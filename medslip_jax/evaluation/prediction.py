@@ -152,16 +152,12 @@ def _read(file: Path, policy: ImagePolicy) -> Prediction:
 def _scored(
     group: Sequence[Prediction], step, mesh: jax.sharding.Mesh, *, size: int, batch_size: int
 ) -> Iterator[Prediction]:
-    readable = [p for p in group if not p.error]
-    if readable:
+    grey = [images.squash(found.image, size) for found in group if found.image is not None]
+    outputs: dict[str, np.ndarray] = {}
+    if grey:
         batch = np.zeros((batch_size, size, size), np.uint8)
-        for row, found in enumerate(readable):
-            batch[row] = images.squash(found.image, size)
+        batch[: len(grey)] = grey
         outputs = jax.device_get(step(sharding.put_batch(mesh, {"image": batch})["image"]))
-        rows = iter(range(len(readable)))
+    rows = iter([{name: array[row] for name, array in outputs.items()} for row in range(len(grey))])
     for found in group:
-        if found.error:
-            yield found
-        else:
-            row = next(rows)
-            yield dataclasses.replace(found, outputs={name: array[row] for name, array in outputs.items()})
+        yield found if found.error else dataclasses.replace(found, outputs=next(rows))

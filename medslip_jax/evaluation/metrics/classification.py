@@ -65,7 +65,9 @@ def classification_report(
         at = {source: float(values[column]) for source, values in given.items()}
         if reason := _undefined_reason(truth):
             undefined[name] = reason
-        classes[name] = _counts(labels[:, column]) | _class_numbers(truth, score, at=at, defined=not reason)
+        counts = {"n_positive": truth.sum(), "n_negative": (truth == 0).sum(), "n_unknown": (~known).sum()}
+        numbers = _class_numbers(truth, score, at=at, defined=not reason)
+        classes[name] = {key: int(count) for key, count in counts.items()} | numbers
     return {
         "n_images": len(labels),
         "macro": _macro(list(classes.values()), n_undefined=len(undefined)),
@@ -83,14 +85,8 @@ def best_thresholds(scores: np.ndarray, *, labels: np.ndarray, names: Sequence[s
     >>> best_thresholds(scores, labels=labels, names=["effusion", "edema"]).tolist()
     [0.7, nan]
     """
-    scores, labels = check_scores(scores, labels=labels, names=names)
-    best = np.full(len(names), np.nan)
-    for column in range(len(names)):
-        known = labels[:, column] >= 0
-        truth = labels[known, column]
-        if not _undefined_reason(truth):
-            best[column] = max_f1(truth, score=scores[known, column])["threshold"]
-    return best
+    classes = classification_report(scores, labels=labels, names=names)["classes"]
+    return np.array([row["by_threshold_source"][ORACLE]["threshold"] for row in classes.values()], np.float64)
 
 
 def max_f1(truth: np.ndarray, *, score: np.ndarray) -> dict[str, float]:
@@ -160,11 +156,6 @@ def _undefined_reason(truth: np.ndarray) -> str | None:
     if truth.min() == truth.max():
         return f"only {'positive' if truth[0] else 'negative'} labels ({len(truth)})"
     return None
-
-
-def _counts(labels: np.ndarray) -> dict[str, int]:
-    values = {"n_positive": 1, "n_negative": 0, "n_unknown": -1}
-    return {key: int(np.sum(labels == value)) for key, value in values.items()}
 
 
 def _class_numbers(truth: np.ndarray, score: np.ndarray, *, at: Mapping[str, float], defined: bool) -> dict:

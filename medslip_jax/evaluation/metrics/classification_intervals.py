@@ -14,6 +14,7 @@ from medslip_jax.evaluation.metrics.intervals import (
     Draw,
     auroc_table,
     bootstrap,
+    class_table,
     header,
     n_partial,
     percentile_interval,
@@ -110,16 +111,12 @@ def weighted_average_precision(score: np.ndarray, *, truth: np.ndarray, weights:
 
 def average_precision_table(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """R x C under weights N x R; NaN where a class has one label value among the drawn, as for the AUROC."""
-    table = np.full((weights.shape[1], labels.shape[1]), np.nan)
-    for column in range(labels.shape[1]):
-        known = labels[:, column] >= 0
-        truth, inside = labels[known, column], weights[known]
-        if not len(truth):
-            continue
-        found = weighted_average_precision(scores[known, column], truth=truth, weights=inside)
-        negatives = inside[truth == 0].sum(axis=0)
-        table[:, column] = np.where(negatives > 0, found, np.nan)
-    return table
+
+    def defined(score: np.ndarray, *, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        found = weighted_average_precision(score, truth=truth, weights=weights)
+        return np.where(weights[truth == 0].sum(axis=0) > 0, found, np.nan)
+
+    return class_table(defined, scores, labels, weights)
 
 
 def decision_table(

@@ -5,7 +5,7 @@ Percentile intervals of the cluster bootstrap (Davison and Hinkley, Bootstrap Me
 patient was drawn), and each statistic is computed for a block of weight vectors at once.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Required, TypedDict, Unpack
 
 import numpy as np
@@ -76,7 +76,13 @@ def bootstrap(
         raise InputError(f"{len(patients)} patient identifiers for {n_images} images; give one for each image")
     if resamples < 1:
         raise InputError(f"resamples is {resamples}; give at least 1 (1000 is usual)")
-    return np.concatenate([statistic(w) for w in _weights(patient, resamples=resamples, seed=seed)])
+    rng, n_patients = np.random.default_rng(seed), int(patient.max(initial=-1)) + 1
+    chance = np.full(n_patients, 1.0 / max(n_patients, 1))
+    blocks = []
+    for start in range(0, resamples, _BLOCK):
+        drawn = rng.multinomial(n_patients, chance, size=min(_BLOCK, resamples - start))
+        blocks.append(statistic(drawn.T.astype(np.float64)[patient]))
+    return np.concatenate(blocks)
 
 
 def several(patients: Sequence | np.ndarray) -> bool:
@@ -140,15 +146,6 @@ def weighted_auroc(score: np.ndarray, *, truth: np.ndarray, weights: np.ndarray)
     return share if few is positive else 1.0 - share
 
 
-def _weights(patient: np.ndarray, *, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    rng = np.random.default_rng(seed)
-    n_patients = int(patient.max()) + 1 if len(patient) else 0
-    chance = np.full(n_patients, 1.0 / max(n_patients, 1))
-    for start in range(0, resamples, _BLOCK):
-        drawn = rng.multinomial(n_patients, chance, size=min(_BLOCK, resamples - start))
-        yield drawn.T.astype(np.float64)[patient]
-
-
 def row_means(table: np.ndarray) -> np.ndarray:
     """Means of the rows over what is not NaN: float64 R; NaN where a row has nothing."""
     known = (~np.isnan(table)).sum(axis=1)
@@ -157,11 +154,16 @@ def row_means(table: np.ndarray) -> np.ndarray:
 
 def auroc_table(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The AUROC of each class under each weighting (N x R): R x C, NaN where it is not defined."""
+    return class_table(weighted_auroc, scores, labels, weights)
+
+
+def class_table(statistic: Callable, scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """R x C of a statistic like `weighted_auroc`, of each class on the images where it is known."""
     table = np.empty((weights.shape[1], labels.shape[1]))
     for column in range(labels.shape[1]):
         known = labels[:, column] >= 0
         inside = weights if known.all() else weights[known]
-        table[:, column] = weighted_auroc(scores[known, column], truth=labels[known, column], weights=inside)
+        table[:, column] = statistic(scores[known, column], truth=labels[known, column], weights=inside)
     return table
 
 
