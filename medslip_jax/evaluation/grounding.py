@@ -70,11 +70,9 @@ def ground(
     Args:
       test: the identified split; its "pathology_map" is for `classes`, its "anatomy_maps" for `anatomies`, in order.
       validation: for the "best-dice-validation" threshold, or None.
-      classes: names of pathologies.
+      classes: names of pathologies, of which the `focal` ones are also averaged as "focal".
       anatomies: names of anatomies that are marked themselves (annotations with pathology -1).
-      focal: those among the classes whose numbers are also averaged as "focal".
-      resamples: of the patient-level bootstrap of the pooled numbers.
-      seed: of the bootstrap.
+      resamples, seed: of the patient-level bootstrap of the pooled numbers.
 
     Returns:
       {"size", "truth": "boxes", "classes", "pooled"}, and where there is such a truth "masks" and "anatomy", each
@@ -117,7 +115,9 @@ def _judged(judge: _Judge, name: str, column: int) -> Judged | None:
         asked = [*_ASKED]
         if tuned and len(tuned["index"]):
             own = judge.maps(judge.validation, column, tuned["index"], weighting=weighting)
-            asked.append(("best-dice-validation", _best_threshold(own, tuned["targets"], upsampling)))
+            best = [("best-dice-test-oracle", None)]
+            (oracle,) = grounding_reports(own, targets=tuned["targets"], protocols=best, upsampling=upsampling)
+            asked.append(("best-dice-validation", oracle["threshold"]))
         reports = grounding_reports(maps, targets=cases["targets"], protocols=asked, upsampling=upsampling)
         tags = {"maps": weighting, "upsampling": upsampling}
         section[key] = [_plain(report, upsampling) | tags for report in reports]
@@ -128,11 +128,6 @@ def _judged(judge: _Judge, name: str, column: int) -> Judged | None:
         detection += [tags | row | {"localisation_accuracy": s} for row, s in zip(rows, shares, strict=True)]
     section["detection"] = detection
     return Judged(name, section, cases["index"], per_image, found, true=cases["boxes"])
-
-
-def _best_threshold(maps: np.ndarray, targets: np.ndarray, upsampling: str) -> float:
-    asked = [("best-dice-test-oracle", None)]
-    return grounding_reports(maps, targets=targets, protocols=asked, upsampling=upsampling)[0]["threshold"]
 
 
 def _components(maps: np.ndarray, upsampling: str) -> list[np.ndarray]:

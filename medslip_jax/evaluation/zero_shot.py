@@ -80,9 +80,8 @@ def classify(test: Mapping, *, validation: Mapping | None, judging: Judging = Ju
     """Presence of each labelled pathology, of each query given as text, and of each mentioned anatomy.
 
     Args:
-      test: the identified split that is judged.
-      validation: the identified split that thresholds are taken from, or None.
-      judging: classes, thresholds, subgroups and intervals.
+      test, validation: the identified splits that are judged, and that thresholds are taken from (or None).
+      judging: how.
 
     Returns:
       {"pathology": {"report", "intervals", "calibration"[, "subgroups"]}, "targets": ..., "anatomy": ...}; each only
@@ -138,10 +137,9 @@ def judge_section(
 
     Args:
       test: "patient_id" of each image, and "attributes" if there are subgroups.
-      part: {"scores" (n, k), "labels" (n, k), "names" (k)}.
-      validation: the same of the split that thresholds are taken from, or None.
-      judging: thresholds, subgroups and intervals.
-      anatomy: leaves out subgroups.
+      part, validation: {"scores" (n, k), "labels" (n, k), "names" (k)} of it, and of the split that thresholds are
+        taken from, or None.
+      judging: thresholds, subgroups (but for `anatomy`) and intervals.
     """
     scores = part["scores"]
     chosen = {"labels": part["labels"], "names": part["names"]}

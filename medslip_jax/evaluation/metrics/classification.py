@@ -13,6 +13,7 @@ from sklearn.metrics import (
 )
 
 from medslip_jax.errors import InputError
+from medslip_jax.evaluation.metrics.intervals import mean_or_none
 
 ORACLE = "test-oracle"
 GIVEN_SOURCES = ("validation", "fixed")
@@ -28,18 +29,16 @@ def classification_report(
 ) -> dict:
     """Every classification number of SPEC 7, JSON-able.
 
-    `max_f1` is the best F1 over the distinct scores t as thresholds with the decision `score >= t`, the
-    lowest t among equals; it is found on these very labels and therefore stands under "test-oracle". `f1`,
-    `accuracy`, `sensitivity` and `specificity` always belong to the decision `score > threshold`, so under
-    "test-oracle" `f1` can lie below `max_f1`: the image that sets the threshold is not itself above it. The
-    released evaluation mixes the two decisions in this way, and its accuracy is ours.
+    `max_f1` is the best F1 over the distinct scores t with the decision `score >= t`, the lowest t among equals, found
+    on these very labels and therefore under "test-oracle". `f1`, `accuracy`, `sensitivity` and `specificity` belong to
+    `score > threshold`, so under "test-oracle" `f1` can lie below `max_f1`: the image that sets the threshold is not
+    itself above it. The released evaluation mixes the two decisions in this way, and its accuracy is ours.
 
     Args:
       scores: float N x C, finite; larger means more likely present. Any monotone scale for AUROC.
       labels: int N x C, 1 present, 0 absent, -1 unknown (left out for that class only).
       names: C distinct class names.
-      thresholds: {"validation": C values from `best_thresholds` on a validation split, "fixed": C values or
-        one}; NaN where a class has none.
+      thresholds: {"validation": C values of `best_thresholds` on that split, "fixed": C or one}; NaN for none.
 
     Returns:
       {"n_images",
@@ -48,13 +47,13 @@ def classification_report(
        "classes": {name: {"n_positive", "n_negative", "n_unknown", "auroc", "average_precision",
                           "by_threshold_source": {source: {"threshold", "f1", "accuracy", "sensitivity",
                                                            "specificity"[, "max_f1"]}}}}}
-      with "test-oracle" always among the sources, the only one with "max_f1". A class whose known labels hold
-      one value has null for every number and its reason under "undefined". Macro numbers are means over the
-      defined classes; each threshold source counts its own, as a class may lack a validation threshold.
+      with "test-oracle" always among the sources, the only one with "max_f1". A class whose known labels hold one value
+      has null for every number and its reason under "undefined". Macro numbers are means over the defined classes; each
+      threshold source counts its own, as a class may lack a validation threshold.
 
     Raises:
-      InputError: no images, shapes that disagree, repeated names, labels outside {-1, 0, 1}, a score that is
-        NaN or infinite (the class is named), or an unknown threshold source.
+      InputError: no images, shapes that disagree, repeated names, labels outside {-1, 0, 1}, a score that is not finite
+        (the class is named), or an unknown threshold source.
     """
     scores, labels = check_scores(scores, labels=labels, names=names)
     given = given_thresholds(thresholds or {}, names=names)
@@ -199,5 +198,4 @@ def _macro(rows: list[dict], *, n_undefined: int) -> dict:
 
 
 def _mean(values: list[float | None]) -> float | None:
-    defined = [value for value in values if value is not None]
-    return float(np.mean(defined)) if defined else None
+    return mean_or_none([value for value in values if value is not None])

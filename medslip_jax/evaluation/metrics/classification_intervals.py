@@ -47,10 +47,10 @@ def classification_intervals(
       {"method", "level", "resamples", "seed", "n_patients", "macro": row with "n_partial", "classes": {name: row}} with
       row {"low", "high", "n_undefined" (of the AUROC), "average_precision": {"low", "high", "n_undefined"},
        "by_threshold_source": {source: {"f1" | "accuracy" | "sensitivity" | "specificity": {"low", "high", ...}}}}.
-      n_undefined counts the resamples that had no number (a class with one label value among the drawn
-      patients); the interval is that of the others. A resample's macro mean is over the classes defined in
-      it, and n_partial counts the resamples that lack a class that the full data have. low and high are null
-      where positives or negatives come from fewer than two patients: resampling then cannot vary them.
+      n_undefined counts the resamples that had no number (a class with one label value among the drawn patients); the
+      interval is that of the others. A resample's macro mean is over the classes defined in it, and n_partial counts
+      the resamples that lack a class that the full data have. low and high are null where positives or negatives come
+      from fewer than two patients: resampling then cannot vary them.
 
     Raises:
       InputError: as `classification_report` and `intervals.bootstrap`.

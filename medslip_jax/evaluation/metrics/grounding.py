@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from medslip_jax.errors import InputError
+from medslip_jax.evaluation.metrics.intervals import mean_or_none
 from medslip_jax.evaluation.metrics.regions import UPSAMPLINGS, cell_targets
 
 # Maps upsampled together: 256 x 224 x 224 floats are 51 MB.
@@ -86,9 +87,9 @@ def grounding_reports(
     found = hits_and_curves(maps, targets=targets, plans=plans, upsampling=upsampling)
     pointing = {"pointing_pixel": found["hits"], "pointing_cell": pointing_hits(maps, targets=cells)}
     shared = {
-        "chance_pixel": _mean(targets.mean(axis=(1, 2))),
-        "chance_cell": _mean(cells.mean(axis=(1, 2))),
-        "argmax_cells": _mean((maps == _maxima(maps)).sum(axis=(1, 2))),
+        "chance_pixel": mean_or_none(targets.mean(axis=(1, 2))),
+        "chance_cell": mean_or_none(cells.mean(axis=(1, 2))),
+        "argmax_cells": mean_or_none((maps == _maxima(maps)).sum(axis=(1, 2))),
     }
     reports = []
     for (protocol, _), (_, grid), curves in zip(protocols, plans, found["curves"], strict=True):
@@ -101,7 +102,7 @@ def grounding_reports(
                 "threshold_source": PROTOCOLS[protocol].source,
                 "n_images": len(index),
                 "n_without_target": n_without,
-                **{name: _mean(values) for name, values in by_image.items()},
+                **{name: mean_or_none(values) for name, values in by_image.items()},
                 **shared,
                 "per_image": {"index": index.tolist()} | {name: values.tolist() for name, values in by_image.items()},
             }
@@ -197,10 +198,6 @@ def _maxima(maps: np.ndarray) -> np.ndarray:
 
 def _chunks(n: int) -> Iterator[slice]:
     return (slice(start, start + _CHUNK) for start in range(0, n, _CHUNK))
-
-
-def _mean(values: np.ndarray) -> float | None:
-    return float(np.mean(values)) if len(values) else None
 
 
 def _check_maps(maps: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

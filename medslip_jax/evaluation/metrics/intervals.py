@@ -146,6 +146,11 @@ def weighted_auroc(score: np.ndarray, *, truth: np.ndarray, weights: np.ndarray)
     return share if few is positive else 1.0 - share
 
 
+def mean_or_none(values: Sequence | np.ndarray) -> float | None:
+    """The mean, None of nothing, which JSON has a null for."""
+    return float(np.mean(values)) if len(values) else None
+
+
 def row_means(table: np.ndarray) -> np.ndarray:
     """Means of the rows over what is not NaN: float64 R; NaN where a row has nothing."""
     known = (~np.isnan(table)).sum(axis=1)

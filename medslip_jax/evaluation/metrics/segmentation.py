@@ -4,7 +4,13 @@ from typing import Unpack
 
 import numpy as np
 
-from medslip_jax.evaluation.metrics.intervals import Draw, bootstrap, percentile_interval, several
+from medslip_jax.evaluation.metrics.intervals import (
+    Draw,
+    bootstrap,
+    mean_or_none,
+    percentile_interval,
+    several,
+)
 
 
 def overlap_report(*, intersection: np.ndarray, said: np.ndarray, true: np.ndarray, threshold: float = 0.5) -> dict:
@@ -33,13 +39,13 @@ def overlap_report(*, intersection: np.ndarray, said: np.ndarray, true: np.ndarr
     iou = (intersection + 1) / (total - intersection + 1)
     return {
         "threshold": threshold,
-        "dice_all": _mean(dice),
-        "dice_positive": _mean(dice[positive]),
-        "dice_negative": _mean(dice[~positive]),
+        "dice_all": mean_or_none(dice),
+        "dice_positive": mean_or_none(dice[positive]),
+        "dice_negative": mean_or_none(dice[~positive]),
         "dice_pooled": float(2 * intersection.sum() / total.sum()) if total.sum() else None,
         "n_positive": int(positive.sum()),
         "n_negative": int((~positive).sum()),
-        "iou": _mean(iou),
+        "iou": mean_or_none(iou),
         "per_image": {"dice": dice.tolist(), "iou": iou.tolist()},
     }
 
@@ -54,7 +60,3 @@ def pooled_dice_interval(*, intersection: np.ndarray, said: np.ndarray, true: np
 
     replicates = bootstrap(pooled, n_images=len(total), **draw)
     return percentile_interval(replicates, usable=several(draw["patients"]))
-
-
-def _mean(values: np.ndarray) -> float | None:
-    return float(np.mean(values)) if len(values) else None
