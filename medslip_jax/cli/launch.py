@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = verb_parser("launch", *(module.EXAMPLE for module in TARGETS.values()), description=__doc__)
     targets = parser.add_subparsers(dest="target", required=True, metavar=" | ".join(TARGETS))
     for name, module in TARGETS.items():
-        about = module.__doc__.partition("\n\n")[0]
+        about = (module.__doc__ or "").partition("\n\n")[0]
         target = targets.add_parser(name, help=module.HELP, **help_layout(module.EXAMPLE, description=about))
         module.add_flags(target)
         target.add_argument("--dry_run", action="store_true", help="print what would be done, and do nothing")

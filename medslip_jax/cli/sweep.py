@@ -111,7 +111,8 @@ def run(variant: Variant, *, overrides: Sequence[str], resamples: int) -> bool:
 
 def _ended(command: Sequence[str]) -> int:
     """Exit code of a medslip command, to which signals are passed on: it ends as it does, and the sweep with it."""
-    started, asked = [], []
+    started: list[subprocess.Popen] = []
+    asked: list[int] = []
 
     def pass_on(number: int, _frame) -> None:
         asked.append(number)

@@ -106,7 +106,7 @@ class Reader:
             maps = np.moveaxis(outputs["mask_probability"], -1, 0)
             values = (maps > 0.5).mean(axis=(1, 2))
         else:
-            values, maps = outputs["probability"], ()
+            values, maps = outputs["probability"], np.empty(0)
         probabilities = {name: float(value) for name, value in zip(self.names, values, strict=True)}
         return Answer(probabilities, dict(zip(self.names, maps, strict=True)) if len(maps) else {})
 

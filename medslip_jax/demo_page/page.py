@@ -75,7 +75,7 @@ def _finding_box(gr, reader: Reader):
 
 
 def _on_upload(max_bytes: int, gr) -> Callable:
-    def upload(file: str | None):
+    def upload(file: str):
         """The picture goes into the session's memory; the file goes."""
         picture, drawn = None, serve_html.EMPTY
         try:
@@ -111,12 +111,13 @@ def _on_read(reader: Reader, gr) -> Callable:
 def _on_map(picture: Upload | None, answer: Answer | None, name: str | None) -> str:
     if picture is None:
         return serve_html.EMPTY
-    heat = answer.maps.get(name) if answer else None
-    title = "" if heat is None else f"{name}: {_probability(answer, name):.3f}"
+    heat, title = None, ""
+    if answer and name in answer.maps:
+        heat, title = answer.maps[name], f"{name}: {_probability(answer, name):.3f}"
     return serve_html.pictures(picture.image, name=picture.name, heat=heat, title=title)
 
 
-def _probability(answer: Answer, name: str) -> float:
+def _probability(answer: Answer, name: str) -> float | None:
     own = answer.finding and name == finding_name(answer.finding)
     return answer.finding_probability if own else answer.probabilities[name]
 

@@ -12,7 +12,7 @@ import numpy as np
 from medslip_jax.evaluation.grounding_cases import GROUNDING_SIZE, Stream, Truth, attention_grids, grounding_cases
 from medslip_jax.evaluation.grounding_pooled import Judged, pooled
 from medslip_jax.evaluation.metrics.detection import component_boxes, detection_report, localisation_accuracy
-from medslip_jax.evaluation.metrics.grounding import PROTOCOLS, binary_maps, grounding_reports
+from medslip_jax.evaluation.metrics.grounding import binary_maps, grounding_reports
 
 # Protocols and thresholds (None: the protocol's own) that need no validation split.
 _ASKED = (
@@ -39,7 +39,7 @@ class _Judge:
     """What is judged, and by which truth."""
 
     test: Mapping
-    validation: Mapping | None
+    validation: Mapping
     truth: Truth
     stream: Stream = "pathology"
 
@@ -85,7 +85,7 @@ def ground(
     options = {"resamples": resamples, "seed": seed}
 
     def section(names: Sequence[str], truth: Truth, stream: Stream = "pathology") -> dict:
-        judge = _Judge(test, validation, truth, stream)
+        judge = _Judge(test, validation or {"annotations": ()}, truth, stream)
         judged = [one for column, name in enumerate(names) if (one := _judged(judge, name, column)) is not None]
         return {
             "truth": truth,
@@ -106,36 +106,36 @@ def ground(
 def _judged(judge: _Judge, name: str, column: int) -> Judged | None:
     """All numbers of one class; None if no image has it marked."""
     cases = grounding_cases(judge.test, name, truth=judge.truth, stream=judge.stream)
-    if not len(cases["index"]):
+    if not len(cases.index):
         return None
-    tuned = judge.validation and grounding_cases(judge.validation, name, truth=judge.truth, stream=judge.stream)
-    section, per_image, found, detection = {"n_images": len(cases["index"])}, {}, {}, []
+    tuned = grounding_cases(judge.validation, name, truth=judge.truth, stream=judge.stream)
+    section: dict = {"n_images": len(cases.index)}
+    per_image, found, detection = {}, {}, []
     for key, (weighting, upsampling) in judge.variants.items():
-        maps = judge.maps(judge.test, column, cases["index"], weighting=weighting)
+        maps = judge.maps(judge.test, column, cases.index, weighting=weighting)
         asked = [*_ASKED]
-        if tuned and len(tuned["index"]):
-            own = judge.maps(judge.validation, column, tuned["index"], weighting=weighting)
+        if len(tuned.index):
+            own = judge.maps(judge.validation, column, tuned.index, weighting=weighting)
             best = [("best-dice-test-oracle", None)]
-            (oracle,) = grounding_reports(own, targets=tuned["targets"], protocols=best, upsampling=upsampling)
+            (oracle,) = grounding_reports(own, targets=tuned.targets, protocols=best, upsampling=upsampling)
             asked.append(("best-dice-validation", oracle["threshold"]))
-        reports = grounding_reports(maps, targets=cases["targets"], protocols=asked, upsampling=upsampling)
+        reports = grounding_reports(maps, targets=cases.targets, protocols=asked, upsampling=upsampling)
         tags = {"maps": weighting, "upsampling": upsampling}
         section[key] = [_plain(report, upsampling) | tags for report in reports]
         per_image[key] = reports[0]["per_image"] | {k: reports[0][k] for k in ("chance_pixel", "chance_cell")}
         found[key] = _components(maps, upsampling)
         shares = localisation_accuracy(per_image[key]["iou"])
-        rows = detection_report(found[key], true=cases["boxes"])
+        rows = detection_report(found[key], true=cases.boxes)
         detection += [tags | row | {"localisation_accuracy": s} for row, s in zip(rows, shares, strict=True)]
     section["detection"] = detection
-    return Judged(name, section, cases["index"], per_image, found, true=cases["boxes"])
+    return Judged(name, section, cases.index, per_image, found, true=cases.boxes)
 
 
 def _components(maps: np.ndarray, upsampling: str) -> list[np.ndarray]:
     """Boxes around what the "per-image" protocol marks."""
-    options = {"threshold": PROTOCOLS["per-image"].threshold, "upsampling": upsampling}
-    size = (GROUNDING_SIZE, GROUNDING_SIZE)
+    options = {"size": (GROUNDING_SIZE, GROUNDING_SIZE), "upsampling": upsampling}
     chunks = (maps[start : start + _CHUNK] for start in range(0, len(maps), _CHUNK))
-    return [boxes for chunk in chunks for boxes in component_boxes(binary_maps(chunk, size=size, **options))]
+    return [boxes for chunk in chunks for boxes in component_boxes(binary_maps(chunk, **options))]
 
 
 def _plain(report: Mapping, upsampling: str) -> dict:

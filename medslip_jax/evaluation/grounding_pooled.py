@@ -50,7 +50,8 @@ def pooled(judged: Sequence[Judged], test: Mapping, *, focal: Sequence[str], res
 def _group(chosen: Sequence[Judged], test: Mapping, options: Mapping[str, int]) -> dict:
     variants = list(chosen[0].per_image)
     patients = test["patient_id"][np.concatenate([one.rows for one in chosen])]
-    values, ious = {}, {}
+    values: dict[str, np.ndarray] = {}
+    ious = {}
     for variant in variants:
         joined = {key: _joined([one.per_image[variant][key] for one in chosen]) for key in _KEYS}
         ious[variant] = joined["iou"]

@@ -1,6 +1,7 @@
 """A model over the splits that a protocol names: what is loaded, which queries it gets, and its scores."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def open_task(pretrained: Pretrained, protocol: Protocol) -> Task:
     classes_of(protocol)  # raises for a class that is none, before anything is scored
     texts = texts_of(protocol)
     rows = encoded(texts.values(), pretrained, encoder=protocol.encoder) if texts else None
-    maps = {"map_classes": []}
+    maps: dict[str, list[str]] = {"map_classes": []}
     if protocol.grounding.use == "boxes":
         marked = annotated(source)
         maps = {"map_classes": _map_classes(marked["pathologies"], protocol)}
@@ -175,8 +176,8 @@ def _settings(info: Mapping) -> Pretraining:
     return read(known) if known else Pretraining()
 
 
-def score_splits(task: Task) -> dict[str, dict | None]:
-    """{"test": the judged split, "validation": the other one or None}, each as `zero_shot.identify` gives it.
+def score_splits(task: Task) -> tuple[dict, dict | None]:
+    """The judged split and the one of thresholds, or None; each as `zero_shot.identify` gives it.
 
     Raises:
       InputError: a batch size that does not fit the devices.
@@ -191,11 +192,8 @@ def score_splits(task: Task) -> dict[str, dict | None]:
         extra_queries=task.rows,
     )
     variables = jax.device_put(dict(task.pretrained.variables), sharding.replicated(mesh))
-    splits = {"test": task.source, "validation": task.validation}
-    return {
-        name: None if source is None else _scored(step, variables, source, task=task, mesh=mesh)
-        for name, source in splits.items()
-    }
+    scored = functools.partial(_scored, step, variables, task=task, mesh=mesh)
+    return scored(task.source), None if task.validation is None else scored(task.validation)
 
 
 def _scored(step: Callable, variables: Mapping, source: RecordSource, *, task: Task, mesh: Mesh) -> dict:

@@ -59,9 +59,9 @@ def identify(scores: Mapping[str, np.ndarray], source: Sequence[Mapping], *, tar
             known[key].append(record[key])
         known["attributes"].append(record.get("attributes", {}))
         known["targets"].append([_truth(record, name) for name in targets])
-    known |= {key: np.array(known[key]) for key in ("image_id", "patient_id")}
-    truth = np.array(known.pop("targets"), np.int8).reshape(len(known["image_id"]), len(targets))
-    return {**scores, **known} | ({"targets": truth, "target_names": np.array(targets)} if targets else {})
+    ids = {key: np.array(known[key]) for key in ("image_id", "patient_id")}
+    truth = np.array(known.pop("targets"), np.int8).reshape(len(ids["image_id"]), len(targets))
+    return {**scores, **known, **ids} | ({"targets": truth, "target_names": np.array(targets)} if targets else {})
 
 
 def _truth(record: Mapping, name: str) -> int:

@@ -7,6 +7,7 @@ in `medslip books`, so it has no dropout and no training mode. `bert_weights.py`
 import dataclasses
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import flax.linen as nn
@@ -16,7 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from medslip_jax.errors import InputError
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": functools.partial(jax.nn.gelu, approximate=False),
     "gelu_new": functools.partial(jax.nn.gelu, approximate=True),
     "relu": jax.nn.relu,

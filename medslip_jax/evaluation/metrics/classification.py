@@ -158,8 +158,9 @@ def _undefined_reason(truth: np.ndarray) -> str | None:
 
 
 def _class_numbers(truth: np.ndarray, score: np.ndarray, *, at: Mapping[str, float], defined: bool) -> dict:
-    best = max_f1(truth, score=score) if defined else {"max_f1": None, "threshold": np.nan}
-    points = {ORACLE: {"max_f1": best["max_f1"], **_decide(truth, score, threshold=best["threshold"], defined=defined)}}
+    best = max_f1(truth, score=score) if defined else {"max_f1": np.nan, "threshold": np.nan}
+    oracle = {"max_f1": best["max_f1"] if defined else None}
+    points = {ORACLE: oracle | _decide(truth, score, threshold=best["threshold"], defined=defined)}
     points |= {source: _decide(truth, score, threshold=value, defined=defined) for source, value in at.items()}
     return {
         "auroc": float(roc_auc_score(truth, score)) if defined else None,

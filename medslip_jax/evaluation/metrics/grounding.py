@@ -126,10 +126,10 @@ def pointing_hits(maps: np.ndarray, *, targets: np.ndarray) -> np.ndarray:
     return ((maps == _maxima(maps)) & targets).any(axis=(1, 2))
 
 
-def binary_maps(maps: np.ndarray, *, size: tuple[int, int], threshold: float, upsampling: str = "cells") -> np.ndarray:
-    """bool B x H x W: `upsampled map / its own maximum > threshold`, the prediction of the "per-image" protocol."""
+def binary_maps(maps: np.ndarray, *, size: tuple[int, int], upsampling: str = "cells") -> np.ndarray:
+    """bool B x H x W: `upsampled map / its own maximum > 0.5`, the prediction of the "per-image" protocol."""
     large = UPSAMPLINGS[upsampling](maps, size=size)
-    return _divide(large, by=_maxima(large)) > np.float32(threshold)
+    return _divide(large, by=_maxima(large)) > np.float32(PROTOCOLS["per-image"].threshold)
 
 
 def hits_and_curves(
@@ -148,15 +148,15 @@ def hits_and_curves(
     """
     resize, size = UPSAMPLINGS[upsampling], targets.shape[1:]
     grids = [np.asarray(grid, np.float32) for _, grid in plans]
-    top = np.float32(1.0)
+    one = top = np.float32(1.0)
     if any(divisor == "batch" for divisor, _ in plans):
-        top = max((resize(maps[rows], size=size).max() for rows in _chunks(len(maps))), default=top)
+        top = max((resize(maps[rows], size=size).max() for rows in _chunks(len(maps))), default=one)
     hits = np.zeros(len(maps), bool)
     said, common = ([np.zeros((len(maps), len(grid))) for grid in grids] for _ in range(2))
     for rows in _chunks(len(maps)):
         large, truth = resize(maps[rows], size=size), targets[rows]
         hits[rows] = pointing_hits(large, targets=truth)
-        by = {"image": _maxima(large), "batch": top, "none": np.float32(1.0)}
+        by: dict[str, np.ndarray | np.float32] = {"image": _maxima(large), "batch": top, "none": one}
         scaled = {divisor: _divide(large, by=by[divisor]) for divisor in {divisor for divisor, _ in plans}}
         for number, ((divisor, _), grid) in enumerate(zip(plans, grids, strict=True)):
             said[number][rows], common[number][rows] = _areas(scaled[divisor], truth, grid)
@@ -180,14 +180,14 @@ def _areas(maps: np.ndarray, targets: np.ndarray, grid: np.ndarray) -> tuple[np.
     return _exceeding(level, [None] * len(level), n=len(grid)), _exceeding(level, masks, n=len(grid))
 
 
-def _exceeding(level: np.ndarray, masks: Sequence[np.ndarray | None], *, n: int) -> np.ndarray:
+def _exceeding(level: np.ndarray, masks: np.ndarray | Sequence[None], *, n: int) -> np.ndarray:
     """Pixels (of the masks) above each of n thresholds, float64 B x n, from uint16 B x H x W levels in 0 .. n."""
     bins = ([n + 1], [0, n + 1])
     counts = np.array([cv2.calcHist([one], [0], mask, *bins) for one, mask in zip(level, masks, strict=True)])
     return counts.reshape(-1, n + 1).astype(np.float64)[:, :0:-1].cumsum(axis=1)[:, ::-1]
 
 
-def _divide(maps: np.ndarray, *, by: np.ndarray) -> np.ndarray:
+def _divide(maps: np.ndarray, *, by: np.ndarray | np.float32) -> np.ndarray:
     # A map of zeros stays zero: it points nowhere, which is an empty prediction and not an error.
     return np.divide(maps, np.where(by > 0, by, np.float32(1.0)))
 

@@ -15,12 +15,13 @@ from medslip_jax.errors import InputError
 # Resamples handled together: 5,000 images x 128 weights are 5 MB, about what a CPU core's cache holds.
 _BLOCK = 128
 LEVEL = 0.95
+Patients = Sequence | np.ndarray
 
 
 class Draw(TypedDict, total=False):
     """What is resampled: N `patients`, of whom images with the same one are drawn together, 1000 times, from seed 0."""
 
-    patients: Required[Sequence]
+    patients: Required[Patients]
     resamples: int
     seed: int
 
@@ -58,7 +59,7 @@ def bootstrap(
     statistic: Callable[[np.ndarray], np.ndarray],
     *,
     n_images: int,
-    patients: Sequence,
+    patients: Patients,
     resamples: int = 1000,
     seed: int = 0,
 ) -> np.ndarray:
@@ -85,7 +86,7 @@ def bootstrap(
     return np.concatenate(blocks)
 
 
-def several(patients: Sequence | np.ndarray) -> bool:
+def several(patients: Patients) -> bool:
     """Whether there is more than one patient to draw; resampling one varies nothing."""
     return len(np.unique(np.asarray(patients))) > 1
 
@@ -172,11 +173,11 @@ def class_table(statistic: Callable, scores: np.ndarray, labels: np.ndarray, wei
     return table
 
 
-def varied_classes(labels: np.ndarray, patients: Sequence) -> tuple[np.ndarray, np.ndarray]:
+def varied_classes(labels: np.ndarray, patients: Patients) -> tuple[np.ndarray, np.ndarray]:
     """(both, enough), bool C each, of labels int N x C: which classes have an AUROC, as positives and negatives are
     there, and which of these AUROCs resampling the N patients can vary, as each of them are of at least two."""
-    patients = np.asarray(patients)
-    numbers = [[len(np.unique(patients[column == value])) for value in (0, 1)] for column in labels.T]
+    of = np.asarray(patients)
+    numbers = [[len(np.unique(of[column == value])) for value in (0, 1)] for column in labels.T]
     least = np.array(numbers, int).reshape(-1, 2).min(axis=1)
     return least > 0, least > 1
 
@@ -187,7 +188,7 @@ def n_partial(table: np.ndarray) -> int:
     return int(np.sum((defined > 0) & (defined < table.shape[1])))
 
 
-def header(*, patients: Sequence, resamples: int = 1000, seed: int = 0) -> dict:
+def header(*, patients: Patients, resamples: int = 1000, seed: int = 0) -> dict:
     """What every result with intervals says of them."""
     return {
         "method": "patient-level bootstrap, percentile",

@@ -222,7 +222,7 @@ def test_ties_at_the_maximum_of_the_upsampled_map_count_once_each_image():
 
 def test_binary_maps_are_what_per_image_judges():
     maps = np.array([[[8.0, 4.0], [2.0, 5.0]], [[0.0, 0.0], [0.0, 0.0]]], np.float32)
-    said = binary_maps(maps, size=(2, 2), threshold=0.5)
+    said = binary_maps(maps, size=(2, 2))
     assert said.tolist() == [[[True, False], [False, True]], [[False, False], [False, False]]]
 
 
