@@ -112,7 +112,7 @@ def _on_map(picture: Upload | None, answer: Answer | None, name: str | None) -> 
     if picture is None:
         return serve_html.EMPTY
     heat, title = None, ""
-    if answer and name in answer.maps:
+    if answer and name and name in answer.maps:
         heat, title = answer.maps[name], f"{name}: {_probability(answer, name):.3f}"
     return serve_html.pictures(picture.image, name=picture.name, heat=heat, title=title)
 

@@ -133,9 +133,10 @@ def _judged(judge: _Judge, name: str, column: int) -> Judged | None:
 
 def _components(maps: np.ndarray, upsampling: str) -> list[np.ndarray]:
     """Boxes around what the "per-image" protocol marks."""
-    options = {"size": (GROUNDING_SIZE, GROUNDING_SIZE), "upsampling": upsampling}
+    size = (GROUNDING_SIZE, GROUNDING_SIZE)
     chunks = (maps[start : start + _CHUNK] for start in range(0, len(maps), _CHUNK))
-    return [boxes for chunk in chunks for boxes in component_boxes(binary_maps(chunk, **options))]
+    marked = (binary_maps(chunk, size=size, upsampling=upsampling) for chunk in chunks)
+    return [boxes for masks in marked for boxes in component_boxes(masks)]
 
 
 def _plain(report: Mapping, upsampling: str) -> dict:

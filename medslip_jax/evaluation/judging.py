@@ -25,6 +25,7 @@ from medslip_jax.parallel import sharding
 from medslip_jax.step.train_step import Trainer
 from medslip_jax.text import user_queries
 from medslip_jax.text.encoder import MAX_LENGTH, load_encoder
+from medslip_jax.training.setup import loader_options
 from medslip_jax.vocabulary import PATHOLOGIES, anatomy_index, pathology_index
 from medslip_jax.weights.loading import Pretrained, load
 
@@ -198,20 +199,14 @@ def score_splits(task: Task) -> tuple[dict, dict | None]:
 
 def _scored(step: Callable, variables: Mapping, source: RecordSource, *, task: Task, mesh: Mesh) -> dict:
     known = _settings(task.pretrained.info).data
-    options = {
-        "train": False,
-        "batch_size": task.protocol.batch_size,
-        "image_size": task.pretrained.info["preprocessing"]["image_size"],
-        "threads": known.threads,
-        "host_index": jax.process_index(),
-        "host_count": jax.process_count(),
-    }
+    options = loader_options(known, batch_size=task.protocol.batch_size)
+    options |= {"train": False, "image_size": task.pretrained.info["preprocessing"]["image_size"]}
     try:
-        loader = Loader(source, workers=known.workers, **options)
+        loader = Loader(source, **options)
     except NoSharedMemory as error:
         # The number is from the machine that trained.
         print(f"note: read with {known.threads} threads and no worker processes ({str(error).partition(';')[0]})")
-        loader = Loader(source, workers=0, **options)
+        loader = Loader(source, **options | {"workers": 0})
     try:
         arrays = score(step, variables, loader, mesh=mesh)
     finally:

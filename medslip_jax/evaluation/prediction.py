@@ -13,6 +13,7 @@ import numpy as np
 from data_pipelines import images
 from data_pipelines.images import ImagePolicy, suspicions
 from medslip_jax.errors import InputError
+from medslip_jax.models.config import MeDSLIPConfig
 from medslip_jax.models.kinds import kind_of
 from medslip_jax.parallel import sharding
 from medslip_jax.vocabulary import NORMAL_OBSERVATIONS, PATHOLOGIES
@@ -39,7 +40,7 @@ class Prediction:
 
 def class_names(pretrained: Pretrained) -> list[str]:
     """Names of the model's probabilities: the 75 pathologies, or a fine-tuned model's own classes."""
-    if kind_of(pretrained.config) == "medslip":
+    if isinstance(pretrained.config, MeDSLIPConfig):
         return list(PATHOLOGIES)
     given = (pretrained.info.get("classes") or {}).get("targets")
     return list(given) if given else [f"class_{i}" for i in range(pretrained.config.num_classes)]

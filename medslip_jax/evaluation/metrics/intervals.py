@@ -6,7 +6,7 @@ patient was drawn), and each statistic is computed for a block of weight vectors
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Required, TypedDict, Unpack
+from typing import Any, Required, TypedDict, Unpack
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class Draw(TypedDict, total=False):
     seed: int
 
 
-def mean_intervals(values: Mapping[str, np.ndarray], **draw: Unpack[Draw]) -> dict:
+def mean_intervals(values: Mapping[Any, np.ndarray], **draw: Unpack[Draw]) -> dict:
     """Percentile intervals of the mean of per-image numbers, such as hits, IoU and Dice of a grounding result.
 
     Args:
