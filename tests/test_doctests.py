@@ -11,7 +11,6 @@ import medslip_jax
 
 # module -> why it is not imported here.
 _SKIPPED = {
-    "medslip_jax.cli.__main__": "is the command line itself",
     "medslip_jax.weights.torch.torch_model": "needs PyTorch, extra [torch]",
     "medslip_jax.demo_page.page": "needs Gradio, extra [demo]",
     "medslip_jax.benchmarks.torch_step": "needs PyTorch, extra [torch]",

@@ -53,12 +53,14 @@ def _group(chosen: Sequence[Judged], test: Mapping, options: Mapping[str, int]) 
     values: dict[str, np.ndarray] = {}
     ious = {}
     for variant in variants:
-        joined = {key: _joined([one.per_image[variant][key] for one in chosen]) for key in _KEYS}
+        joined = {
+            key: np.concatenate([one.per_image[variant][key] for one in chosen], dtype=np.float64) for key in _KEYS
+        }
         ious[variant] = joined["iou"]
         if "stride_aligned" in variant:  # its cells are those of the other upsampling
             del joined["pointing_cell"]
         values |= {key if variant == "protocols" else f"{key}_{variant}": column for key, column in joined.items()}
-    located = {(v, t): np.asarray(iou > t, np.float64) for v, iou in ious.items() for t in IOU_THRESHOLDS}
+    located = {(v, t): (iou > t).astype(np.float64) for v, iou in ious.items() for t in IOU_THRESHOLDS}
     intervals = mean_intervals(values | located, patients=patients, **options)["means"]
     weights = [len(one.rows) for one in chosen]
     true, detection = [boxes for one in chosen for boxes in one.true], []
@@ -79,7 +81,3 @@ def _group(chosen: Sequence[Judged], test: Mapping, options: Mapping[str, int]) 
         "intervals": {key: intervals[key] for key in values},
         "detection": detection,
     }
-
-
-def _joined(columns: Sequence[Sequence[float]]) -> np.ndarray:
-    return np.concatenate([np.asarray(column, np.float64) for column in columns])

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medslip_jax.cli import finetune, main
+from medslip_jax.cli import main
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation import compare
 from medslip_jax.evaluation.result_files import ids_hash
+from medslip_jax.finetuning import results
 from medslip_jax.finetuning.judge import classification_result
 from medslip_jax.vocabulary import PATHOLOGIES, pathology_index
 
@@ -177,7 +178,7 @@ def fine_tuned(directory, *, gain: float) -> Path:
     metrics = {"checkpoint": {"kind": "classifier"}, "data": {"ids_sha256": ids_hash(rows)}}
     metrics |= classification_result(rows, rows, names=names, resamples=5)
     (directory / "metrics.json").write_text(json.dumps(metrics))
-    finetune._write_predictions(directory / "predictions.npz", rows, names=names)
+    results._write_predictions(directory / "predictions.npz", rows, names=names)
     return directory
 
 
