@@ -1,5 +1,6 @@
 """The whole command on a run of seconds: files, contents, and that a second run gives the same numbers."""
 
+import dataclasses
 import json
 
 import cv2
@@ -102,8 +103,7 @@ def test_threads_read_where_the_workers_of_the_training_have_no_room(run, result
 
     def trained_with_workers(info):
         known = settings(info)
-        known.data.workers = 2
-        return known
+        return dataclasses.replace(known, data=dataclasses.replace(known.data, workers=2))
 
     settings = judging._settings
     monkeypatch.setattr(judging, "_settings", trained_with_workers)
