@@ -27,13 +27,7 @@ _WITHOUT_ENCODER = "Start with --encoder (the BERT that wrote the model's text t
 
 
 def build(reader: Reader, *, source: str, max_bytes: int):
-    """The `gradio.Blocks` of a model.
-
-    Args:
-      reader: the model.
-      source: what the page calls it.
-      max_bytes: of an uploaded file.
-    """
+    """The `gradio.Blocks` of a model, which the page calls `source`, for uploaded files of at most `max_bytes`."""
     import gradio as gr
 
     with gr.Blocks(
@@ -131,11 +125,10 @@ def forget(file: str | Path | None) -> None:
 
 
 def application(page, *, max_bytes: int, hosts: list[str]):
-    """The page as an ASGI application that names no other host.
+    """The page of `build` as an ASGI application that names no other host.
 
     Args:
-      page: of `build`.
-      max_bytes: of an uploaded file.
+      page, max_bytes: as of `build`.
       hosts: names that a browser may call this machine by; ["*"] for any.
     """
     import gradio as gr

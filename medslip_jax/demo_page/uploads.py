@@ -33,11 +33,7 @@ class Upload:
 
 
 def read_upload(file: str | Path, *, max_bytes: int) -> Upload:
-    """Checks and reads an uploaded file.
-
-    Args:
-      file: of any name.
-      max_bytes: that it may have.
+    """Checks and reads an uploaded file of any name and at most `max_bytes`.
 
     Raises:
       InputError: one line that begins with the file's name, for the page.

@@ -16,13 +16,7 @@ from medslip_jax.storage.files import made_directory, write_bytes
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What came out.
-
-    Attributes:
-      metrics: what metrics.json holds.
-      scores: of the judged split, as `zero_shot.identify` gives them.
-      task: what was judged, and how.
-    """
+    """What metrics.json holds, the scores of the judged split as of `zero_shot.identify`, what was judged and how."""
 
     metrics: Mapping
     scores: Mapping
