@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import jax
 import numpy as np
@@ -20,10 +21,12 @@ from medslip_jax.evaluation.scoring import jit_score_step, score
 from medslip_jax.experiment.sections import OptimConfig, Pretraining
 from medslip_jax.experiment.tables import built_data
 from medslip_jax.experiment.trees import read
+from medslip_jax.models.config import MeDSLIPConfig
 from medslip_jax.models.kinds import kind_of
 from medslip_jax.parallel import sharding
 from medslip_jax.step.train_step import Trainer
 from medslip_jax.text import user_queries
+from medslip_jax.text.books import TextBooks
 from medslip_jax.text.encoder import MAX_LENGTH, load_encoder
 from medslip_jax.training.setup import loader_options
 from medslip_jax.vocabulary import PATHOLOGIES, anatomy_index, pathology_index
@@ -113,7 +116,7 @@ def open_task(pretrained: Pretrained, protocol: Protocol) -> Task:
         marked = annotated(source)
         maps = {"map_classes": _map_classes(marked["pathologies"], protocol)}
         # A single stream has no anatomy maps.
-        maps["map_anatomies"] = marked["anatomies"] if pretrained.config.streams == "dual" else []
+        maps["map_anatomies"] = marked["anatomies"] if _config(pretrained).streams == "dual" else []
     return Task(pretrained, protocol, source, validation, texts, rows, **maps)
 
 
@@ -123,10 +126,10 @@ def encoded(texts: Iterable[str], pretrained: Pretrained, *, encoder: str) -> np
     Raises:
       InputError: as `load_encoder` and `user_queries.encode_query`.
     """
-    length = pretrained.books.provenance.get("max_length", MAX_LENGTH)
-    loaded = load_encoder(encoder, max_length=length)
-    known = {"books": pretrained.books, "tables": pretrained.info.get("books", {}).get("tables", "as_is")}
-    return np.concatenate([user_queries.encode_query(text, encoder=loaded, **known) for text in texts])
+    books, tables = cast(TextBooks, pretrained.books), pretrained.info.get("books", {}).get("tables", "as_is")
+    loaded = load_encoder(encoder, max_length=books.provenance.get("max_length", MAX_LENGTH))
+    rows = [user_queries.encode_query(text, books=books, encoder=loaded, tables=tables) for text in texts]
+    return np.concatenate(rows)
 
 
 def resolved(protocol: Protocol, info: Mapping) -> Protocol:
@@ -146,13 +149,18 @@ def resolved(protocol: Protocol, info: Mapping) -> Protocol:
     return complete
 
 
+def _config(pretrained: Pretrained) -> MeDSLIPConfig:
+    """`open_model` lets no other kind through, nor a model without text tables."""
+    return cast(MeDSLIPConfig, pretrained.config)
+
+
 def _map_classes(found: Sequence[str], protocol: Protocol) -> list[str]:
     """Of the annotated pathologies those that `grounding.classes` names, which must be among them; else the judged."""
     wanted = [protocol.class_map.get(name, name) for name in protocol.grounding.classes]
     for name in wanted:
         if name not in PATHOLOGIES:
             raise InputError(f"grounding.classes: {name!r} is no class of the vocabulary, nor of the class map")
-    missing = [name for name in wanted if name not in found]
+    missing = [str(name) for name in wanted if name not in found]
     if missing:
         raise InputError(
             f"grounding.classes: the {protocol.split} split has no boxes of {', '.join(missing)}; it has some of: "
@@ -174,7 +182,7 @@ def _renamed(by_name: Mapping, protocol: Protocol) -> dict:
 def _settings(info: Mapping) -> Pretraining:
     """The experiment that the model comes from; the default one where nobody knows."""
     known = info.get("experiment")
-    return read(known) if known else Pretraining()
+    return cast(Pretraining, read(known)) if known else Pretraining()
 
 
 def score_splits(task: Task) -> tuple[dict, dict | None]:
@@ -217,10 +225,10 @@ def _scored(step: Callable, variables: Mapping, source: RecordSource, *, task: T
 def _trainer(pretrained: Pretrained) -> Trainer:
     """What a scoring step reads of a run: the model, its tables, and how the loss compares features."""
     return Trainer(
-        model=pretrained.config,
+        model=_config(pretrained),
         loss=_settings(pretrained.info).loss,
         optim=OptimConfig(),
-        books=pretrained.prepared_books,
+        books=cast(TextBooks, pretrained.prepared_books),
         num_steps=1,
         steps_per_epoch=1,
     )
