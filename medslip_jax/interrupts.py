@@ -122,7 +122,7 @@ class CtrlC:
                     time.sleep(0.01)  # until the callback that lost it is left, or the module is imported
                     self._raised, resent = False, resent + 1
                     # A signal and not `interrupt_main`, which leaves a wait in C as it is.
-                    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 elif number != signal.SIGINT or signal.getsignal(signal.SIGINT) != self._handle:
                     continue
                 elif resent:

@@ -8,15 +8,11 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from medslip_jax.cli.help_layout import verb_parser
 from medslip_jax.errors import InputError
 from medslip_jax.storage.files import made_directory
 
-EXAMPLE = """examples:
-  medslip bench step --batch 16 --precision fp32 --json
-  medslip bench step --trace /tmp/profile
-  medslip bench loader --data mimic_cxr --workers 8
-  medslip bench eval --batch 32
-"""
+_BENCHMARKS = ("step", "loader", "eval", "radgraph", "start", "curves")
 
 
 def main(argv: list[str]) -> int:
@@ -31,68 +27,40 @@ def main(argv: list[str]) -> int:
         raise InputError(f"--trace {flags.trace}: `medslip bench step` is what can be traced, not {flags.what}")
     if flags.trace:
         made_directory(flags.trace, flag="--trace")
-    result = _BENCHMARKS[flags.what](flags)
-    if flags.json:
-        print(json.dumps(result))
-    else:
-        print("\n".join(lines(result)))
+    result = _measured(flags)
+    print(json.dumps(result) if flags.json else "\n".join(lines(result)))
     return 0
 
 
-def _step(flags: argparse.Namespace) -> dict:
-    from medslip_jax.benchmarks.step import bench_step
+def _measured(flags: argparse.Namespace) -> dict:
+    model = {"image_size": flags.image_size, "precision": flags.precision, "rounds": flags.rounds}
+    match flags.what:
+        case "step":
+            from medslip_jax.benchmarks.step import bench_step
 
-    return bench_step(
-        batch=flags.batch or 16,
-        image_size=flags.image_size,
-        precision=flags.precision,
-        rounds=flags.rounds,
-        trace=flags.trace,
-    )
+            return bench_step(batch=flags.batch or 16, trace=flags.trace, **model)
+        case "eval":
+            from medslip_jax.benchmarks.inference import bench_inference
 
+            return bench_inference(batch=flags.batch or 32, **model)
+        case "loader":
+            from data_pipelines.datasets import open_split
+            from medslip_jax.benchmarks.loader import bench_loader
 
-def _eval(flags: argparse.Namespace) -> dict:
-    from medslip_jax.benchmarks.inference import bench_inference
+            source = open_split(flags.data_dir, flags.data, "train") if flags.data else None
+            return bench_loader(source, image_size=flags.image_size, batches=flags.batches, workers=flags.workers)
+        case "radgraph":
+            from medslip_jax.benchmarks.radgraph import bench_radgraph
 
-    return bench_inference(
-        batch=flags.batch or 32, image_size=flags.image_size, precision=flags.precision, rounds=flags.rounds
-    )
+            return bench_radgraph(memory_at=(5_000, 100_000))
+        case "start":
+            from medslip_jax.benchmarks.start import bench_start
 
+            return bench_start(rounds=flags.rounds)
+        case _:
+            from medslip_jax.benchmarks.curves import bench_curves
 
-def _loader(flags: argparse.Namespace) -> dict:
-    from data_pipelines.datasets import open_split
-    from medslip_jax.benchmarks.loader import bench_loader
-
-    source = open_split(flags.data_dir, flags.data, "train") if flags.data else None
-    return bench_loader(source, image_size=flags.image_size, batches=flags.batches, workers=flags.workers)
-
-
-def _radgraph(flags: argparse.Namespace) -> dict:
-    from medslip_jax.benchmarks.radgraph import bench_radgraph
-
-    return bench_radgraph(memory_at=(5_000, 100_000))
-
-
-def _start(flags: argparse.Namespace) -> dict:
-    from medslip_jax.benchmarks.start import bench_start
-
-    return bench_start(rounds=flags.rounds)
-
-
-def _curves(flags: argparse.Namespace) -> dict:
-    from medslip_jax.benchmarks.curves import bench_curves
-
-    return bench_curves(rounds=flags.rounds)
-
-
-_BENCHMARKS = {
-    "step": _step,
-    "loader": _loader,
-    "eval": _eval,
-    "radgraph": _radgraph,
-    "start": _start,
-    "curves": _curves,
-}
+            return bench_curves(rounds=flags.rounds)
 
 
 def lines(result: Mapping, indent: str = "") -> list[str]:
@@ -109,24 +77,24 @@ def lines(result: Mapping, indent: str = "") -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "medslip bench",
+    parser = verb_parser(
+        "bench",
+        "medslip bench step --batch 16 --precision fp32 --json",
+        "medslip bench step --trace /tmp/profile",
+        "medslip bench loader --data mimic_cxr --workers 8",
+        "medslip bench eval --batch 32",
         description=__doc__,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    parser.add_argument("what", choices=tuple(_BENCHMARKS))
-    parser.add_argument("--json", action="store_true", help="print one JSON line")
-    parser.add_argument("--batch", type=int, help="step, eval: images at once (16 and 32)")
-    parser.add_argument(
-        "--precision", choices=("fp32", "bf16"), default="fp32", help="step, eval: of the model (%(default)s)"
-    )
-    parser.add_argument("--rounds", type=int, default=5, help="step, eval, start, curves: repetitions (%(default)s)")
-    parser.add_argument("--trace", type=Path, help="step: profile one more step into this directory")
-    parser.add_argument("--image_size", type=int, default=224, help="step, eval, loader: side (%(default)s)")
-    parser.add_argument("--data", help="loader: built data set; phantoms made for the occasion by default")
-    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="loader: where it was built (%(default)s)")
-    parser.add_argument("--batches", type=int, default=16, help="loader: of 64 images, a measurement (%(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="loader: processes of the second measurement")
+    add = parser.add_argument
+    add("what", choices=_BENCHMARKS)
+    add("--json", action="store_true", help="print one JSON line")
+    add("--batch", type=int, help="step, eval: images at once (16 and 32)")
+    add("--precision", choices=("fp32", "bf16"), default="fp32", help="step, eval: of the model (%(default)s)")
+    add("--rounds", type=int, default=5, help="step, eval, start, curves: repetitions (%(default)s)")
+    add("--trace", type=Path, help="step: profile one more step into this directory")
+    add("--image_size", type=int, default=224, help="step, eval, loader: side (%(default)s)")
+    add("--data", help="loader: built data set; phantoms made for the occasion by default")
+    add("--data_dir", type=Path, default=Path("data"), help="loader: where it was built (%(default)s)")
+    add("--batches", type=int, default=16, help="loader: of 64 images, a measurement (%(default)s)")
+    add("--workers", type=int, default=2, help="loader: processes of the second measurement")
     return parser

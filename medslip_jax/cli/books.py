@@ -10,25 +10,19 @@ The shipped tables are made, from the root of the repository, whenever a prompt 
 
 import argparse
 
-from medslip_jax.cli.help_layout import help_layout
+from medslip_jax.cli.help_layout import verb_parser
 from medslip_jax.text.books import centred, make_books, mean_cosine, save_books
 from medslip_jax.text.encoder import MAX_LENGTH, load_encoder
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "medslip books",
-        **help_layout(
-            "medslip books --encoder emilyalsentzer/Bio_ClinicalBERT --out data/books_clinicalbert.npz",
-            description="Writes the text tables of a BERT encoder: one vector for each of the 75 + 51 prompts.",
-        ),
+    parser = verb_parser(
+        "books",
+        "medslip books --encoder emilyalsentzer/Bio_ClinicalBERT --out data/books_clinicalbert.npz",
+        description="Writes the text tables of a BERT encoder: one vector for each of the 75 + 51 prompts.",
     )
-    parser.add_argument(
-        "--encoder",
-        required=True,
-        metavar="DIR_OR_HUB_ID",
-        help="BERT directory, hub id (e.g. emilyalsentzer/Bio_ClinicalBERT) or package:NAME/DIR",
-    )
+    told = "BERT directory, hub id (e.g. emilyalsentzer/Bio_ClinicalBERT) or package:NAME/DIR"
+    parser.add_argument("--encoder", required=True, metavar="DIR_OR_HUB_ID", help=told)
     parser.add_argument("--out", required=True, metavar="FILE.npz", help="where to write the two tables")
     parser.add_argument("--prompts", metavar="FILE.json", help="{class: sentence} for the 75 pathologies")
     parser.add_argument("--max_length", type=int, default=MAX_LENGTH, help="word pieces (default %(default)s)")

@@ -8,7 +8,7 @@ metrics.json. Patients are resampled, the same ones for both; differences are B 
 import argparse
 import json
 
-from medslip_jax.cli.help_layout import help_layout
+from medslip_jax.cli.help_layout import verb_parser
 from medslip_jax.evaluation import compare
 from medslip_jax.report.tables.comparison import comparison_table
 from medslip_jax.storage.files import write_bytes
@@ -25,9 +25,8 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "medslip compare",
-        **help_layout("medslip compare runs/a/zero_shot runs/b/zero_shot --out b_against_a.json", description=__doc__),
+    parser = verb_parser(
+        "compare", "medslip compare runs/a/zero_shot runs/b/zero_shot --out b_against_a.json", description=__doc__
     )
     parser.add_argument("a", metavar="A", help="a result: directory of `medslip evaluate` or its metrics.json")
     parser.add_argument("b", metavar="B", help="another one, on the same images")

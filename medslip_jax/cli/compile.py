@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from medslip_jax.aot.step_report import compile_report
-from medslip_jax.cli.help_layout import help_layout
+from medslip_jax.cli.help_layout import verb_parser
 from medslip_jax.errors import InputError
 from medslip_jax.experiment import load_config, read
 from medslip_jax.parallel.chips import parse_topology
@@ -44,12 +44,10 @@ def _config_name(argv: list[str]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "medslip compile",
-        **help_layout(
-            "medslip compile --config configs/pretrain_mimic.py:bf16 --topology v5e:4x4 --per_chip 256",
-            description=__doc__,
-        ),
+    parser = verb_parser(
+        "compile",
+        "medslip compile --config configs/pretrain_mimic.py:bf16 --topology v5e:4x4 --per_chip 256",
+        description=__doc__,
     )
     parser.add_argument("--topology", required=True, help="a slice of up to 256 chips: v5e:4x4, v6e:8x8, v5p:2x2x4")
     parser.add_argument("--per_chip", type=int, help="images a chip; data.batch_size over the chips by default")

@@ -7,7 +7,7 @@ of `save_pretrained` or a hub id, B also such a directory (--format pretrained).
 import argparse
 from collections.abc import Mapping
 
-from medslip_jax.cli.help_layout import help_layout
+from medslip_jax.cli.help_layout import verb_parser
 from medslip_jax.experiment import load_config, read
 from medslip_jax.models.kinds import kind_of
 from medslip_jax.weights import convert
@@ -33,14 +33,12 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "medslip convert",
-        **help_layout(
-            "medslip convert --from MeDSLIP_resnet50.pth --to runs/released --books data/books_clinicalbert.npz",
-            "medslip convert --from runs/a --to model.pth",
-            "medslip convert --from runs/a --to hub_folder --format pretrained --license cc-by-4.0",
-            description=__doc__,
-        ),
+    parser = verb_parser(
+        "convert",
+        "medslip convert --from MeDSLIP_resnet50.pth --to runs/released --books data/books_clinicalbert.npz",
+        "medslip convert --from runs/a --to model.pth",
+        "medslip convert --from runs/a --to hub_folder --format pretrained --license cc-by-4.0",
+        description=__doc__,
     )
     add = parser.add_argument
     add("--from", dest="source", required=True, metavar="A", help="file, directory or hub id (owner/name[@rev][/FILE])")

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from medslip_jax.cli.help_layout import help_layout
+from medslip_jax.cli.help_layout import verb_parser
 from medslip_jax.doctor.data import data, text_tables
 from medslip_jax.doctor.devices import devices
 from medslip_jax.doctor.findings import Section
@@ -30,15 +30,8 @@ def main(argv: list[str]) -> int:
 
 def examine(data_dir: Path, *, asked_for: bool = True) -> list[Section]:
     """All parts of the report, see `doctor.data.data` for the arguments."""
-    return [
-        packages(),
-        machine(data_dir=data_dir),
-        devices(),
-        cache(),
-        data(data_dir, asked_for=asked_for),
-        text_tables(),
-        extras(),
-    ]
+    here = [packages(), machine(data_dir=data_dir), devices(), cache()]
+    return [*here, data(data_dir, asked_for=asked_for), text_tables(), extras()]
 
 
 def as_text(sections: Sequence[Section]) -> str:
@@ -59,10 +52,7 @@ def as_json(sections: Sequence[Section]) -> dict:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "medslip doctor",
-        **help_layout("medslip doctor", "medslip doctor --data_dir data --json", description=__doc__),
-    )
+    parser = verb_parser("doctor", "medslip doctor", "medslip doctor --data_dir data --json", description=__doc__)
     parser.add_argument("--data_dir", metavar="DIR", help=f"--out of medslip data build ({_DATA_DIR})")
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the text")
     return parser

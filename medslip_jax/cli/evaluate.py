@@ -9,7 +9,7 @@ other.
 import argparse
 from pathlib import Path
 
-from medslip_jax.cli.help_layout import help_layout
+from medslip_jax.cli.help_layout import verb_parser
 from medslip_jax.evaluation import evaluate
 from medslip_jax.evaluation.protocol_files import FLAGS, load_protocol
 from medslip_jax.report.pictures import FILES, write_pictures
@@ -29,21 +29,15 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "medslip evaluate",
-        **help_layout(
-            "medslip evaluate --checkpoint runs/a --out runs/a/zero_shot",
-            "medslip evaluate --config configs/eval/rsna.py --checkpoint runs/a --out runs/a/rsna --data_dir data",
-            description=__doc__,
-        ),
+    parser = verb_parser(
+        "evaluate",
+        "medslip evaluate --checkpoint runs/a --out runs/a/zero_shot",
+        "medslip evaluate --config configs/eval/rsna.py --checkpoint runs/a --out runs/a/rsna --data_dir data",
+        description=__doc__,
     )
     add = parser.add_argument
-    add(
-        "--checkpoint",
-        required=True,
-        metavar="MODEL",
-        help="a --workdir of pretrain or a checkpoint in it, a published model, a .pth or .safetensors file, a hub id",
-    )
+    forms = "a --workdir of pretrain or a checkpoint in it, a published model, a .pth or .safetensors file, a hub id"
+    add("--checkpoint", required=True, metavar="MODEL", help=forms)
     add("--out", required=True, help="directory of the results")
     add("--books", metavar="FILE.npz", help="text tables, where the checkpoint has none")
     add("--data", help="built data set: name or path; the checkpoint's by default")

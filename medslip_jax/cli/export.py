@@ -7,7 +7,7 @@ uint8 images go in; probabilities and attention maps come out. Weights, text tab
 import argparse
 from pathlib import Path
 
-from medslip_jax.cli.help_layout import help_layout
+from medslip_jax.cli.help_layout import verb_parser
 from medslip_jax.weights.export import export
 from medslip_jax.weights.export.stablehlo import PLATFORMS
 from medslip_jax.weights.export.versions import written_with
@@ -32,13 +32,11 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "medslip export",
-        **help_layout(
-            "medslip export --from runs/a --to model.zip",
-            "medslip export --from runs/a --to model.onnx --image_size 224",
-            description=__doc__,
-        ),
+    parser = verb_parser(
+        "export",
+        "medslip export --from runs/a --to model.zip",
+        "medslip export --from runs/a --to model.onnx --image_size 224",
+        description=__doc__,
     )
     add = parser.add_argument
     add("--from", dest="source", required=True, metavar="A", help="as of medslip convert: file, directory or hub id")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jax
 
-from medslip_jax.cli.help_layout import help_layout
+from medslip_jax.cli.help_layout import verb_parser
 from medslip_jax.errors import InputError
 from medslip_jax.experiment import load_config
 from medslip_jax.experiment.sections import METRICS
@@ -39,21 +39,18 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     start = "medslip finetune --config configs"
-    parser = argparse.ArgumentParser(
-        "medslip finetune",
-        **help_layout(
-            f"{start}/finetune_classification.py:data=phantom --workdir runs/f --config.init_from=runs/a",
-            f"{start}/finetune_segmentation.py:data=folder --workdir runs/s --config.init_from=runs/a",
-            description=__doc__,
-        ),
+    parser = verb_parser(
+        "finetune",
+        f"{start}/finetune_classification.py:data=phantom --workdir runs/f --config.init_from=runs/a",
+        f"{start}/finetune_segmentation.py:data=folder --workdir runs/s --config.init_from=runs/a",
+        description=__doc__,
     )
-    parser.add_argument("--workdir", required=True, help="metrics, checkpoints, best model and results go here")
-    parser.add_argument("--stop_after", type=int, help="end after this step, with a checkpoint (to try resuming)")
-    parser.add_argument(
-        "--test", choices=("at_end", "never"), default="at_end", help="touch the test split (%(default)s)"
-    )
-    parser.add_argument("--resamples", type=int, default=1000, help="of the patient-level bootstrap (%(default)s)")
-    parser.add_argument("--profile", metavar="A:B", help="trace the steps after A up to B into WORKDIR/profile")
+    add = parser.add_argument
+    add("--workdir", required=True, help="metrics, checkpoints, best model and results go here")
+    add("--stop_after", type=int, help="end after this step, with a checkpoint (to try resuming)")
+    add("--test", choices=("at_end", "never"), default="at_end", help="touch the test split (%(default)s)")
+    add("--resamples", type=int, default=1000, help="of the patient-level bootstrap (%(default)s)")
+    add("--profile", metavar="A:B", help="trace the steps after A up to B into WORKDIR/profile")
     processes.add_flags(parser)
     return parser
 

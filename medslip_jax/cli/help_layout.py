@@ -23,6 +23,11 @@ def help_layout(*examples: str, description: str | None = None) -> dict[str, Any
     }
 
 
+def verb_parser(verb: str, *examples: str, description: str | None) -> argparse.ArgumentParser:
+    """The parser of a verb, to which its module adds the flags."""
+    return argparse.ArgumentParser(f"medslip {verb}", **help_layout(*examples, description=description))
+
+
 def examples_of(parser: argparse.ArgumentParser) -> Sequence[str]:
     """The command lines at the end of a parser's help."""
     return [line.strip() for line in (parser.epilog or "").splitlines()[1:]]

@@ -11,7 +11,7 @@ added here. `--dry_run` prints and does nothing.
 
 import argparse
 
-from medslip_jax.cli.help_layout import help_layout
+from medslip_jax.cli.help_layout import help_layout, verb_parser
 from medslip_jax.launch import gke, local, slurm, tpu
 from medslip_jax.launch.arguments import check_command, split
 
@@ -28,13 +28,10 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "medslip launch",
-        **help_layout(*(module.EXAMPLE for module in TARGETS.values()), description=__doc__),
-    )
+    parser = verb_parser("launch", *(module.EXAMPLE for module in TARGETS.values()), description=__doc__)
     targets = parser.add_subparsers(dest="target", required=True, metavar=" | ".join(TARGETS))
     for name, module in TARGETS.items():
-        about = module.__doc__.partition("\n\n")[0]
+        about = (module.__doc__ or "").partition("\n\n")[0]
         target = targets.add_parser(name, help=module.HELP, **help_layout(module.EXAMPLE, description=about))
         module.add_flags(target)
         target.add_argument("--dry_run", action="store_true", help="print what would be done, and do nothing")

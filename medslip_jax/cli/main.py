@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import io
 import os
 import sys
 
@@ -59,7 +60,7 @@ def _in_utf8() -> None:
         os.execv(sys.executable, sys.orig_argv)
     # PYTHONIOENCODING, and file names that are not UTF-8: a line on the terminal is no reason to fail.
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 

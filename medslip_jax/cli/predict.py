@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from data_pipelines.images import ImagePolicy
-from medslip_jax.cli.help_layout import help_layout
+from medslip_jax.cli.help_layout import verb_parser
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation.prediction import chosen_classes, find_images, predict
 from medslip_jax.report.predictions import OVERLAYS, write_predictions
@@ -43,9 +43,8 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "medslip predict",
-        **help_layout('medslip predict --checkpoint runs/a --images "scans/*.dcm" --out out', description=__doc__),
+    parser = verb_parser(
+        "predict", 'medslip predict --checkpoint runs/a --images "scans/*.dcm" --out out', description=__doc__
     )
     add = parser.add_argument
     add("--checkpoint", required=True, metavar="A", help="as of medslip convert --from: run, file, directory or hub id")

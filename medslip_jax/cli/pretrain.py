@@ -2,7 +2,7 @@
 
 import argparse
 
-from medslip_jax.cli.help_layout import help_layout
+from medslip_jax.cli.help_layout import verb_parser
 from medslip_jax.errors import InputError
 from medslip_jax.experiment import load_config
 from medslip_jax.parallel import processes
@@ -22,13 +22,11 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "medslip pretrain",
-        **help_layout(
-            "medslip pretrain --config configs/phantom.py --workdir runs/a",
-            "medslip pretrain --config configs/pretrain_mimic.py:bf16 --workdir runs/b --config.data.batch_size=256",
-            description=__doc__,
-        ),
+    parser = verb_parser(
+        "pretrain",
+        "medslip pretrain --config configs/phantom.py --workdir runs/a",
+        "medslip pretrain --config configs/pretrain_mimic.py:bf16 --workdir runs/b --config.data.batch_size=256",
+        description=__doc__,
     )
     parser.add_argument("--workdir", required=True, help="metrics, checkpoints and the config are written here")
     parser.add_argument("--stop_after", type=int, help="end after this step, with a checkpoint (to try resuming)")

@@ -6,7 +6,7 @@ One HTML page on a run after `medslip evaluate`: curves, tables, calibration and
 import argparse
 from pathlib import Path
 
-from medslip_jax.cli.help_layout import help_layout
+from medslip_jax.cli.help_layout import verb_parser
 from medslip_jax.errors import InputError
 from medslip_jax.report.run.page import page
 from medslip_jax.report.run.reading import read_run
@@ -32,19 +32,16 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "medslip report",
-        **help_layout(
-            "medslip report runs/a",
-            "medslip report runs/f --results runs/f/test --out f.html --cases 24",
-            description=__doc__,
-        ),
+    parser = verb_parser(
+        "report",
+        "medslip report runs/a",
+        "medslip report runs/f --results runs/f/test --out f.html --cases 24",
+        description=__doc__,
     )
-    parser.add_argument("run", metavar="RUN_DIR", help="a --workdir of pretrain or finetune")
-    parser.add_argument(
-        "--results", help="--out of evaluate, or RUN_DIR/test of finetune; RUN_DIR/zero_shot by default"
-    )
-    parser.add_argument("--out", metavar="FILE.html", help="RESULTS/report.html by default")
-    parser.add_argument("--data_dir", help="where the judged data set was built; the checkpoint's by default")
-    parser.add_argument("--cases", type=int, default=12, help="images in the gallery (%(default)s); 0 for none")
+    add = parser.add_argument
+    add("run", metavar="RUN_DIR", help="a --workdir of pretrain or finetune")
+    add("--results", help="--out of evaluate, or RUN_DIR/test of finetune; RUN_DIR/zero_shot by default")
+    add("--out", metavar="FILE.html", help="RESULTS/report.html by default")
+    add("--data_dir", help="where the judged data set was built; the checkpoint's by default")
+    add("--cases", type=int, default=12, help="images in the gallery (%(default)s); 0 for none")
     return parser

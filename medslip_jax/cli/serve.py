@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medslip_jax.cli.help_layout import help_layout
+from medslip_jax.cli.help_layout import verb_parser
 from medslip_jax.demo_page.answers import Reader
 from medslip_jax.errors import InputError
 from medslip_jax.text.encoder import MAX_LENGTH, load_encoder
@@ -115,9 +115,7 @@ def _terminable() -> Iterator[None]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "medslip serve", **help_layout("medslip serve --checkpoint runs/a --port 7860", description=__doc__)
-    )
+    parser = verb_parser("serve", "medslip serve --checkpoint runs/a --port 7860", description=__doc__)
     add = parser.add_argument
     add("--checkpoint", required=True, metavar="A", help="as of medslip convert --from: run, file, directory or hub id")
     add("--encoder", metavar="BERT", help="that wrote the text tables, for findings in your own words; as of books")

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medslip_jax.checkpoints import find_checkpoint, find_latest, read_config
-from medslip_jax.cli.help_layout import help_layout
+from medslip_jax.cli.help_layout import verb_parser
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation import compare
 from medslip_jax.exit_codes import INTERRUPTED, PREEMPTED
@@ -60,12 +60,10 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "medslip sweep",
-        **help_layout(
-            "medslip sweep --config configs/ablations.py --workdir runs/ablations --config.data.dir=data",
-            description=__doc__,
-        ),
+    parser = verb_parser(
+        "sweep",
+        "medslip sweep --config configs/ablations.py --workdir runs/ablations --config.data.dir=data",
+        description=__doc__,
     )
     parser.add_argument("--config", required=True, metavar="FILE[:arg]", help="such as configs/ablations.py")
     parser.add_argument("--workdir", required=True, help="one directory a variant, the table and its numbers")
@@ -113,7 +111,8 @@ def run(variant: Variant, *, overrides: Sequence[str], resamples: int) -> bool:
 
 def _ended(command: Sequence[str]) -> int:
     """Exit code of a medslip command, to which signals are passed on: it ends as it does, and the sweep with it."""
-    started, asked = [], []
+    started: list[subprocess.Popen] = []
+    asked: list[int] = []
 
     def pass_on(number: int, _frame) -> None:
         asked.append(number)

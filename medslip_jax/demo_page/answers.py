@@ -12,7 +12,7 @@ from medslip_jax.errors import InputError
 from medslip_jax.evaluation.prediction import class_names
 from medslip_jax.models.kinds import kind_of
 from medslip_jax.text.encoder import TextEncoder
-from medslip_jax.text.user_queries import check_encoder, encode_query, extended
+from medslip_jax.text.user_queries import check_encoder, encode_query
 from medslip_jax.weights.export.stablehlo import serving_function
 from medslip_jax.weights.loading import Pretrained
 
@@ -38,7 +38,7 @@ class Answer:
 class _Tables:
     """What a serving function reads of text tables, with any number of pathology rows."""
 
-    pathology: np.ndarray
+    pathology: jax.Array
     anatomy: np.ndarray
 
     @property
@@ -62,9 +62,9 @@ class Reader:
         self.names = class_names(pretrained)
         self._pretrained, self._encoder = pretrained, encoder
         _ = pretrained.inputs
-        if encoder is not None and self.kind != "medslip":
-            raise InputError(f"--encoder: a {self.kind} reads no text; leave it out")
         if encoder is not None:
+            if pretrained.books is None or self.kind != "medslip":
+                raise InputError(f"--encoder: a {self.kind} reads no text; leave it out")
             check_encoder(encoder, books=pretrained.books)
 
     @property
@@ -81,15 +81,15 @@ class Reader:
           InputError: a finding without an encoder.
         """
         finding = " ".join(finding.split())
-        if finding and not self.takes_findings:
+        if not finding:
+            return self._classes(image)
+        books = self._pretrained.books
+        if self._encoder is None or books is None:
             raise InputError("a finding in your own words needs the text encoder: start with --encoder")
         answer = self._classes(image)
-        if not finding:
-            return answer
-        tables = self._pretrained.prepared_books
         described = self._pretrained.info.get("books", {}).get("tables", "as_is")
-        row = encode_query(finding, books=self._pretrained.books, encoder=self._encoder, tables=described)
-        outputs = self._outputs(image, extended(tables.pathology, row))
+        row = encode_query(finding, books=books, encoder=self._encoder, tables=described)
+        outputs = self._outputs(image, np.concatenate([self._pretrained.inputs[0], row]))
         return dataclasses.replace(
             answer,
             maps={**answer.maps, finding_name(finding): outputs["pathology_attention"][-1]},
@@ -98,15 +98,14 @@ class Reader:
         )
 
     def _classes(self, image: np.ndarray) -> Answer:
-        tables = self._pretrained.prepared_books
-        outputs = self._outputs(image, tables.pathology if self.kind == "medslip" else None)
+        outputs = self._outputs(image, self._pretrained.inputs[0] if self.kind == "medslip" else None)
         if self.kind == "medslip":
             values, maps = outputs["pathology_probability"], outputs["pathology_attention"]
         elif self.kind == "segmenter":
             maps = np.moveaxis(outputs["mask_probability"], -1, 0)
             values = (maps > 0.5).mean(axis=(1, 2))
         else:
-            values, maps = outputs["probability"], ()
+            values, maps = outputs["probability"], np.empty(0)
         probabilities = {name: float(value) for name, value in zip(self.names, values, strict=True)}
         return Answer(probabilities, dict(zip(self.names, maps, strict=True)) if len(maps) else {})
 
@@ -117,10 +116,10 @@ class Reader:
     @functools.cached_property
     def _step(self):
         """Compiled twice at most: for 75 rows and for 76, which are arguments and no constants."""
-        module, variables, books = self._pretrained.module, self._pretrained.variables, self._pretrained.prepared_books
+        module, variables, inputs = self._pretrained.module, self._pretrained.variables, self._pretrained.inputs
 
         def step(image: jax.Array, pathology: jax.Array | None) -> dict[str, jax.Array]:
-            tables = None if pathology is None else _Tables(pathology, books.anatomy)
+            tables = None if pathology is None else _Tables(pathology, inputs[1])
             return serving_function(module, kind=self.kind, variables=variables, books=tables)(image)
 
         return jax.jit(step)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from importlib import resources
 
 import numpy as np
 
@@ -14,25 +15,7 @@ TOP = 12  # rows shown where no class was chosen; the others unfold
 _SIDE = 768  # pixels of the picture's longer side at most
 
 EMPTY = '<p class="ms-quiet">The X-ray, its heat map and the probabilities appear here.</p>'
-STYLE = """
-.gradio-container{width:100%!important;max-width:1180px!important;margin:0 auto!important}
-.ms-head h1{font-size:1.5em;margin:0}.ms-head p{margin:.2em 0}
-.ms-warn{font-weight:600;color:#b42318}.dark .ms-warn{color:#ff9b8f}
-.ms-error{border-left:4px solid #b42318;padding:.5em .8em;background:#fdecea;color:#5c130d;overflow-wrap:anywhere}
-.ms-note{border-left:4px solid #b7791f;padding:.5em .8em;background:#fff6e0;color:#5b3d05;overflow-wrap:anywhere}
-.ms-quiet{color:var(--body-text-color);opacity:.75;font-size:.9em;overflow-wrap:anywhere}
-.ms-table,.ms-table tr,.ms-table tbody{border:0!important}
-.ms-table{width:100%;border-collapse:collapse;table-layout:fixed}
-.ms-table td{padding:3px 6px;border:0;border-bottom:1px solid var(--border-color-primary)}
-.ms-table td:first-child{width:42%;overflow-wrap:anywhere}
-.ms-table td:last-child{width:4.5em;text-align:right;font-variant-numeric:tabular-nums}
-.ms-bar{height:10px;background:var(--border-color-primary);border-radius:2px}
-.ms-bar i{display:block;height:100%;background:#2b6cb0;border-radius:2px}
-.ms-pictures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,240px),1fr));gap:10px}
-.ms-pictures figure{margin:0}.ms-pictures img{display:block;width:100%;max-height:70vh;object-fit:contain}
-.ms-pictures figcaption{font-size:.9em;padding-top:.3em;overflow-wrap:anywhere}
-details.ms-all summary{cursor:pointer;padding:.5em 6px}
-"""
+STYLE = (resources.files("medslip_jax.demo_page") / "page.css").read_text(encoding="utf-8")
 
 
 def heading(*, source: str, kind: str) -> str:

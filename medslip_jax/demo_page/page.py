@@ -27,13 +27,7 @@ _WITHOUT_ENCODER = "Start with --encoder (the BERT that wrote the model's text t
 
 
 def build(reader: Reader, *, source: str, max_bytes: int):
-    """The `gradio.Blocks` of a model.
-
-    Args:
-      reader: the model.
-      source: what the page calls it.
-      max_bytes: of an uploaded file.
-    """
+    """The `gradio.Blocks` of a model, which the page calls `source`, for uploaded files of at most `max_bytes`."""
     import gradio as gr
 
     with gr.Blocks(
@@ -63,14 +57,11 @@ def build(reader: Reader, *, source: str, max_bytes: int):
 
 
 def _finding_box(gr, reader: Reader):
+    hint = _WITHOUT_ENCODER if reader.kind == "medslip" else "Not with this model."
     return gr.Textbox(
         label="Or a finding in your own words",
         placeholder="Fluid in the pleural space." if reader.takes_findings else "",
-        info=None
-        if reader.takes_findings
-        else _WITHOUT_ENCODER
-        if reader.kind == "medslip"
-        else "Not with this model.",
+        info=None if reader.takes_findings else hint,
         interactive=reader.takes_findings,
         max_length=_LONGEST_FINDING,
         elem_id="finding",
@@ -78,36 +69,30 @@ def _finding_box(gr, reader: Reader):
 
 
 def _on_upload(max_bytes: int, gr) -> Callable:
-    def upload(file: str | None):
+    def upload(file: str):
         """The picture goes into the session's memory; the file goes."""
-        nothing = gr.Dropdown(visible=False)
+        picture, drawn = None, serve_html.EMPTY
         try:
-            read = read_upload(file, max_bytes=max_bytes)
+            picture = read_upload(file, max_bytes=max_bytes)
+            drawn, message = serve_html.pictures(picture.image, name=picture.name), serve_html.notes(picture.notes)
         except InputError as error:
-            return None, None, None, serve_html.EMPTY, nothing, "", serve_html.error(str(error))
+            message = serve_html.error(str(error))
         finally:
             forget(file)
-        drawn = serve_html.pictures(read.image, name=read.name)
-        return None, read, None, drawn, nothing, "", serve_html.notes(read.notes)
+        return None, picture, None, drawn, gr.Dropdown(visible=False), "", message
 
     return upload
 
 
 def _on_read(reader: Reader, gr) -> Callable:
     def read(picture: Upload | None, classes: list[str], finding: str | None):
+        nothing = gr.Dropdown(visible=False)
         if picture is None:
-            return (
-                None,
-                serve_html.EMPTY,
-                gr.Dropdown(visible=False),
-                "",
-                serve_html.error("No X-ray yet: drop one above."),
-            )
+            return None, serve_html.EMPTY, nothing, "", serve_html.error("No X-ray yet: drop one above.")
         try:
             answer = reader.answer(picture.image, finding=(finding or "")[:_LONGEST_FINDING])
         except InputError as error:
-            drawn = serve_html.pictures(picture.image, name=picture.name)
-            return None, drawn, gr.Dropdown(visible=False), "", serve_html.error(str(error))
+            return None, _on_map(picture, None, None), nothing, "", serve_html.error(str(error))
         names = serve_html.by_probability(answer, classes)
         first = names[0] if names else None
         table = serve_html.probabilities(answer, chosen=classes, kind=reader.kind)
@@ -120,12 +105,13 @@ def _on_read(reader: Reader, gr) -> Callable:
 def _on_map(picture: Upload | None, answer: Answer | None, name: str | None) -> str:
     if picture is None:
         return serve_html.EMPTY
-    heat = answer.maps.get(name) if answer else None
-    title = "" if heat is None else f"{name}: {_probability(answer, name):.3f}"
+    heat, title = None, ""
+    if answer and name and name in answer.maps:
+        heat, title = answer.maps[name], f"{name}: {_probability(answer, name):.3f}"
     return serve_html.pictures(picture.image, name=picture.name, heat=heat, title=title)
 
 
-def _probability(answer: Answer, name: str) -> float:
+def _probability(answer: Answer, name: str) -> float | None:
     own = answer.finding and name == finding_name(answer.finding)
     return answer.finding_probability if own else answer.probabilities[name]
 
@@ -139,11 +125,10 @@ def forget(file: str | Path | None) -> None:
 
 
 def application(page, *, max_bytes: int, hosts: list[str]):
-    """The page as an ASGI application that names no other host.
+    """The page of `build` as an ASGI application that names no other host.
 
     Args:
-      page: of `build`.
-      max_bytes: of an uploaded file.
+      page, max_bytes: as of `build`.
       hosts: names that a browser may call this machine by; ["*"] for any.
     """
     import gradio as gr

@@ -33,11 +33,7 @@ class Upload:
 
 
 def read_upload(file: str | Path, *, max_bytes: int) -> Upload:
-    """Checks and reads an uploaded file.
-
-    Args:
-      file: of any name.
-      max_bytes: that it may have.
+    """Checks and reads an uploaded file of any name and at most `max_bytes`.
 
     Raises:
       InputError: one line that begins with the file's name, for the page.
@@ -50,13 +46,8 @@ def read_upload(file: str | Path, *, max_bytes: int) -> Upload:
     if size > max_bytes:
         sizes = f"{size / 1e6:.1f} MB, at most {max_bytes / 1e6:g} MB are read"
         raise InputError(f"{name}: too large ({sizes}); make it smaller or start with a larger --max_mb")
-    return read_bytes(images.read_bytes(file, name=name), name=name)
-
-
-def read_bytes(data: bytes, *, name: str) -> Upload:
-    """`read_upload` of a file in memory whose size is known to be fine."""
-    kind = kind_of_file(data, name=name)
-    pixels = declared_pixels(data, name=name) if kind == "DICOM" else _picture_pixels(data)
+    data = images.read_bytes(file, name=name)
+    pixels = declared_pixels(data, name=name) if _is_dicom(data, name=name) else _picture_pixels(data)
     if pixels > MAX_PIXELS:
         counts = f"over {MAX_PIXELS // 1_000_000} million"
         raise InputError(f"{name}: states more pixels than an X-ray has ({counts}); make it smaller")
@@ -64,18 +55,12 @@ def read_bytes(data: bytes, *, name: str) -> Upload:
     return Upload(name, reading.grey, tuple(suspicions(reading.grey, colour=reading.colour)))
 
 
-def kind_of_file(data: bytes, *, name: str) -> str:
-    """ "PNG", "JPEG" or "DICOM" by the first bytes.
-
-    Raises:
-      InputError: none of them.
-    """
-    if data[128:132] == b"DICM":
-        return "DICOM"
-    for kind, start in _PICTURES.items():
-        if data.startswith(start):
-            return kind
-    raise InputError(f"{name}: not a PNG, JPEG or DICOM file, whatever its name says; choose another")
+def _is_dicom(data: bytes, *, name: str) -> bool:
+    """By the first bytes; `InputError` if they are neither those of DICOM nor of a PNG or JPEG."""
+    dicom = data[128:132] == b"DICM"
+    if not dicom and not data.startswith(tuple(_PICTURES.values())):
+        raise InputError(f"{name}: not a PNG, JPEG or DICOM file, whatever its name says; choose another")
+    return dicom
 
 
 def shown_name(name: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from medslip_jax.errors import InputError
+from medslip_jax.evaluation.metrics.intervals import Draw
 from medslip_jax.evaluation.metrics.paired import paired_classification, paired_means
 from medslip_jax.evaluation.result_files import Judged, Results, read_results
 
@@ -37,18 +38,18 @@ def compare(a: str | Path, b: str | Path, *, resamples: int = 1000, seed: int = 
     _check_labels(results, rows, both)
     images = results["a"].arrays["image_id"][rows["a"]]
     patients = results["a"].arrays["patient_id"][rows["a"]]
-    draw = {"resamples": resamples, "seed": seed}
-    scores, known = [part.scores for part in both.values()], {"labels": both["a"].labels, "names": names}
-    paired = paired_classification(*scores, **known, patients=patients, **draw)
+    draw: Draw = {"patients": patients, "resamples": resamples, "seed": seed}
+    paired = paired_classification(both["a"].scores, both["b"].scores, labels=both["a"].labels, names=names, **draw)
     return {
         **{k: _described(r) for k, r in results.items()},
         "images": len(images),
         "patients": len(np.unique(patients)),
         "left_out": sorted(set(judged["a"].names) ^ set(judged["b"].names)),
         "method": "paired patient-level bootstrap; percentile interval; two-sided p, at least 2 / (resamples + 1)",
-        **draw,
+        "resamples": resamples,
+        "seed": seed,
         **paired,
-        "pointing": _pointing(results, rows, patients=patients, **draw),
+        "pointing": _pointing(results, rows, draw=draw),
     }
 
 
@@ -113,7 +114,7 @@ def _check_labels(results: Mapping[str, Results], rows: Mapping, both: Mapping[s
         )
 
 
-def _pointing(results: Mapping[str, Results], rows: Mapping, *, patients: np.ndarray, **draw: int) -> dict | None:
+def _pointing(results: Mapping[str, Results], rows: Mapping, *, draw: Draw) -> dict | None:
     """The pointing game over the (image, class) cases of both results; None where one has none, or other classes."""
     cases = []
     for key, result in results.items():
@@ -127,7 +128,5 @@ def _pointing(results: Mapping[str, Results], rows: Mapping, *, patients: np.nda
         return None
     keys = sorted(cases[0])
     hits = [np.array([case[key] for key in keys], float) for case in cases]
-    of = patients[[row for row, _ in keys]]
-    classes = sorted({name for _, name in keys})
-    row = paired_means(*hits, patients=of, **draw)
-    return {"cell": row, "cases": len(keys), "classes": classes}
+    of: Draw = {**draw, "patients": np.asarray(draw["patients"])[[row for row, _ in keys]]}
+    return {"cell": paired_means(*hits, **of), "cases": len(keys), "classes": sorted({name for _, name in keys})}

@@ -12,7 +12,7 @@ import numpy as np
 from medslip_jax.evaluation.grounding_cases import GROUNDING_SIZE, Stream, Truth, attention_grids, grounding_cases
 from medslip_jax.evaluation.grounding_pooled import Judged, pooled
 from medslip_jax.evaluation.metrics.detection import component_boxes, detection_report, localisation_accuracy
-from medslip_jax.evaluation.metrics.grounding import PROTOCOLS, binary_maps, grounding_reports
+from medslip_jax.evaluation.metrics.grounding import binary_maps, grounding_reports
 
 # Protocols and thresholds (None: the protocol's own) that need no validation split.
 _ASKED = (
@@ -39,7 +39,7 @@ class _Judge:
     """What is judged, and by which truth."""
 
     test: Mapping
-    validation: Mapping | None
+    validation: Mapping
     truth: Truth
     stream: Stream = "pathology"
 
@@ -70,16 +70,14 @@ def ground(
     Args:
       test: the identified split; its "pathology_map" is for `classes`, its "anatomy_maps" for `anatomies`, in order.
       validation: for the "best-dice-validation" threshold, or None.
-      classes: names of pathologies.
+      classes: names of pathologies, of which the `focal` ones are also averaged as "focal".
       anatomies: names of anatomies that are marked themselves (annotations with pathology -1).
-      focal: those among the classes whose numbers are also averaged as "focal".
-      resamples: of the patient-level bootstrap of the pooled numbers.
-      seed: of the bootstrap.
+      resamples, seed: of the patient-level bootstrap of the pooled numbers.
 
     Returns:
       {"size", "truth": "boxes", "classes", "pooled"}, and where there is such a truth "masks" and "anatomy", each
       {"truth", "classes", "pooled"}. "classes" is {name: {"n_images"; for each of `VARIANTS` that the model has a list
-      of `grounding_report`s without their per-image part, one a protocol, with "maps" and "upsampling"; "detection":
+      of `grounding_reports` without their per-image part, one a protocol, with "maps" and "upsampling"; "detection":
       rows by variant and IoU threshold of the "per-image" prediction}}. "pooled": see `grounding_pooled.pooled`.
       "released" divides by the maximum over all marked images of the class in the split. Anatomies are judged by masks
       if any has one, else by boxes.
@@ -87,11 +85,8 @@ def ground(
     options = {"resamples": resamples, "seed": seed}
 
     def section(names: Sequence[str], truth: Truth, stream: Stream = "pathology") -> dict:
-        judged = [
-            one
-            for column, name in enumerate(names)
-            if (one := _judged(_Judge(test, validation, truth, stream), name, column)) is not None
-        ]
+        judge = _Judge(test, validation or {"annotations": ()}, truth, stream)
+        judged = [one for column, name in enumerate(names) if (one := _judged(judge, name, column)) is not None]
         return {
             "truth": truth,
             "classes": {one.name: one.section for one in judged},
@@ -111,50 +106,37 @@ def ground(
 def _judged(judge: _Judge, name: str, column: int) -> Judged | None:
     """All numbers of one class; None if no image has it marked."""
     cases = grounding_cases(judge.test, name, truth=judge.truth, stream=judge.stream)
-    if not len(cases["index"]):
+    if not len(cases.index):
         return None
-    tuned = judge.validation and grounding_cases(judge.validation, name, truth=judge.truth, stream=judge.stream)
-    section, per_image, found, detection = {"n_images": len(cases["index"])}, {}, {}, []
+    tuned = grounding_cases(judge.validation, name, truth=judge.truth, stream=judge.stream)
+    section: dict = {"n_images": len(cases.index)}
+    per_image, found, detection = {}, {}, []
     for key, (weighting, upsampling) in judge.variants.items():
-        maps = judge.maps(judge.test, column, cases["index"], weighting=weighting)
+        maps = judge.maps(judge.test, column, cases.index, weighting=weighting)
         asked = [*_ASKED]
-        if tuned and len(tuned["index"]):
-            own = judge.maps(judge.validation, column, tuned["index"], weighting=weighting)
-            asked.append(("best-dice-validation", _best_threshold(own, tuned["targets"], upsampling)))
-        reports = grounding_reports(maps, targets=cases["targets"], protocols=asked, upsampling=upsampling)
+        if len(tuned.index):
+            own = judge.maps(judge.validation, column, tuned.index, weighting=weighting)
+            best = [("best-dice-test-oracle", None)]
+            (oracle,) = grounding_reports(own, targets=tuned.targets, protocols=best, upsampling=upsampling)
+            asked.append(("best-dice-validation", oracle["threshold"]))
+        reports = grounding_reports(maps, targets=cases.targets, protocols=asked, upsampling=upsampling)
         tags = {"maps": weighting, "upsampling": upsampling}
         section[key] = [_plain(report, upsampling) | tags for report in reports]
         per_image[key] = reports[0]["per_image"] | {k: reports[0][k] for k in ("chance_pixel", "chance_cell")}
         found[key] = _components(maps, upsampling)
-        detection += detection_rows(found[key], true=cases["boxes"], iou=per_image[key]["iou"], tags=tags)
+        shares = localisation_accuracy(per_image[key]["iou"])
+        rows = detection_report(found[key], true=cases.boxes)
+        detection += [tags | row | {"localisation_accuracy": s} for row, s in zip(rows, shares, strict=True)]
     section["detection"] = detection
-    return Judged(
-        name=name, section=section, rows=cases["index"], per_image=per_image, found=found, true=cases["boxes"]
-    )
-
-
-def detection_rows(
-    found: Sequence[np.ndarray], *, true: Sequence[np.ndarray], iou: Sequence[float], tags: Mapping
-) -> list[dict]:
-    """Rows of `detection_report` with the share of cases whose whole map has such an IoU."""
-    rows = detection_report(found, true=true)
-    shares = localisation_accuracy(iou)
-    return [{**tags, **row, "localisation_accuracy": share} for row, share in zip(rows, shares, strict=True)]
-
-
-def _best_threshold(maps: np.ndarray, targets: np.ndarray, upsampling: str) -> float:
-    asked = [("best-dice-test-oracle", None)]
-    return grounding_reports(maps, targets=targets, protocols=asked, upsampling=upsampling)[0]["threshold"]
+    return Judged(name, section, cases.index, per_image, found, true=cases.boxes)
 
 
 def _components(maps: np.ndarray, upsampling: str) -> list[np.ndarray]:
     """Boxes around what the "per-image" protocol marks."""
-    options = {"threshold": PROTOCOLS["per-image"].threshold, "upsampling": upsampling}
     size = (GROUNDING_SIZE, GROUNDING_SIZE)
-    boxes = []
-    for start in range(0, len(maps), _CHUNK):
-        boxes += component_boxes(binary_maps(maps[start : start + _CHUNK], size=size, **options))
-    return boxes
+    chunks = (maps[start : start + _CHUNK] for start in range(0, len(maps), _CHUNK))
+    marked = (binary_maps(chunk, size=size, upsampling=upsampling) for chunk in chunks)
+    return [boxes for masks in marked for boxes in component_boxes(masks)]
 
 
 def _plain(report: Mapping, upsampling: str) -> dict:

@@ -1,5 +1,6 @@
 """The truth of grounding: which images have a finding or an anatomy marked, by boxes or by masks, and their maps."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from data_pipelines.images import decode_grey
 from medslip_jax.errors import InputError
-from medslip_jax.evaluation.metrics.regions import box_masks, mask_targets, pad_boxes
+from medslip_jax.evaluation.metrics.regions import box_masks, mask_targets
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES, anatomy_index, pathology_index
 
 # Side of the grid on which maps and truth are compared; the resolution of the paper's input.
@@ -15,6 +16,15 @@ GROUNDING_SIZE = 224
 
 Truth = Literal["boxes", "masks"]
 Stream = Literal["pathology", "anatomy"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Cases:
+    """n images with something marked: their rows `index`, `targets` bool (n, 224, 224), `boxes` float k x 4 each."""
+
+    index: np.ndarray
+    targets: np.ndarray
+    boxes: list[np.ndarray]
 
 
 def annotated(source: Sequence[Mapping]) -> dict[str, list[str]]:
@@ -33,9 +43,7 @@ def annotated(source: Sequence[Mapping]) -> dict[str, list[str]]:
     }
 
 
-def grounding_cases(
-    split: Mapping, name: str, *, truth: Truth = "boxes", stream: Stream = "pathology"
-) -> dict[str, np.ndarray | list[np.ndarray]]:
+def grounding_cases(split: Mapping, name: str, *, truth: Truth = "boxes", stream: Stream = "pathology") -> Cases:
     """The images of a split that have a finding, or an anatomy itself, marked.
 
     Args:
@@ -44,21 +52,17 @@ def grounding_cases(
       truth: "boxes" takes the box of every annotation, also of one with a mask; "masks" only those with a mask. One
         image's truth is the union of its boxes, or of its masks.
       stream: "pathology", or "anatomy" for annotations of the anatomy itself, whose pathology is -1.
-
-    Returns:
-      {"index": int rows of the split with such an annotation, "targets": bool (n, 224, 224), "boxes": a list of n
-      arrays float k x 4}.
     """
     marks = [_marks(annotations, name, truth=truth, stream=stream) for annotations in split["annotations"]]
     index = np.flatnonzero([len(found) > 0 for found in marks])
     boxes = [np.array([mark["box"] for mark in marks[i]], np.float64).reshape(-1, 4) for i in index]
     size = (GROUNDING_SIZE, GROUNDING_SIZE)
     if truth == "boxes":
-        targets = box_masks(pad_boxes(boxes), size=size)
+        targets = box_masks(boxes, size=size)
     else:
         names = split.get("image_id", np.arange(len(marks)))
         targets = mask_targets([_union(marks[i], where=str(names[i])) for i in index], size=size)
-    return {"index": index, "targets": targets, "boxes": boxes}
+    return Cases(index, targets, boxes)
 
 
 def attention_grids(maps: np.ndarray) -> np.ndarray:

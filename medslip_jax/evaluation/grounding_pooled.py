@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from medslip_jax.evaluation.metrics.detection import IOU_THRESHOLDS, detection_report
-from medslip_jax.evaluation.metrics.intervals import mean_intervals
+from medslip_jax.evaluation.metrics.intervals import ends, mean_intervals
 
 _KEYS = ("pointing_pixel", "pointing_cell", "iou", "dice")
 
@@ -50,14 +50,17 @@ def pooled(judged: Sequence[Judged], test: Mapping, *, focal: Sequence[str], res
 def _group(chosen: Sequence[Judged], test: Mapping, options: Mapping[str, int]) -> dict:
     variants = list(chosen[0].per_image)
     patients = test["patient_id"][np.concatenate([one.rows for one in chosen])]
-    values, ious = {}, {}
+    values: dict[str, np.ndarray] = {}
+    ious = {}
     for variant in variants:
-        joined = {key: _joined([one.per_image[variant][key] for one in chosen]) for key in _KEYS}
+        joined = {
+            key: np.concatenate([one.per_image[variant][key] for one in chosen], dtype=np.float64) for key in _KEYS
+        }
         ious[variant] = joined["iou"]
         if "stride_aligned" in variant:  # its cells are those of the other upsampling
             del joined["pointing_cell"]
         values |= {key if variant == "protocols" else f"{key}_{variant}": column for key, column in joined.items()}
-    located = {(v, t): np.asarray(iou > t, np.float64) for v, iou in ious.items() for t in IOU_THRESHOLDS}
+    located = {(v, t): (iou > t).astype(np.float64) for v, iou in ious.items() for t in IOU_THRESHOLDS}
     intervals = mean_intervals(values | located, patients=patients, **options)["means"]
     weights = [len(one.rows) for one in chosen]
     true, detection = [boxes for one in chosen for boxes in one.true], []
@@ -65,9 +68,8 @@ def _group(chosen: Sequence[Judged], test: Mapping, options: Mapping[str, int]) 
         found = [boxes for one in chosen for boxes in one.found[variant]]
         for row in detection_report(found, true=true):
             at = (variant, row["iou_above"])
-            shares = {"localisation_accuracy": float(located[at].mean())}
-            shares |= {end: intervals[at][end] for end in ("low", "high")}
-            detection.append({"variant": variant} | row | shares)
+            share = {"localisation_accuracy": float(located[at].mean())}
+            detection.append({"variant": variant} | row | share | ends(intervals[at]))
     return {
         "classes": [one.name for one in chosen],
         "n_cases": len(patients),
@@ -79,7 +81,3 @@ def _group(chosen: Sequence[Judged], test: Mapping, options: Mapping[str, int]) 
         "intervals": {key: intervals[key] for key in values},
         "detection": detection,
     }
-
-
-def _joined(columns: Sequence[Sequence[float]]) -> np.ndarray:
-    return np.concatenate([np.asarray(column, np.float64) for column in columns])

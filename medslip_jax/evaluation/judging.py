@@ -1,8 +1,10 @@
 """A model over the splits that a protocol names: what is loaded, which queries it gets, and its scores."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import jax
 import numpy as np
@@ -19,11 +21,14 @@ from medslip_jax.evaluation.scoring import jit_score_step, score
 from medslip_jax.experiment.sections import OptimConfig, Pretraining
 from medslip_jax.experiment.tables import built_data
 from medslip_jax.experiment.trees import read
+from medslip_jax.models.config import MeDSLIPConfig
 from medslip_jax.models.kinds import kind_of
 from medslip_jax.parallel import sharding
 from medslip_jax.step.train_step import Trainer
 from medslip_jax.text import user_queries
+from medslip_jax.text.books import TextBooks
 from medslip_jax.text.encoder import MAX_LENGTH, load_encoder
+from medslip_jax.training.setup import loader_options
 from medslip_jax.vocabulary import PATHOLOGIES, anatomy_index, pathology_index
 from medslip_jax.weights.loading import Pretrained, load
 
@@ -106,12 +111,12 @@ def open_task(pretrained: Pretrained, protocol: Protocol) -> Task:
     classes_of(protocol)  # raises for a class that is none, before anything is scored
     texts = texts_of(protocol)
     rows = encoded(texts.values(), pretrained, encoder=protocol.encoder) if texts else None
-    maps = {"map_classes": []}
+    maps: dict[str, list[str]] = {"map_classes": []}
     if protocol.grounding.use == "boxes":
         marked = annotated(source)
         maps = {"map_classes": _map_classes(marked["pathologies"], protocol)}
         # A single stream has no anatomy maps.
-        maps["map_anatomies"] = marked["anatomies"] if pretrained.config.streams == "dual" else []
+        maps["map_anatomies"] = marked["anatomies"] if _config(pretrained).streams == "dual" else []
     return Task(pretrained, protocol, source, validation, texts, rows, **maps)
 
 
@@ -121,10 +126,10 @@ def encoded(texts: Iterable[str], pretrained: Pretrained, *, encoder: str) -> np
     Raises:
       InputError: as `load_encoder` and `user_queries.encode_query`.
     """
-    length = pretrained.books.provenance.get("max_length", MAX_LENGTH)
-    loaded = load_encoder(encoder, max_length=length)
-    known = {"books": pretrained.books, "tables": pretrained.info.get("books", {}).get("tables", "as_is")}
-    return np.concatenate([user_queries.encode_query(text, encoder=loaded, **known) for text in texts])
+    books, tables = cast(TextBooks, pretrained.books), pretrained.info.get("books", {}).get("tables", "as_is")
+    loaded = load_encoder(encoder, max_length=books.provenance.get("max_length", MAX_LENGTH))
+    rows = [user_queries.encode_query(text, books=books, encoder=loaded, tables=tables) for text in texts]
+    return np.concatenate(rows)
 
 
 def resolved(protocol: Protocol, info: Mapping) -> Protocol:
@@ -144,13 +149,18 @@ def resolved(protocol: Protocol, info: Mapping) -> Protocol:
     return complete
 
 
+def _config(pretrained: Pretrained) -> MeDSLIPConfig:
+    """`open_model` lets no other kind through, nor a model without text tables."""
+    return cast(MeDSLIPConfig, pretrained.config)
+
+
 def _map_classes(found: Sequence[str], protocol: Protocol) -> list[str]:
     """Of the annotated pathologies those that `grounding.classes` names, which must be among them; else the judged."""
     wanted = [protocol.class_map.get(name, name) for name in protocol.grounding.classes]
     for name in wanted:
         if name not in PATHOLOGIES:
             raise InputError(f"grounding.classes: {name!r} is no class of the vocabulary, nor of the class map")
-    missing = [name for name in wanted if name not in found]
+    missing = [str(name) for name in wanted if name not in found]
     if missing:
         raise InputError(
             f"grounding.classes: the {protocol.split} split has no boxes of {', '.join(missing)}; it has some of: "
@@ -172,11 +182,11 @@ def _renamed(by_name: Mapping, protocol: Protocol) -> dict:
 def _settings(info: Mapping) -> Pretraining:
     """The experiment that the model comes from; the default one where nobody knows."""
     known = info.get("experiment")
-    return read(known) if known else Pretraining()
+    return cast(Pretraining, read(known)) if known else Pretraining()
 
 
-def score_splits(task: Task) -> dict[str, dict | None]:
-    """{"test": the judged split, "validation": the other one or None}, each as `zero_shot.identify` gives it.
+def score_splits(task: Task) -> tuple[dict, dict | None]:
+    """The judged split and the one of thresholds, or None; each as `zero_shot.identify` gives it.
 
     Raises:
       InputError: a batch size that does not fit the devices.
@@ -191,29 +201,20 @@ def score_splits(task: Task) -> dict[str, dict | None]:
         extra_queries=task.rows,
     )
     variables = jax.device_put(dict(task.pretrained.variables), sharding.replicated(mesh))
-    splits = {"test": task.source, "validation": task.validation}
-    return {
-        name: None if source is None else _scored(step, variables, source, task=task, mesh=mesh)
-        for name, source in splits.items()
-    }
+    scored = functools.partial(_scored, step, variables, task=task, mesh=mesh)
+    return scored(task.source), None if task.validation is None else scored(task.validation)
 
 
 def _scored(step: Callable, variables: Mapping, source: RecordSource, *, task: Task, mesh: Mesh) -> dict:
     known = _settings(task.pretrained.info).data
-    options = {
-        "train": False,
-        "batch_size": task.protocol.batch_size,
-        "image_size": task.pretrained.info["preprocessing"]["image_size"],
-        "threads": known.threads,
-        "host_index": jax.process_index(),
-        "host_count": jax.process_count(),
-    }
+    options = loader_options(known, batch_size=task.protocol.batch_size)
+    options |= {"train": False, "image_size": task.pretrained.info["preprocessing"]["image_size"]}
     try:
-        loader = Loader(source, workers=known.workers, **options)
+        loader = Loader(source, **options)
     except NoSharedMemory as error:
         # The number is from the machine that trained.
         print(f"note: read with {known.threads} threads and no worker processes ({str(error).partition(';')[0]})")
-        loader = Loader(source, workers=0, **options)
+        loader = Loader(source, **options | {"workers": 0})
     try:
         arrays = score(step, variables, loader, mesh=mesh)
     finally:
@@ -224,10 +225,10 @@ def _scored(step: Callable, variables: Mapping, source: RecordSource, *, task: T
 def _trainer(pretrained: Pretrained) -> Trainer:
     """What a scoring step reads of a run: the model, its tables, and how the loss compares features."""
     return Trainer(
-        model=pretrained.config,
+        model=_config(pretrained),
         loss=_settings(pretrained.info).loss,
         optim=OptimConfig(),
-        books=pretrained.prepared_books,
+        books=cast(TextBooks, pretrained.prepared_books),
         num_steps=1,
         steps_per_epoch=1,
     )

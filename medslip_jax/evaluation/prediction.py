@@ -13,6 +13,7 @@ import numpy as np
 from data_pipelines import images
 from data_pipelines.images import ImagePolicy, suspicions
 from medslip_jax.errors import InputError
+from medslip_jax.models.config import MeDSLIPConfig
 from medslip_jax.models.kinds import kind_of
 from medslip_jax.parallel import sharding
 from medslip_jax.vocabulary import NORMAL_OBSERVATIONS, PATHOLOGIES
@@ -39,7 +40,7 @@ class Prediction:
 
 def class_names(pretrained: Pretrained) -> list[str]:
     """Names of the model's probabilities: the 75 pathologies, or a fine-tuned model's own classes."""
-    if kind_of(pretrained.config) == "medslip":
+    if isinstance(pretrained.config, MeDSLIPConfig):
         return list(PATHOLOGIES)
     given = (pretrained.info.get("classes") or {}).get("targets")
     return list(given) if given else [f"class_{i}" for i in range(pretrained.config.num_classes)]
@@ -152,16 +153,12 @@ def _read(file: Path, policy: ImagePolicy) -> Prediction:
 def _scored(
     group: Sequence[Prediction], step, mesh: jax.sharding.Mesh, *, size: int, batch_size: int
 ) -> Iterator[Prediction]:
-    readable = [p for p in group if not p.error]
-    if readable:
+    grey = [images.squash(found.image, size) for found in group if found.image is not None]
+    outputs: dict[str, np.ndarray] = {}
+    if grey:
         batch = np.zeros((batch_size, size, size), np.uint8)
-        for row, found in enumerate(readable):
-            batch[row] = images.squash(found.image, size)
+        batch[: len(grey)] = grey
         outputs = jax.device_get(step(sharding.put_batch(mesh, {"image": batch})["image"]))
-        rows = iter(range(len(readable)))
+    rows = iter([{name: array[row] for name, array in outputs.items()} for row in range(len(grey))])
     for found in group:
-        if found.error:
-            yield found
-        else:
-            row = next(rows)
-            yield dataclasses.replace(found, outputs={name: array[row] for name, array in outputs.items()})
+        yield found if found.error else dataclasses.replace(found, outputs=next(rows))

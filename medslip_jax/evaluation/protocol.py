@@ -1,7 +1,6 @@
 """Evaluation protocols: what is judged, on what, with which thresholds and intervals; all of it is in the results."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
 
 from medslip_jax.errors import InputError
@@ -110,7 +109,7 @@ def check_protocol(protocol: Protocol) -> None:
         f"fixed_thresholds.{name}": value for name, value in protocol.fixed_thresholds.items()
     }
     for key, value in thresholds.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1 or math.isnan(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
             raise InputError(f"{key}={value!r}: expected a probability from 0 to 1")
     check_class_map(protocol.class_map)
 

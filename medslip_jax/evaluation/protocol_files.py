@@ -16,16 +16,8 @@ from medslip_jax.evaluation.protocol import Protocol, read_protocol
 from medslip_jax.experiment.config_files import load_config
 
 # Flags of `medslip evaluate` that stand for a key, so that the common ones need no --config.x.y=.
-FLAGS = {
-    "data": "data.name",
-    "data_dir": "data.dir",
-    "split": "split",
-    "threshold_split": "threshold_split",
-    "resamples": "resamples",
-    "batch_size": "batch_size",
-    "pictures": "pictures",
-    "encoder": "encoder",
-}
+_SAME_NAME = ("split", "threshold_split", "resamples", "batch_size", "pictures", "encoder")
+FLAGS = {"data": "data.name", "data_dir": "data.dir"} | {name: name for name in _SAME_NAME}
 
 
 def default_protocol() -> ConfigDict:

@@ -156,15 +156,11 @@ def _check_arrays(file: Path, results: Results) -> None:
             raise InputError(f"{file}: its arrays do not fit each other; evaluate again")
         if not np.isfinite(scores).all():
             raise InputError(f"{file}: holds probabilities that are not finite; evaluate again")
-        _check_names(file, results.report(section)["classes"], names)
+        unknown = set(results.report(section)["classes"]) - set(names.tolist())
+        if unknown:
+            raise InputError(f"{file}: has no scores of {min(unknown)}, which metrics.json judges; evaluate again")
     if (results.metrics.get("data") or {}).get("ids_sha256") != ids_hash(arrays):
         raise InputError(f"{file}: other images than those of metrics.json beside it; evaluate again")
-
-
-def _check_names(file: Path, classes: Sequence[str], names: np.ndarray) -> None:
-    lacking = set(classes) - set(names.tolist())
-    if lacking:
-        raise InputError(f"{file}: has no scores of {min(lacking)}, which metrics.json judges; evaluate again")
 
 
 def _short(error: Exception) -> str:

@@ -24,9 +24,9 @@ _DATA_KEYS = ("image_id", "patient_id", "index", "labels", "pathology")
 _EXTRA_KEYS = ("anatomy", "anatomy_map", *PAIR_KEYS, "target_names", "targets", "extra")
 
 
-def header(task: Task, splits: Mapping[str, Mapping | None], *, checkpoint: str) -> dict:
+def header(task: Task, test: Mapping, validation: Mapping | None, *, checkpoint: str) -> dict:
     """Everything in metrics.json but the numbers: what was judged, how, and the hashes that tell two results apart."""
-    p, info, test, validation = task.protocol, task.pretrained.info, splits["test"], splits["validation"]
+    p, info = task.protocol, task.pretrained.info
     source = info.get("source", {})
     known = {"kind": info["kind"]} | {key: source[key] for key in ("step", "hub") if key in source}
     if info.get("assumed"):  # what a bare state_dict does not show
@@ -115,13 +115,13 @@ def pointing_cases(test: Mapping, *, classes: Sequence[str]) -> dict[str, np.nda
     rows, names, hits = [], [], []
     for column, name in enumerate(classes):
         cases = grounding.grounding_cases(test, name)
-        if not len(cases["index"]):
+        if not len(cases.index):
             continue
-        maps = grounding.attention_grids(test["pathology_map"][cases["index"], column])
-        hits.append(pointing_hits(maps, targets=cell_targets(cases["targets"], size=maps.shape[1:])))
-        rows.append(cases["index"])
+        maps = grounding.attention_grids(test["pathology_map"][cases.index, column])
+        hits.append(pointing_hits(maps, targets=cell_targets(cases.targets, size=maps.shape[1:])))
+        rows.append(cases.index)
         names.append(np.full(len(maps), name))
     if not rows:
         return {}
-    columns = {"pointing_row": rows, "pointing_class": names, "pointing_cell": hits}
+    columns: dict[str, list[np.ndarray]] = {"pointing_row": rows, "pointing_class": names, "pointing_cell": hits}
     return {key: np.concatenate(parts) for key, parts in columns.items()}

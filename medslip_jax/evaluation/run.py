@@ -16,13 +16,7 @@ from medslip_jax.storage.files import made_directory, write_bytes
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What came out.
-
-    Attributes:
-      metrics: what metrics.json holds.
-      scores: of the judged split, as `zero_shot.identify` gives them.
-      task: what was judged, and how.
-    """
+    """What metrics.json holds, the scores of the judged split as of `zero_shot.identify`, what was judged and how."""
 
     metrics: Mapping
     scores: Mapping
@@ -50,16 +44,23 @@ def evaluate(
     asked = Protocol() if protocol is None else read_protocol(protocol)
     task = open_task(open_model(checkpoint, books=books), asked)
     out = made_directory(out, flag="--out")
-    splits = score_splits(task)
-    judged = zero_shot.classify(**splits, judging=task.judging)
+    test, validation = score_splits(task)
+    judged = zero_shot.classify(test, validation=validation, judging=task.judging)
     names = list(judged["pathology"]["report"]["classes"]) if "pathology" in judged else []
-    metrics = header(task, splits, checkpoint=where_it_is(checkpoint))
+    metrics = header(task, test, validation, checkpoint=where_it_is(checkpoint))
     metrics |= {"prompts": prompts(task, names), "classification": round_numbers(judged)}
     if task.map_classes or task.map_anatomies:
         p = task.protocol
-        maps = {"classes": task.map_classes, "anatomies": task.map_anatomies, "focal": p.grounding.focal}
-        found = grounding.ground(**splits, **maps, resamples=p.resamples, seed=p.seed)
+        found = grounding.ground(
+            test,
+            validation=validation,
+            classes=task.map_classes,
+            anatomies=task.map_anatomies,
+            focal=p.grounding.focal,
+            resamples=p.resamples,
+            seed=p.seed,
+        )
         metrics["grounding"] = round_numbers(found)
     write_bytes(out / "metrics.json", json_bytes(metrics))
-    write_predictions(out / "predictions.npz", splits["test"], classes=task.map_classes)
-    return Evaluation(metrics, splits["test"], task)
+    write_predictions(out / "predictions.npz", test, classes=task.map_classes)
+    return Evaluation(metrics, test, task)

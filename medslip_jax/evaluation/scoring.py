@@ -1,6 +1,6 @@
 """Runs a model over one pass of a loader and brings what evaluation needs to every host."""
 
-import functools
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import jax
@@ -105,17 +105,11 @@ def score(
     """
     parts: dict[str, list[np.ndarray]] = {}
     sums: dict[str, np.ndarray] = {}
-    collect = functools.partial(_collect, parts, sums)
-    pending = None
-    for batch in loader:
-        result = step(variables, sharding.put_batch(mesh, batch))
-        # One batch late, so that the device has the next one to work on.
-        if pending is not None:
-            collect(pending)
-        pending = result
+    results = (step(variables, sharding.put_batch(mesh, batch)) for batch in loader)
+    # Collected one batch late, so that the device has the next one to work on.
+    for result, _ in itertools.pairwise(itertools.chain(results, [None])):
+        _collect(parts, sums, result)
         pulse()
-    if pending is not None:
-        collect(pending)
     whole = {name: np.concatenate(arrays) for name, arrays in parts.items()}
     order = np.argsort(whole["index"], kind="stable")
     return {name: array[order] for name, array in whole.items()} | _pair_means(sums)

@@ -59,9 +59,9 @@ def identify(scores: Mapping[str, np.ndarray], source: Sequence[Mapping], *, tar
             known[key].append(record[key])
         known["attributes"].append(record.get("attributes", {}))
         known["targets"].append([_truth(record, name) for name in targets])
-    known |= {key: np.array(known[key]) for key in ("image_id", "patient_id")}
-    truth = np.array(known.pop("targets"), np.int8).reshape(len(known["image_id"]), len(targets))
-    return {**scores, **known} | ({"targets": truth, "target_names": np.array(targets)} if targets else {})
+    ids = {key: np.array(known[key]) for key in ("image_id", "patient_id")}
+    truth = np.array(known.pop("targets"), np.int8).reshape(len(ids["image_id"]), len(targets))
+    return {**scores, **known, **ids} | ({"targets": truth, "target_names": np.array(targets)} if targets else {})
 
 
 def _truth(record: Mapping, name: str) -> int:
@@ -80,9 +80,8 @@ def classify(test: Mapping, *, validation: Mapping | None, judging: Judging = Ju
     """Presence of each labelled pathology, of each query given as text, and of each mentioned anatomy.
 
     Args:
-      test: the identified split that is judged.
-      validation: the identified split that thresholds are taken from, or None.
-      judging: classes, thresholds, subgroups and intervals.
+      test, validation: the identified splits that are judged, and that thresholds are taken from (or None).
+      judging: how.
 
     Returns:
       {"pathology": {"report", "intervals", "calibration"[, "subgroups"]}, "targets": ..., "anatomy": ...}; each only
@@ -108,16 +107,15 @@ def classify(test: Mapping, *, validation: Mapping | None, judging: Judging = Ju
 
 def _part(split: Mapping, section: str, *, judging: Judging, columns: Sequence[int] | None = None) -> dict | None:
     """{"scores", "labels", "names", "columns"} of a section; None where nothing has a label."""
-    if section == "targets":
-        if "targets" not in split:
-            return None
-        names, scores, labels = split["target_names"].tolist(), split["extra"], split["targets"]
-    else:
-        if section not in split:
-            return None
-        names, scores = (PATHOLOGIES, split[section]) if section == "pathology" else (ANATOMIES, split[section])
+    if section not in split:
+        return None
+    if section == "pathology":
+        names, scores, labels = PATHOLOGIES, split[section], split["labels"]
+    elif section == "anatomy":
         # Anatomies have no truth of their own but what the report mentions (SPEC 4).
-        labels = split["labels"] if section == "pathology" else split["matrix"].max(axis=2)
+        names, scores, labels = ANATOMIES, split[section], split["matrix"].max(axis=2)
+    else:
+        names, scores, labels = split["target_names"].tolist(), split["extra"], split["targets"]
     if columns is None:
         columns = np.flatnonzero((labels >= 0).any(axis=0)).tolist()
         if section == "pathology" and judging.classes is not None:
@@ -139,19 +137,17 @@ def judge_section(
 
     Args:
       test: "patient_id" of each image, and "attributes" if there are subgroups.
-      part: {"scores" (n, k), "labels" (n, k), "names" (k)}.
-      validation: the same of the split that thresholds are taken from, or None.
-      judging: thresholds, subgroups and intervals.
-      anatomy: leaves out subgroups.
+      part, validation: {"scores" (n, k), "labels" (n, k), "names" (k)} of it, and of the split that thresholds are
+        taken from, or None.
+      judging: thresholds, subgroups (but for `anatomy`) and intervals.
     """
     scores = part["scores"]
     chosen = {"labels": part["labels"], "names": part["names"]}
     draw = {"patients": test["patient_id"], "resamples": judging.resamples, "seed": judging.seed}
     thresholds = {}
     if validation is not None:
-        thresholds["validation"] = best_thresholds(
-            validation["scores"], labels=validation["labels"], names=validation["names"]
-        )
+        others = {key: validation[key] for key in ("labels", "names")}
+        thresholds["validation"] = best_thresholds(validation["scores"], **others)
     if judging.fixed is not None:
         thresholds["fixed"] = np.array([judging.fixed.get(name, judging.fixed[""]) for name in chosen["names"]])
     section = {
@@ -166,10 +162,8 @@ def judge_section(
 
 
 def _values(test: Mapping, attribute: str) -> list[str | None]:
-    if attribute == "age_band":
-        values = [age_band(known.get("age")) for known in test["attributes"]]
-    else:
-        values = [known.get(attribute) for known in test["attributes"]]
+    by_age = attribute == "age_band"
+    values = [age_band(known.get("age")) if by_age else known.get(attribute) for known in test["attributes"]]
     if all(value is None for value in values):
         raise InputError(
             f"subgroups: no record of this split has {attribute!r}; build the data again with this version, or leave "

@@ -31,7 +31,7 @@ def bce(logits: Float[Array, "*b k"], labels: Int[Array, "*b k"], *, count: Arra
 
 
 def soft_dice_loss(logits: Float[Array, "b h w k"], masks: Int[Array, "b h w k"]) -> Float[Array, ""]:
-    """1 - (2 I + 1) / (S + 1) over the whole batch, the mean over classes (SPEC 7; `metrics.segmentation.dice_bce`)."""
+    """1 - (2 I + 1) / (S + 1) over the whole batch, the mean over classes (SPEC 7)."""
     probability, truth = jax.nn.sigmoid(logits), jnp.asarray(masks, logits.dtype)
     intersection = (probability * truth).sum((0, 1, 2))
     total = (probability + truth).sum((0, 1, 2))

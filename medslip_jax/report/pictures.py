@@ -45,9 +45,7 @@ def _all_calibration(sections: Mapping) -> dict:
 
 def overlay_rows(test: Mapping, source: Sequence[Mapping], *, classes: Sequence[str], count: int) -> list[OverlayRow]:
     """`count` cases taken in turn from the classes, the first marked images of each: chosen by order, not by result."""
-    queues = [
-        (name, column, list(grounding.grounding_cases(test, name)["index"])) for column, name in enumerate(classes)
-    ]
+    queues = [(name, column, list(grounding.grounding_cases(test, name).index)) for column, name in enumerate(classes)]
     rows: list[OverlayRow] = []
     while len(rows) < count and any(queue for _, _, queue in queues):
         for name, column, queue in queues:

@@ -7,6 +7,7 @@ in `medslip books`, so it has no dropout and no training mode. `bert_weights.py`
 import dataclasses
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import flax.linen as nn
@@ -16,7 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from medslip_jax.errors import InputError
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": functools.partial(jax.nn.gelu, approximate=False),
     "gelu_new": functools.partial(jax.nn.gelu, approximate=True),
     "relu": jax.nn.relu,
@@ -108,9 +109,8 @@ class BertLayer(nn.Module):
 class Bert(nn.Module):
     """Token ids to the last layer's hidden states, float32.
 
-    `apply({"params": params}, input_ids, attention_mask)` returns a dict:
-      last_hidden_state: B T D.
-      cls: B D, the hidden state of the first token ([CLS]); the pooler is not part of it.
+    `apply({"params": params}, input_ids, attention_mask)` returns B T D; [:, 0] is that of the first token, [CLS]. The
+    pooler is not part of it, and all tokens are of the first type.
 
     Ids are not range-checked here (JAX clamps under jit): `encoder.encode_texts` does.
     """
@@ -118,26 +118,19 @@ class Bert(nn.Module):
     config: BertConfig
 
     @nn.compact
-    def __call__(
-        self,
-        input_ids: Int[Array, "b t"],
-        attention_mask: Int[Array, "b t"],
-        token_type_ids: Int[Array, "b t"] | None = None,
-    ) -> dict[str, Array]:
+    def __call__(self, input_ids: Int[Array, "b t"], attention_mask: Int[Array, "b t"]) -> Float[Array, "b t d"]:
         config = self.config
-        if token_type_ids is None:
-            token_type_ids = jnp.zeros_like(input_ids)
         embed = functools.partial(nn.Embed, features=config.hidden_size)
         x = embed(config.vocab_size, name="word_embeddings")(input_ids)
         positions = jnp.arange(input_ids.shape[1])[None, :]
         x = x + embed(config.max_position_embeddings, name="position_embeddings")(positions)
-        x = x + embed(config.type_vocab_size, name="token_type_embeddings")(token_type_ids)
+        x = x + embed(config.type_vocab_size, name="token_type_embeddings")(jnp.zeros_like(input_ids))
         x = _layer_norm(config, "embeddings_norm")(x)
         # The lowest finite number, not -inf: a row that is all padding stays finite.
         bias = jnp.where(attention_mask[:, None, None, :] > 0, 0.0, jnp.finfo(jnp.float32).min)
         for i in range(config.num_hidden_layers):
             x = BertLayer(config, name=f"layer_{i}")(x, bias)
-        return {"last_hidden_state": x, "cls": x[:, 0]}
+        return x
 
 
 def _layer_norm(config: BertConfig, name: str) -> nn.LayerNorm:

@@ -95,8 +95,9 @@ def from_state_dict(state: Mapping[str, np.ndarray], *, config: BertConfig, wher
     wanted = {path: leaf.shape for path, leaf in flatten_dict(shapes).items()}
     names = {path: hf_name(path) for path in wanted}
     used = {name: shape for name, shape in shapes_of(state).items() if not name.startswith(EXCUSED)}
-    report = match(used, {names[path]: _torch_shape(path, shape) for path, shape in wanted.items()})
-    report.check(f"{where}: weights do not fit config.json")
+    # A kernel is the transpose of PyTorch's weight.
+    in_torch = {names[path]: shape[::-1] if path[-1] == "kernel" else shape for path, shape in wanted.items()}
+    match(used, in_torch).check(f"{where}: weights do not fit config.json")
     flat = {path: np.asarray(state[name], np.float32) for path, name in names.items()}
     return unflatten_dict({path: x.T if path[-1] == "kernel" else x for path, x in flat.items()})
 
@@ -112,10 +113,6 @@ def hf_name(path: tuple[str, ...]) -> str:
         return f"{_TOP[modules[0]]}.{_LEAF[leaf]}"
     index = modules[0].removeprefix("layer_")
     return f"encoder.layer.{index}.{_LAYER[modules[1]]}.{_LEAF[leaf]}"
-
-
-def _torch_shape(path: tuple[str, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
-    return shape[::-1] if path[-1] == "kernel" else shape
 
 
 def _plain_name(name: str) -> str:

@@ -93,7 +93,8 @@ def encode_texts(encoder: TextEncoder, texts: Sequence[str]) -> np.ndarray:
 def _encode(params: dict, input_ids: jax.Array, attention_mask: jax.Array, config: BertConfig) -> jax.Array:
     def one(tokens: tuple[jax.Array, jax.Array]) -> jax.Array:
         ids, mask = tokens
-        return Bert(config).apply({"params": params}, ids[None], mask[None])["cls"][0]
+        hidden: Any = Bert(config).apply({"params": params}, ids[None], mask[None])
+        return hidden[0, 0]
 
     return jax.lax.map(one, (input_ids, attention_mask), batch_size=_TEXTS_AT_ONCE)
 

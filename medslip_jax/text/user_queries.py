@@ -41,19 +41,3 @@ def check_encoder(encoder: TextEncoder, *, books: TextBooks) -> None:
     if encoder.weights_sha256 != wrote:
         hashes = f"weights {encoder.weights_sha256[:12]}, not {wrote[:12]}"
         raise InputError(f"encoder {encoder.name}: did not write the text tables ({hashes}); give {name}")
-
-
-def extended(table: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """A prepared table (Q, T) with further rows (n, T) below: float32 (Q + n, T), a new array.
-
-    A plain array and no `TextBooks`, whose rows are the 75 classes; the model takes any number of queries. The further
-    ones change the others: queries attend to one another in the decoder's self-attention.
-
-    Raises:
-      InputError: not two tables of one width, or of other numbers than float32.
-    """
-    if table.ndim != 2 or rows.ndim != 2 or table.shape[1] != rows.shape[1]:
-        raise InputError(f"query rows {rows.shape} do not fit a text table {table.shape}; both are (rows, width)")
-    if table.dtype != np.float32 or rows.dtype != np.float32:
-        raise InputError(f"query rows {rows.dtype} and text table {table.dtype}: both must be float32")
-    return np.concatenate([table, rows])

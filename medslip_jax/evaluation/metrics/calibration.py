@@ -6,7 +6,7 @@ import numpy as np
 
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation.metrics.classification import check_scores
-from medslip_jax.evaluation.metrics.intervals import bootstrap, percentile_interval, row_means
+from medslip_jax.evaluation.metrics.intervals import bootstrap, ends, percentile_interval, row_means, several
 
 
 def calibration_report(
@@ -18,7 +18,6 @@ def calibration_report(
     patients: Sequence | None = None,
     resamples: int = 1000,
     seed: int = 0,
-    level: float = 0.95,
 ) -> dict:
     """Expected calibration error (ECE) of each class's probability of presence, and what a reliability diagram shows.
 
@@ -34,7 +33,7 @@ def calibration_report(
       names: C distinct class names.
       bins: B.
       patients: N identifiers for patient-level bootstrap intervals, or None for none.
-      resamples, seed, level: of the bootstrap.
+      resamples, seed: of the bootstrap.
 
     Returns:
       {"bins": B, "binning": "equal-width", "macro": {"ece"[, "low", "high"]}, "classes": {name: {"ece", "n"[, "low",
@@ -58,13 +57,12 @@ def calibration_report(
             resamples=resamples,
             seed=seed,
         )
-        patient = np.unique(np.asarray(patients), return_inverse=True)[1]
         for i, row in enumerate(classes.values()):
-            usable = len(np.unique(patient[labels[:, i] >= 0])) > 1
-            row |= _ends(replicates[:, i], level=level, usable=usable)
+            usable = several(np.asarray(patients)[labels[:, i] >= 0])
+            row |= ends(percentile_interval(replicates[:, i], usable=usable))
         counted = (labels >= 0).any(axis=0)
         means = row_means(replicates[:, counted])
-        macro |= _ends(means, level=level, usable=bool(counted.any()) and len(np.unique(patient)) > 1)
+        macro |= ends(percentile_interval(means, usable=bool(counted.any()) and several(patients)))
     return {"bins": bins, "binning": "equal-width", "macro": macro, "classes": classes}
 
 
@@ -81,16 +79,7 @@ def pooled_bins(tables: Sequence[Sequence[Mapping]]) -> list[dict]:
         shares = [one["mean_score"], one["fraction_positive"]] if one["n"] else [0.0, 0.0]
         key = (one["low"], one["high"])
         sums[key] = sums.get(key, np.zeros(3)) + one["n"] * np.array([1.0, *shares])
-    return [
-        {
-            "low": low,
-            "high": high,
-            "n": int(n),
-            "mean_score": float(score / n) if n else None,
-            "fraction_positive": float(positive / n) if n else None,
-        }
-        for (low, high), (n, score, positive) in sorted(sums.items())
-    ]
+    return [_bin(*edges, *inside) for edges, inside in sorted(sums.items())]
 
 
 def agreement(predicted: np.ndarray, true: np.ndarray) -> dict[str, float | None]:
@@ -121,17 +110,14 @@ def _class(score: np.ndarray, label: np.ndarray, cell: np.ndarray, *, bins: int)
         for weights in (None, score[known], (label[known] == 1).astype(float))
     )
     total = int(counts.sum())
-    rows: list[Mapping] = [
-        {
-            "low": k / bins,
-            "high": (k + 1) / bins,
-            "n": int(counts[k]),
-            "mean_score": float(sums[k] / counts[k]) if counts[k] else None,
-            "fraction_positive": float(positives[k] / counts[k]) if counts[k] else None,
-        }
-        for k in range(bins)
-    ]
+    rows = [_bin(k / bins, (k + 1) / bins, counts[k], sums[k], positives[k]) for k in range(bins)]
     return {"ece": float(np.abs(sums - positives).sum() / total) if total else None, "n": total, "bins": rows}
+
+
+def _bin(low: float, high: float, n: float, score: float, positive: float) -> dict[str, float | None]:
+    """A row of "bins" from sums over its images."""
+    means = {"mean_score": float(score / n) if n else None, "fraction_positive": float(positive / n) if n else None}
+    return {"low": low, "high": high, "n": int(n), **means}
 
 
 def _eces(scores: np.ndarray, labels: np.ndarray, cell: np.ndarray, weights: np.ndarray, *, bins: int) -> np.ndarray:
@@ -145,8 +131,3 @@ def _eces(scores: np.ndarray, labels: np.ndarray, cell: np.ndarray, weights: np.
         summed = np.abs(weights[rows].T @ gaps).sum(axis=1)
         np.divide(summed, total, out=table[:, column], where=total > 0)
     return table
-
-
-def _ends(replicates: np.ndarray, *, level: float, usable: bool) -> dict:
-    interval = percentile_interval(replicates, level=level, usable=usable)
-    return {"low": interval["low"], "high": interval["high"]}

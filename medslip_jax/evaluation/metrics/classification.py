@@ -13,6 +13,7 @@ from sklearn.metrics import (
 )
 
 from medslip_jax.errors import InputError
+from medslip_jax.evaluation.metrics.intervals import mean_or_none
 
 ORACLE = "test-oracle"
 GIVEN_SOURCES = ("validation", "fixed")
@@ -28,18 +29,16 @@ def classification_report(
 ) -> dict:
     """Every classification number of SPEC 7, JSON-able.
 
-    `max_f1` is the best F1 over the distinct scores t as thresholds with the decision `score >= t`, the
-    lowest t among equals; it is found on these very labels and therefore stands under "test-oracle". `f1`,
-    `accuracy`, `sensitivity` and `specificity` always belong to the decision `score > threshold`, so under
-    "test-oracle" `f1` can lie below `max_f1`: the image that sets the threshold is not itself above it. The
-    released evaluation mixes the two decisions in this way, and its accuracy is ours.
+    `max_f1` is the best F1 over the distinct scores t with the decision `score >= t`, the lowest t among equals, found
+    on these very labels and therefore under "test-oracle". `f1`, `accuracy`, `sensitivity` and `specificity` belong to
+    `score > threshold`, so under "test-oracle" `f1` can lie below `max_f1`: the image that sets the threshold is not
+    itself above it. The released evaluation mixes the two decisions in this way, and its accuracy is ours.
 
     Args:
       scores: float N x C, finite; larger means more likely present. Any monotone scale for AUROC.
       labels: int N x C, 1 present, 0 absent, -1 unknown (left out for that class only).
       names: C distinct class names.
-      thresholds: {"validation": C values from `best_thresholds` on a validation split, "fixed": C values or
-        one}; NaN where a class has none.
+      thresholds: {"validation": C values of `best_thresholds` on that split, "fixed": C or one}; NaN for none.
 
     Returns:
       {"n_images",
@@ -48,13 +47,13 @@ def classification_report(
        "classes": {name: {"n_positive", "n_negative", "n_unknown", "auroc", "average_precision",
                           "by_threshold_source": {source: {"threshold", "f1", "accuracy", "sensitivity",
                                                            "specificity"[, "max_f1"]}}}}}
-      with "test-oracle" always among the sources, the only one with "max_f1". A class whose known labels hold
-      one value has null for every number and its reason under "undefined". Macro numbers are means over the
-      defined classes; each threshold source counts its own, as a class may lack a validation threshold.
+      with "test-oracle" always among the sources, the only one with "max_f1". A class whose known labels hold one value
+      has null for every number and its reason under "undefined". Macro numbers are means over the defined classes; each
+      threshold source counts its own, as a class may lack a validation threshold.
 
     Raises:
-      InputError: no images, shapes that disagree, repeated names, labels outside {-1, 0, 1}, a score that is
-        NaN or infinite (the class is named), or an unknown threshold source.
+      InputError: no images, shapes that disagree, repeated names, labels outside {-1, 0, 1}, a score that is not finite
+        (the class is named), or an unknown threshold source.
     """
     scores, labels = check_scores(scores, labels=labels, names=names)
     given = given_thresholds(thresholds or {}, names=names)
@@ -63,10 +62,11 @@ def classification_report(
         known = labels[:, column] >= 0
         truth, score = labels[known, column], scores[known, column]
         at = {source: float(values[column]) for source, values in given.items()}
-        reason = _undefined_reason(truth)
-        if reason:
+        if reason := _undefined_reason(truth):
             undefined[name] = reason
-        classes[name] = _counts(labels[:, column]) | (_nulls(at) if reason else _class_numbers(truth, score, at=at))
+        counts = {"n_positive": truth.sum(), "n_negative": (truth == 0).sum(), "n_unknown": (~known).sum()}
+        numbers = _class_numbers(truth, score, at=at, defined=not reason)
+        classes[name] = {key: int(count) for key, count in counts.items()} | numbers
     return {
         "n_images": len(labels),
         "macro": _macro(list(classes.values()), n_undefined=len(undefined)),
@@ -84,14 +84,8 @@ def best_thresholds(scores: np.ndarray, *, labels: np.ndarray, names: Sequence[s
     >>> best_thresholds(scores, labels=labels, names=["effusion", "edema"]).tolist()
     [0.7, nan]
     """
-    scores, labels = check_scores(scores, labels=labels, names=names)
-    best = np.full(len(names), np.nan)
-    for column in range(len(names)):
-        known = labels[:, column] >= 0
-        truth = labels[known, column]
-        if not _undefined_reason(truth):
-            best[column] = max_f1(truth, score=scores[known, column])["threshold"]
-    return best
+    classes = classification_report(scores, labels=labels, names=names)["classes"]
+    return np.array([row["by_threshold_source"][ORACLE]["threshold"] for row in classes.values()], np.float64)
 
 
 def max_f1(truth: np.ndarray, *, score: np.ndarray) -> dict[str, float]:
@@ -163,25 +157,21 @@ def _undefined_reason(truth: np.ndarray) -> str | None:
     return None
 
 
-def _counts(labels: np.ndarray) -> dict[str, int]:
-    values = {"n_positive": 1, "n_negative": 0, "n_unknown": -1}
-    return {key: int(np.sum(labels == value)) for key, value in values.items()}
-
-
-def _class_numbers(truth: np.ndarray, score: np.ndarray, *, at: Mapping[str, float]) -> dict:
-    oracle = max_f1(truth, score=score)
-    points = {ORACLE: {"max_f1": oracle["max_f1"], **_decide(truth, score, threshold=oracle["threshold"])}}
-    points |= {source: _decide(truth, score, threshold=threshold) for source, threshold in at.items()}
+def _class_numbers(truth: np.ndarray, score: np.ndarray, *, at: Mapping[str, float], defined: bool) -> dict:
+    best = max_f1(truth, score=score) if defined else {"max_f1": np.nan, "threshold": np.nan}
+    oracle = {"max_f1": best["max_f1"] if defined else None}
+    points = {ORACLE: oracle | _decide(truth, score, threshold=best["threshold"], defined=defined)}
+    points |= {source: _decide(truth, score, threshold=value, defined=defined) for source, value in at.items()}
     return {
-        "auroc": float(roc_auc_score(truth, score)),
-        "average_precision": float(average_precision_score(truth, score)),
+        "auroc": float(roc_auc_score(truth, score)) if defined else None,
+        "average_precision": float(average_precision_score(truth, score)) if defined else None,
         "by_threshold_source": points,
     }
 
 
-def _decide(truth: np.ndarray, score: np.ndarray, *, threshold: float) -> dict[str, float | None]:
-    if np.isnan(threshold):
-        return dict.fromkeys(_POINT)
+def _decide(truth: np.ndarray, score: np.ndarray, *, threshold: float, defined: bool) -> dict[str, float | None]:
+    if np.isnan(threshold) or not defined:
+        return dict.fromkeys(_POINT) | {"threshold": None if np.isnan(threshold) else threshold}
     said = score > threshold
     return {
         "threshold": threshold,
@@ -190,15 +180,6 @@ def _decide(truth: np.ndarray, score: np.ndarray, *, threshold: float) -> dict[s
         "sensitivity": float(recall_score(truth, said)),
         "specificity": float(recall_score(truth, said, pos_label=0)),
     }
-
-
-def _nulls(at: Mapping[str, float]) -> dict:
-    empty = dict.fromkeys(_POINT)
-    points = {ORACLE: {"max_f1": None} | empty}
-    points |= {
-        source: empty | {"threshold": None if np.isnan(threshold) else threshold} for source, threshold in at.items()
-    }
-    return {"auroc": None, "average_precision": None, "by_threshold_source": points}
 
 
 def _macro(rows: list[dict], *, n_undefined: int) -> dict:
@@ -218,5 +199,4 @@ def _macro(rows: list[dict], *, n_undefined: int) -> dict:
 
 
 def _mean(values: list[float | None]) -> float | None:
-    defined = [value for value in values if value is not None]
-    return float(np.mean(defined)) if defined else None
+    return mean_or_none([value for value in values if value is not None])

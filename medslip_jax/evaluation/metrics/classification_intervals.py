@@ -5,13 +5,16 @@ scores, and what a threshold decides from matrix products, so that nothing loops
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Unpack
 
 import numpy as np
 
 from medslip_jax.evaluation.metrics.classification import check_scores, given_thresholds
 from medslip_jax.evaluation.metrics.intervals import (
+    Draw,
     auroc_table,
     bootstrap,
+    class_table,
     header,
     n_partial,
     percentile_interval,
@@ -27,27 +30,27 @@ def classification_intervals(
     *,
     labels: np.ndarray,
     names: Sequence[str],
-    patients: Sequence,
     thresholds: Mapping[str, np.ndarray | float] | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
+    **draw: Unpack[Draw],
 ) -> dict:
-    """`auroc_intervals` with those of average precision and of the decisions at given thresholds.
+    """Percentile intervals of AUROC, average precision and the decisions at given thresholds, by class and macro mean.
 
     A threshold is taken as it is: the intervals do not tell how it would differ with other validation patients. The
     test-oracle has none here, as its threshold would have to be chosen again in every resample.
 
     Args:
       scores, labels, names: as for `classification_report` (N x C, -1 = unknown).
-      patients: N identifiers; images with the same one are drawn together.
       thresholds: as for `classification_report`.
-      resamples, seed, level: of the bootstrap.
+      draw: patients, resamples and seed, see `Draw`.
 
     Returns:
-      What `intervals.auroc_intervals` returns with the same arguments; "macro" and each class hold further
-      {"average_precision": {"low", "high", "n_undefined"},
+      {"method", "level", "resamples", "seed", "n_patients", "macro": row with "n_partial", "classes": {name: row}} with
+      row {"low", "high", "n_undefined" (of the AUROC), "average_precision": {"low", "high", "n_undefined"},
        "by_threshold_source": {source: {"f1" | "accuracy" | "sensitivity" | "specificity": {"low", "high", ...}}}}.
+      n_undefined counts the resamples that had no number (a class with one label value among the drawn patients); the
+      interval is that of the others. A resample's macro mean is over the classes defined in it, and n_partial counts
+      the resamples that lack a class that the full data have. low and high are null where positives or negatives come
+      from fewer than two patients: resampling then cannot vary them.
 
     Raises:
       InputError: as `classification_report` and `intervals.bootstrap`.
@@ -61,20 +64,19 @@ def classification_intervals(
         return np.concatenate([np.stack(ranked), *decided]).transpose(1, 0, 2)
 
     # R x (AUROC, average precision, then the four of each source) x C
-    replicates = bootstrap(statistic, n_images=len(scores), patients=patients, resamples=resamples, seed=seed)
-    varied = varied_classes(labels, patients)
-    both, enough = varied["both"], varied["enough"]
+    replicates = bootstrap(statistic, n_images=len(scores), **draw)
+    both, enough = varied_classes(labels, draw["patients"])
 
     def row(columns: np.ndarray, *, usable: bool) -> dict:
         means = [row_means(replicates[:, k][:, columns]) for k in range(replicates.shape[1])]
-        ends = [percentile_interval(values, level=level, usable=usable) for values in means]
+        ends = [percentile_interval(values, usable=usable) for values in means]
         decided = {s: dict(zip(DECIDED, ends[2 + 4 * i : 6 + 4 * i], strict=True)) for i, s in enumerate(given)}
         return ends[0] | {"average_precision": ends[1], "by_threshold_source": decided}
 
+    macro = row(np.flatnonzero(both), usable=bool(enough.any()))
     return {
-        **header(patients, resamples=resamples, seed=seed, level=level),
-        "macro": row(np.flatnonzero(both), usable=bool(enough.any()))
-        | {"n_partial": n_partial(replicates[:, 0, both])},
+        **header(**draw),
+        "macro": macro | {"n_partial": n_partial(replicates[:, 0, both])},
         "classes": {name: row(np.array([i]), usable=bool(enough[i])) for i, name in enumerate(names)},
     }
 
@@ -109,16 +111,12 @@ def weighted_average_precision(score: np.ndarray, *, truth: np.ndarray, weights:
 
 def average_precision_table(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """R x C under weights N x R; NaN where a class has one label value among the drawn, as for the AUROC."""
-    table = np.full((weights.shape[1], labels.shape[1]), np.nan)
-    for column in range(labels.shape[1]):
-        known = labels[:, column] >= 0
-        truth, inside = labels[known, column], weights[known]
-        if not len(truth):
-            continue
-        found = weighted_average_precision(scores[known, column], truth=truth, weights=inside)
-        negatives = inside[truth == 0].sum(axis=0)
-        table[:, column] = np.where(negatives > 0, found, np.nan)
-    return table
+
+    def defined(score: np.ndarray, *, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        found = weighted_average_precision(score, truth=truth, weights=weights)
+        return np.where(weights[truth == 0].sum(axis=0) > 0, found, np.nan)
+
+    return class_table(defined, scores, labels, weights)
 
 
 def decision_table(

@@ -18,7 +18,7 @@ IOU_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
 def localisation_accuracy(iou: np.ndarray, *, thresholds: Sequence[float] = IOU_THRESHOLDS) -> list[float | None]:
-    """Share of the cases whose IoU (float N, such as `grounding_report`'s) is above each threshold; None for no case.
+    """Share of the cases whose IoU (float N, such as `grounding_reports`') is above each threshold; None for no case.
 
     >>> localisation_accuracy([0.1, 0.35, 0.6], thresholds=(0.1, 0.5))
     [0.6666666666666666, 0.3333333333333333]
@@ -106,21 +106,18 @@ def detection_report(
     pairs = [matched_ious(p, t) for p, t in zip(predicted, true, strict=True)]
     matched = np.concatenate([*pairs, np.zeros(0)])
     n_predicted, n_true = (sum(map(len, boxes)) for boxes in (predicted, true))
-    rows = []
-    for threshold in thresholds:
-        hits = int((matched > threshold).sum())
-        rows.append(
-            {
-                "iou_above": float(threshold),
-                "n_predicted": n_predicted,
-                "n_true": n_true,
-                "true_positives": hits,
-                "precision": _share(hits, n_predicted),
-                "recall": _share(hits, n_true),
-                "f1": _share(2 * hits, n_predicted + n_true),
-            }
-        )
-    return rows
+    return [
+        {
+            "iou_above": float(threshold),
+            "n_predicted": n_predicted,
+            "n_true": n_true,
+            "true_positives": hits,
+            "precision": _share(hits, n_predicted),
+            "recall": _share(hits, n_true),
+            "f1": _share(2 * hits, n_predicted + n_true),
+        }
+        for threshold, hits in ((t, int((matched > t).sum())) for t in thresholds)
+    ]
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from medslip_jax.errors import InputError
+from medslip_jax.evaluation.metrics.intervals import mean_or_none
 from medslip_jax.evaluation.metrics.regions import UPSAMPLINGS, cell_targets
 
 # Maps upsampled together: 256 x 224 x 224 floats are 51 MB.
@@ -46,40 +47,6 @@ _OWN_THRESHOLD = ("per-image", "released", "best-dice-validation")
 _CANDIDATES = np.linspace(0.0, 0.99, 100)
 
 
-def grounding_report(
-    maps: np.ndarray,
-    *,
-    targets: np.ndarray,
-    protocol: str = "per-image",
-    threshold: float | None = None,
-    upsampling: str = "cells",
-) -> dict:
-    """Pointing game, IoU and Dice of a set of maps under one named protocol.
-
-    Args:
-      maps: float B x h x w, finite, not negative (attention, or pathology times mean anatomy attention).
-      targets: bool B x H x W, H >= h, W >= w (`regions.box_masks`, `regions.mask_targets`). An image with an empty
-        target is left out and counted.
-      protocol: a key of `PROTOCOLS`. "released" divides by the maximum of the whole call, so its IoU and Dice
-        depend on which images are passed together; pass the released script's batches to repeat it.
-      threshold: in place of 0.5 for "per-image" and of 0.01 for "released" (also run at 0). Required for
-        "best-dice-validation": what "best-dice-test-oracle" reports as "threshold" on the validation split.
-      upsampling: a key of `regions.UPSAMPLINGS`.
-
-    Returns:
-      {"protocol", "threshold", "threshold_source", "n_images" (used), "n_without_target", then means over the
-      images, null if there is none: "pointing_pixel", "pointing_cell", "iou", "dice", "chance_pixel",
-      "chance_cell", "argmax_cells"; and "per_image": {"index" (row in `maps`), "pointing_pixel",
-      "pointing_cell", "iou", "dice": one entry for each image used}}. All JSON-able.
-
-    Raises:
-      InputError: shapes that disagree, NaN or negative maps, unknown protocol or upsampling, missing or misplaced
-        threshold.
-    """
-    asked = [(protocol, threshold)]
-    return grounding_reports(maps, targets=targets, protocols=asked, upsampling=upsampling)[0]
-
-
 def grounding_reports(
     maps: np.ndarray,
     *,
@@ -87,7 +54,28 @@ def grounding_reports(
     protocols: Sequence[tuple[str, float | None]],
     upsampling: str = "cells",
 ) -> list[dict]:
-    """`grounding_report` for several (protocol, threshold or None) at once: each map is upsampled once for all."""
+    """Pointing game, IoU and Dice of a set of maps under named protocols; each map is upsampled once for all.
+
+    Args:
+      maps: float B x h x w, finite, not negative (attention, or pathology times mean anatomy attention).
+      targets: bool B x H x W, H >= h, W >= w (`regions.box_masks`, `regions.mask_targets`). An image with an empty
+        target is left out and counted.
+      protocols: (key of `PROTOCOLS`, threshold or None) each. A threshold replaces 0.5 of "per-image" and 0.01 of
+        "released" (also run at 0); "best-dice-validation" needs one: what "best-dice-test-oracle" reports as
+        "threshold" on the validation split. "released" divides by the maximum of the whole call, so its IoU and Dice
+        depend on which images are passed together; pass the released script's batches to repeat it.
+      upsampling: a key of `regions.UPSAMPLINGS`.
+
+    Returns:
+      For each protocol {"protocol", "threshold", "threshold_source", "n_images" (used), "n_without_target", then means
+      over the images, null if there is none: "pointing_pixel", "pointing_cell", "iou", "dice", "chance_pixel",
+      "chance_cell", "argmax_cells"; and "per_image": {"index" (row in `maps`), "pointing_pixel",
+      "pointing_cell", "iou", "dice": one entry for each image used}}. All JSON-able.
+
+    Raises:
+      InputError: shapes that disagree, NaN or negative maps, unknown protocol or upsampling, missing or misplaced
+        threshold.
+    """
     maps, targets = _check_maps(maps, targets)
     if upsampling not in UPSAMPLINGS:
         raise InputError(f"unknown upsampling {upsampling!r}; use one of {', '.join(UPSAMPLINGS)}")
@@ -96,12 +84,12 @@ def grounding_reports(
     n_without = len(maps) - len(index)
     maps, targets = maps[index], targets[index]
     cells = cell_targets(targets, size=maps.shape[1:])
-    found = _one_pass(maps, targets=targets, plans=plans, upsampling=upsampling)
+    found = hits_and_curves(maps, targets=targets, plans=plans, upsampling=upsampling)
     pointing = {"pointing_pixel": found["hits"], "pointing_cell": pointing_hits(maps, targets=cells)}
     shared = {
-        "chance_pixel": _mean(targets.mean(axis=(1, 2))),
-        "chance_cell": _mean(cells.mean(axis=(1, 2))),
-        "argmax_cells": _mean((maps == _maxima(maps)).sum(axis=(1, 2))),
+        "chance_pixel": mean_or_none(targets.mean(axis=(1, 2))),
+        "chance_cell": mean_or_none(cells.mean(axis=(1, 2))),
+        "argmax_cells": mean_or_none((maps == _maxima(maps)).sum(axis=(1, 2))),
     }
     reports = []
     for (protocol, _), (_, grid), curves in zip(protocols, plans, found["curves"], strict=True):
@@ -114,7 +102,7 @@ def grounding_reports(
                 "threshold_source": PROTOCOLS[protocol].source,
                 "n_images": len(index),
                 "n_without_target": n_without,
-                **{name: _mean(values) for name, values in by_image.items()},
+                **{name: mean_or_none(values) for name, values in by_image.items()},
                 **shared,
                 "per_image": {"index": index.tolist()} | {name: values.tolist() for name, values in by_image.items()},
             }
@@ -125,7 +113,7 @@ def grounding_reports(
 def pointing_hits(maps: np.ndarray, *, targets: np.ndarray) -> np.ndarray:
     """bool B: a cell that holds the map's maximum is in the target; one hit among tied cells is enough.
 
-    A constant map therefore hits any target, which is why `grounding_report` counts the ties.
+    A constant map therefore hits any target, which is why `grounding_reports` counts the ties.
 
     >>> maps = np.array([[[0.1, 0.7, 0.2]], [[0.5, 0.3, 0.2]], [[0.3, 0.3, 0.3]]])
     >>> pointing_hits(maps, targets=np.array([[[False, True, False]]] * 3)).tolist()
@@ -138,44 +126,37 @@ def pointing_hits(maps: np.ndarray, *, targets: np.ndarray) -> np.ndarray:
     return ((maps == _maxima(maps)) & targets).any(axis=(1, 2))
 
 
-def overlap_curves(
-    maps: np.ndarray, *, targets: np.ndarray, divisor: str, thresholds: np.ndarray, upsampling: str = "cells"
-) -> dict[str, np.ndarray]:
-    """{"iou", "dice"} of `upsampled map / divisor > threshold` at every threshold, each float64 B x T.
+def binary_maps(maps: np.ndarray, *, size: tuple[int, int], upsampling: str = "cells") -> np.ndarray:
+    """bool B x H x W: `upsampled map / its own maximum > 0.5`, the prediction of the "per-image" protocol."""
+    large = UPSAMPLINGS[upsampling](maps, size=size)
+    return _divide(large, by=_maxima(large)) > np.float32(PROTOCOLS["per-image"].threshold)
 
-    Both are 0 where prediction and target are empty. Compared in float32.
+
+def hits_and_curves(
+    maps: np.ndarray, *, targets: np.ndarray, plans: Sequence[tuple[str, np.ndarray]], upsampling: str
+) -> dict:
+    """{"hits": bool B, whether an arg-max pixel is in the target; "curves": for each plan {"iou", "dice"}, B x T each}.
+
+    IoU and Dice of `upsampled map / divisor > threshold`, compared in float32, are 0 where prediction and target are
+    empty.
 
     Args:
       maps: float B x h x w, not negative.
       targets: bool B x H x W.
-      divisor: "image", "batch" or "none" (see `Protocol`).
-      thresholds: float T, ascending.
+      plans: (divisor as of `Protocol`, float T ascending thresholds) each.
       upsampling: a key of `regions.UPSAMPLINGS`.
     """
-    return _one_pass(maps, targets=targets, plans=[(divisor, thresholds)], upsampling=upsampling)["curves"][0]
-
-
-def binary_maps(maps: np.ndarray, *, size: tuple[int, int], threshold: float, upsampling: str = "cells") -> np.ndarray:
-    """bool B x H x W: `upsampled map / its own maximum > threshold`, the prediction of the "per-image" protocol."""
-    large = UPSAMPLINGS[upsampling](maps, size=size)
-    return _divide(large, by=_maxima(large)) > np.float32(threshold)
-
-
-def _one_pass(
-    maps: np.ndarray, *, targets: np.ndarray, plans: Sequence[tuple[str, np.ndarray]], upsampling: str
-) -> dict:
-    """{"hits": bool B, arg-max pixels in the target; "curves": of each (divisor, thresholds), as `overlap_curves`}."""
     resize, size = UPSAMPLINGS[upsampling], targets.shape[1:]
     grids = [np.asarray(grid, np.float32) for _, grid in plans]
-    top = np.float32(1.0)
+    one = top = np.float32(1.0)
     if any(divisor == "batch" for divisor, _ in plans):
-        top = max((resize(maps[rows], size=size).max() for rows in _chunks(len(maps))), default=top)
+        top = max((resize(maps[rows], size=size).max() for rows in _chunks(len(maps))), default=one)
     hits = np.zeros(len(maps), bool)
     said, common = ([np.zeros((len(maps), len(grid))) for grid in grids] for _ in range(2))
     for rows in _chunks(len(maps)):
         large, truth = resize(maps[rows], size=size), targets[rows]
         hits[rows] = pointing_hits(large, targets=truth)
-        by = {"image": _maxima(large), "batch": top, "none": np.float32(1.0)}
+        by: dict[str, np.ndarray | np.float32] = {"image": _maxima(large), "batch": top, "none": one}
         scaled = {divisor: _divide(large, by=by[divisor]) for divisor in {divisor for divisor, _ in plans}}
         for number, ((divisor, _), grid) in enumerate(zip(plans, grids, strict=True)):
             said[number][rows], common[number][rows] = _areas(scaled[divisor], truth, grid)
@@ -199,14 +180,14 @@ def _areas(maps: np.ndarray, targets: np.ndarray, grid: np.ndarray) -> tuple[np.
     return _exceeding(level, [None] * len(level), n=len(grid)), _exceeding(level, masks, n=len(grid))
 
 
-def _exceeding(level: np.ndarray, masks: Sequence[np.ndarray | None], *, n: int) -> np.ndarray:
+def _exceeding(level: np.ndarray, masks: np.ndarray | Sequence[None], *, n: int) -> np.ndarray:
     """Pixels (of the masks) above each of n thresholds, float64 B x n, from uint16 B x H x W levels in 0 .. n."""
     bins = ([n + 1], [0, n + 1])
     counts = np.array([cv2.calcHist([one], [0], mask, *bins) for one, mask in zip(level, masks, strict=True)])
     return counts.reshape(-1, n + 1).astype(np.float64)[:, :0:-1].cumsum(axis=1)[:, ::-1]
 
 
-def _divide(maps: np.ndarray, *, by: np.ndarray) -> np.ndarray:
+def _divide(maps: np.ndarray, *, by: np.ndarray | np.float32) -> np.ndarray:
     # A map of zeros stays zero: it points nowhere, which is an empty prediction and not an error.
     return np.divide(maps, np.where(by > 0, by, np.float32(1.0)))
 
@@ -217,10 +198,6 @@ def _maxima(maps: np.ndarray) -> np.ndarray:
 
 def _chunks(n: int) -> Iterator[slice]:
     return (slice(start, start + _CHUNK) for start in range(0, n, _CHUNK))
-
-
-def _mean(values: np.ndarray) -> float | None:
-    return float(np.mean(values)) if len(values) else None
 
 
 def _check_maps(maps: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,78 +5,40 @@ Percentile intervals of the cluster bootstrap (Davison and Hinkley, Bootstrap Me
 patient was drawn), and each statistic is computed for a block of weight vectors at once.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Required, TypedDict, Unpack
 
 import numpy as np
 
 from medslip_jax.errors import InputError
-from medslip_jax.evaluation.metrics.classification import check_scores
 
 # Resamples handled together: 5,000 images x 128 weights are 5 MB, about what a CPU core's cache holds.
 _BLOCK = 128
+LEVEL = 0.95
+Patients = Sequence | np.ndarray
 
 
-def auroc_intervals(
-    scores: np.ndarray,
-    *,
-    labels: np.ndarray,
-    names: Sequence[str],
-    patients: Sequence,
-    resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> dict:
-    """Percentile intervals of the AUROC of each class and of their macro mean.
+class Draw(TypedDict, total=False):
+    """What is resampled: N `patients`, of whom images with the same one are drawn together, 1000 times, from seed 0."""
 
-    Args:
-      scores, labels, names: as for `classification_report` (N x C, -1 = unknown).
-      patients: N identifiers; images with the same one are drawn together.
-
-    Returns:
-      {"method", "level", "resamples", "seed", "n_patients",
-       "macro": {"low", "high", "n_undefined", "n_partial"},
-       "classes": {name: {"low", "high", "n_undefined"}}}
-      n_undefined counts the resamples that had no number (a class with one label value among the drawn
-      patients); the interval is that of the others. A resample's macro mean is over the classes defined in
-      it, and n_partial counts the resamples that lack a class that the full data have. low and high are null
-      where positives or negatives come from fewer than two patients: resampling then cannot vary them.
-
-    Raises:
-      InputError: as `classification_report`; patients of another length, resamples < 1, level not in (0, 1).
-    """
-    scores, labels = check_scores(scores, labels=labels, names=names)
-    draw = {"patients": patients, "resamples": resamples, "seed": seed}
-    replicates = bootstrap(lambda weights: auroc_table(scores, labels, weights), n_images=len(scores), **draw)
-    varied = varied_classes(labels, patients)
-    both, enough = varied["both"], varied["enough"]
-    macro = percentile_interval(row_means(replicates[:, both]), level=level, usable=bool(enough.any()))
-    return {
-        **header(patients, resamples=resamples, seed=seed, level=level),
-        "macro": macro | {"n_partial": n_partial(replicates[:, both])},
-        "classes": {
-            name: percentile_interval(replicates[:, i], level=level, usable=bool(enough[i]))
-            for i, name in enumerate(names)
-        },
-    }
+    patients: Required[Patients]
+    resamples: int
+    seed: int
 
 
-def mean_intervals(
-    values: Mapping[str, np.ndarray],
-    *,
-    patients: Sequence,
-    resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> dict:
-    """Percentile intervals of the mean of per-image numbers, such as hits, IoU and Dice of a grounding
-    result.
+def mean_intervals(values: Mapping[Any, np.ndarray], **draw: Unpack[Draw]) -> dict:
+    """Percentile intervals of the mean of per-image numbers, such as hits, IoU and Dice of a grounding result.
 
     Args:
       values: {name: float N}; NaN leaves an image out.
-      patients: N identifiers.
+      draw: patients, resamples and seed, see `Draw`.
 
     Returns:
-      As `auroc_intervals`, without "macro", the names under "means".
+      {"method", "level", "resamples", "seed", "n_patients", "means": {name: as of `percentile_interval`}}; low and high
+      are null where the numbers come from fewer than two patients.
+
+    Raises:
+      InputError: as `bootstrap`.
     """
     table = np.stack([np.asarray(column, np.float64) for column in values.values()], axis=1)
     known = ~np.isnan(table)
@@ -86,21 +48,18 @@ def mean_intervals(
         total = weights.T @ known
         return np.divide(weights.T @ filled, total, out=np.full(total.shape, np.nan), where=total > 0)
 
-    replicates = bootstrap(weighted_means, n_images=len(table), patients=patients, resamples=resamples, seed=seed)
-    usable = [len(np.unique(np.asarray(patients)[column])) > 1 for column in known.T]
-    return {
-        **header(patients, resamples=resamples, seed=seed, level=level),
-        "means": {
-            name: percentile_interval(replicates[:, i], level=level, usable=usable[i]) for i, name in enumerate(values)
-        },
-    }
+    replicates = bootstrap(weighted_means, n_images=len(table), **draw)
+    patients = np.asarray(draw["patients"])
+    usable = [several(patients[column]) for column in known.T]
+    means = {name: percentile_interval(replicates[:, i], usable=usable[i]) for i, name in enumerate(values)}
+    return {**header(**draw), "means": means}
 
 
 def bootstrap(
     statistic: Callable[[np.ndarray], np.ndarray],
     *,
     n_images: int,
-    patients: Sequence,
+    patients: Patients,
     resamples: int = 1000,
     seed: int = 0,
 ) -> np.ndarray:
@@ -109,16 +68,30 @@ def bootstrap(
     Args:
       statistic: takes float64 weights N x r (column = resample, entry = times the image was drawn), returns
         r x ..., NaN where a resample leaves it undefined.
+
+    Raises:
+      InputError: patients of another length, resamples < 1.
     """
     patient = np.unique(np.asarray(patients), return_inverse=True)[1]
     if patient.shape != (n_images,):
         raise InputError(f"{len(patients)} patient identifiers for {n_images} images; give one for each image")
     if resamples < 1:
         raise InputError(f"resamples is {resamples}; give at least 1 (1000 is usual)")
-    return np.concatenate([statistic(w) for w in _weights(patient, resamples=resamples, seed=seed)])
+    rng, n_patients = np.random.default_rng(seed), int(patient.max(initial=-1)) + 1
+    chance = np.full(n_patients, 1.0 / max(n_patients, 1))
+    blocks = []
+    for start in range(0, resamples, _BLOCK):
+        drawn = rng.multinomial(n_patients, chance, size=min(_BLOCK, resamples - start))
+        blocks.append(statistic(drawn.T.astype(np.float64)[patient]))
+    return np.concatenate(blocks)
 
 
-def percentile_interval(replicates: np.ndarray, *, level: float, usable: bool = True) -> dict:
+def several(patients: Patients) -> bool:
+    """Whether there is more than one patient to draw; resampling one varies nothing."""
+    return len(np.unique(np.asarray(patients))) > 1
+
+
+def percentile_interval(replicates: np.ndarray, *, level: float = LEVEL, usable: bool = True) -> dict:
     """{"low", "high", "n_undefined"} of replicates (float R, NaN = undefined); null if not `usable`.
 
     >>> percentile_interval(np.array([*range(101), np.nan]), level=0.5)
@@ -134,9 +107,13 @@ def percentile_interval(replicates: np.ndarray, *, level: float, usable: bool = 
     return {"low": float(low), "high": float(high), "n_undefined": missing}
 
 
+def ends(interval: Mapping) -> dict:
+    """{"low", "high"} of a `percentile_interval`."""
+    return {"low": interval["low"], "high": interval["high"]}
+
+
 def weighted_auroc(score: np.ndarray, *, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The AUROC under many weightings at once: the weighted share of (positive, negative) pairs in the right
-    order.
+    """The AUROC under many weightings at once: the weighted share of (positive, negative) pairs in the right order.
 
     Equal scores count one half (Hanley and McNeil, Radiology 143, 1982); the same as scikit-learn's
     `roc_auc_score(sample_weight=...)` for each column.
@@ -156,8 +133,7 @@ def weighted_auroc(score: np.ndarray, *, truth: np.ndarray, weights: np.ndarray)
       float64 R, NaN where the positives or the negatives weigh nothing.
     """
     positive = truth == 1
-    # The smaller group is looked up in the running sums of the larger: one pass over each, whatever the
-    # order.
+    # The smaller group is looked up in the running sums of the larger: one pass over each, whatever the order.
     few, many = (positive, ~positive) if 2 * positive.sum() <= len(truth) else (~positive, positive)
     order = np.flatnonzero(many)[np.argsort(score[many])]
     below = np.zeros((len(order) + 1, weights.shape[1]))
@@ -171,13 +147,9 @@ def weighted_auroc(score: np.ndarray, *, truth: np.ndarray, weights: np.ndarray)
     return share if few is positive else 1.0 - share
 
 
-def _weights(patient: np.ndarray, *, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    rng = np.random.default_rng(seed)
-    n_patients = int(patient.max()) + 1 if len(patient) else 0
-    chance = np.full(n_patients, 1.0 / max(n_patients, 1))
-    for start in range(0, resamples, _BLOCK):
-        drawn = rng.multinomial(n_patients, chance, size=min(_BLOCK, resamples - start))
-        yield drawn.T.astype(np.float64)[patient]
+def mean_or_none(values: Sequence | np.ndarray) -> float | None:
+    """The mean, None of nothing, which JSON has a null for."""
+    return float(np.mean(values)) if len(values) else None
 
 
 def row_means(table: np.ndarray) -> np.ndarray:
@@ -188,28 +160,26 @@ def row_means(table: np.ndarray) -> np.ndarray:
 
 def auroc_table(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The AUROC of each class under each weighting (N x R): R x C, NaN where it is not defined."""
+    return class_table(weighted_auroc, scores, labels, weights)
+
+
+def class_table(statistic: Callable, scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """R x C of a statistic like `weighted_auroc`, of each class on the images where it is known."""
     table = np.empty((weights.shape[1], labels.shape[1]))
     for column in range(labels.shape[1]):
         known = labels[:, column] >= 0
         inside = weights if known.all() else weights[known]
-        table[:, column] = weighted_auroc(scores[known, column], truth=labels[known, column], weights=inside)
+        table[:, column] = statistic(scores[known, column], truth=labels[known, column], weights=inside)
     return table
 
 
-def varied_classes(labels: np.ndarray, patients: Sequence) -> dict[str, np.ndarray]:
-    """Which classes have an AUROC, and which of these AUROCs resampling patients can vary.
-
-    Args:
-      labels: int N x C, 1, 0 or -1.
-      patients: N identifiers.
-
-    Returns:
-      {"both": bool C, positives and negatives are there; "enough": bool C, each of them of at least two patients}.
-    """
-    patients = np.asarray(patients)
-    numbers = [[len(np.unique(patients[column == value])) for value in (0, 1)] for column in labels.T]
+def varied_classes(labels: np.ndarray, patients: Patients) -> tuple[np.ndarray, np.ndarray]:
+    """(both, enough), bool C each, of labels int N x C: which classes have an AUROC, as positives and negatives are
+    there, and which of these AUROCs resampling the N patients can vary, as each of them are of at least two."""
+    of = np.asarray(patients)
+    numbers = [[len(np.unique(of[column == value])) for value in (0, 1)] for column in labels.T]
     least = np.array(numbers, int).reshape(-1, 2).min(axis=1)
-    return {"both": least > 0, "enough": least > 1}
+    return least > 0, least > 1
 
 
 def n_partial(table: np.ndarray) -> int:
@@ -218,11 +188,11 @@ def n_partial(table: np.ndarray) -> int:
     return int(np.sum((defined > 0) & (defined < table.shape[1])))
 
 
-def header(patients: Sequence, *, resamples: int, seed: int, level: float) -> dict:
+def header(*, patients: Patients, resamples: int = 1000, seed: int = 0) -> dict:
     """What every result with intervals says of them."""
     return {
         "method": "patient-level bootstrap, percentile",
-        "level": level,
+        "level": LEVEL,
         "resamples": resamples,
         "seed": seed,
         "n_patients": len(np.unique(np.asarray(patients))),

@@ -1,6 +1,7 @@
 """Two results on the same images: differences under a paired patient-level bootstrap, and what p-values need."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Unpack
 
 import numpy as np
 
@@ -8,10 +9,13 @@ from medslip_jax.errors import InputError
 from medslip_jax.evaluation.metrics.classification import check_scores, classification_report
 from medslip_jax.evaluation.metrics.classification_intervals import average_precision_table
 from medslip_jax.evaluation.metrics.intervals import (
+    LEVEL,
+    Draw,
     auroc_table,
     bootstrap,
     percentile_interval,
     row_means,
+    several,
     varied_classes,
 )
 
@@ -24,10 +28,7 @@ def paired_classification(
     *,
     labels: np.ndarray,
     names: Sequence[str],
-    patients: Sequence,
-    resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
+    **draw: Unpack[Draw],
 ) -> dict:
     """AUROC and average precision of two sets of scores, and their difference b - a, each resample drawn once for both.
 
@@ -37,8 +38,7 @@ def paired_classification(
     Args:
       a, b: float N x C scores of the same images.
       labels, names: as for `classification_report`.
-      patients: N identifiers.
-      resamples, seed, level: of the bootstrap.
+      draw: patients, resamples and seed, see `Draw`.
 
     Returns:
       {"macro": {"auroc": row, "average_precision": row, "n_defined"}, "classes": {name: {"auroc": row, ...}}} with row
@@ -56,18 +56,17 @@ def paired_classification(
         rows = [table(b, labels, weights) - table(a, labels, weights) for table in _TABLES.values()]
         return np.stack(rows, axis=1)
 
-    replicates = bootstrap(statistic, n_images=len(a), patients=patients, resamples=resamples, seed=seed)
-    varied = varied_classes(labels, patients)
-    both, enough = varied["both"], varied["enough"]
+    replicates = bootstrap(statistic, n_images=len(a), **draw)
+    both, enough = varied_classes(labels, draw["patients"])
     macro: dict = {"n_defined": int(both.sum())}
     classes: dict[str, dict] = {name: {} for name in names}
     for k, metric in enumerate(_TABLES):
         values = [report["macro"][metric] for report in reports]
         means = row_means(replicates[:, k][:, both])
-        macro[metric] = difference_row(*values, replicates=means, level=level, usable=bool(enough.any()))
+        macro[metric] = difference_row(*values, replicates=means, usable=bool(enough.any()))
         for i, name in enumerate(names):
             values = [report["classes"][name][metric] for report in reports]
-            row = difference_row(*values, replicates=replicates[:, k, i], level=level, usable=bool(enough[i]))
+            row = difference_row(*values, replicates=replicates[:, k, i], usable=bool(enough[i]))
             classes[name][metric] = row
         adjusted = holm([classes[name][metric]["p"] for name in names])
         for name, p in zip(names, adjusted, strict=True):
@@ -75,21 +74,12 @@ def paired_classification(
     return {"macro": macro, "classes": classes}
 
 
-def paired_means(
-    a: np.ndarray,
-    b: np.ndarray,
-    *,
-    patients: Sequence,
-    resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> dict:
+def paired_means(a: np.ndarray, b: np.ndarray, **draw: Unpack[Draw]) -> dict:
     """The row of `paired_classification` for the mean of per-case numbers, such as hits of the pointing game.
 
     Args:
       a, b: float N, finite, of the same cases.
-      patients: N identifiers.
-      resamples, seed, level: of the bootstrap.
+      draw: patients, resamples and seed, see `Draw`.
 
     Raises:
       InputError: no case, other numbers of cases, a value that is not finite; as `intervals.bootstrap`.
@@ -102,13 +92,12 @@ def paired_means(
     def statistic(weights: np.ndarray) -> np.ndarray:
         return difference @ weights / weights.sum(axis=0)
 
-    replicates = bootstrap(statistic, n_images=len(difference), patients=patients, resamples=resamples, seed=seed)
-    usable = len(np.unique(np.asarray(patients))) > 1
-    return difference_row(float(np.mean(a)), float(np.mean(b)), replicates=replicates, level=level, usable=usable)
+    replicates = bootstrap(statistic, n_images=len(difference), **draw)
+    return difference_row(float(a.mean()), float(b.mean()), replicates=replicates, usable=several(draw["patients"]))
 
 
 def difference_row(
-    a: float | None, b: float | None, *, replicates: np.ndarray, level: float = 0.95, usable: bool = True
+    a: float | None, b: float | None, *, replicates: np.ndarray, level: float = LEVEL, usable: bool = True
 ) -> dict:
     """{"a", "b", "difference": b - a, "low", "high", "p", "n_undefined"}; `replicates` are of the difference."""
     difference = None if a is None or b is None else b - a
@@ -141,10 +130,10 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
     >>> holm([0.01, None, 0.04, 0.03])
     [0.03, None, 0.06, 0.06]
     """
-    order = sorted((i for i, p in enumerate(values) if p is not None), key=lambda i: values[i])
+    tests = sorted((p, i) for i, p in enumerate(values) if p is not None)
     adjusted: list[float | None] = [None] * len(values)
     highest = 0.0
-    for rank, i in enumerate(order):
-        highest = max(highest, min(1.0, (len(order) - rank) * values[i]))
+    for rank, (p, i) in enumerate(tests):
+        highest = max(highest, min(1.0, (len(tests) - rank) * p))
         adjusted[i] = highest
     return adjusted

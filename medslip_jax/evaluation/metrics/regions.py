@@ -8,20 +8,7 @@ import numpy as np
 from medslip_jax.errors import InputError
 
 
-def pad_boxes(boxes: Sequence[np.ndarray]) -> np.ndarray:
-    """B arrays of k_i x 4 (k_i may be 0) as one float64 B x max(k) x 4, NaN where there is no box.
-
-    >>> pad_boxes([np.array([[0.0, 0.0, 0.5, 1.0]]), np.zeros((0, 4))])[1].tolist()
-    [[nan, nan, nan, nan]]
-    """
-    arrays = [np.asarray(one, np.float64).reshape(-1, 4) for one in boxes]
-    padded = np.full((len(arrays), max(map(len, arrays), default=0), 4), np.nan)
-    for row, one in zip(padded, arrays, strict=True):
-        row[: len(one)] = one
-    return padded
-
-
-def box_masks(boxes: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
+def box_masks(boxes: Sequence[np.ndarray], *, size: tuple[int, int]) -> np.ndarray:
     """The union of each image's boxes as a mask.
 
     A pixel belongs to a box if its centre lies in it, left and top edge included. A box that holds no centre
@@ -29,12 +16,11 @@ def box_masks(boxes: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
 
     Size (2, 4) has column centres .125, .375, .625, .875:
 
-    >>> box_masks(np.array([[[0.3, 0.0, 0.7, 0.5]]]), size=(2, 4)).astype(int).tolist()
-    [[[0, 1, 1, 0], [0, 0, 0, 0]]]
+    >>> box_masks([[[0.3, 0.0, 0.7, 0.5]], []], size=(2, 4)).astype(int).tolist()
+    [[[0, 1, 1, 0], [0, 0, 0, 0]], [[0, 0, 0, 0], [0, 0, 0, 0]]]
 
     Args:
-      boxes: float B x K x 4, (x0, y0, x1, y1) as fractions of width and height; NaN rows are no box
-        (`pad_boxes`).
+      boxes: B arrays float K_i x 4, (x0, y0, x1, y1) as fractions of width and height; K_i may be 0.
       size: (H, W) of the masks.
 
     Returns:
@@ -43,21 +29,21 @@ def box_masks(boxes: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
     Raises:
       InputError: a box outside [0, 1] or without area; the image's row is named.
     """
-    boxes = np.asarray(boxes, np.float64)
-    if boxes.ndim != 3 or boxes.shape[-1] != 4:
-        raise InputError(f"boxes have shape {boxes.shape}; give images x boxes x 4 (metrics.regions.pad_boxes)")
-    absent = np.isnan(boxes).all(axis=-1)
-    low, high = boxes[..., :2], boxes[..., 2:]
-    wrong = ~absent & ~((low >= 0) & (high <= 1) & (low < high)).all(axis=-1)
-    if wrong.any():
-        image, number = np.argwhere(wrong)[0]
-        raise InputError(
-            f"box {number} of image {image} is {boxes[image, number].tolist()}; give x0 < x1, y0 < y1 as "
-            "fractions of the width and height in [0, 1]"
-        )
-    columns = _span(boxes[..., 0], boxes[..., 2], length=size[1])
-    rows = _span(boxes[..., 1], boxes[..., 3], length=size[0])
-    return np.einsum("bkh,bkw->bhw", rows, columns)
+    masks = np.zeros((len(boxes), *size), bool)
+    for image, given in enumerate(boxes):
+        found = np.asarray(given, np.float64).reshape(-1, 4)
+        low, high = found[:, :2], found[:, 2:]
+        wrong = ~((low >= 0) & (high <= 1) & (low < high)).all(axis=1)
+        if wrong.any():
+            number = int(wrong.argmax())
+            raise InputError(
+                f"box {number} of image {image} is {found[number].tolist()}; give x0 < x1, y0 < y1 as "
+                "fractions of the width and height in [0, 1]"
+            )
+        columns = _span(found[:, 0], found[:, 2], length=size[1])
+        rows = _span(found[:, 1], found[:, 3], length=size[0])
+        masks[image] = np.einsum("kh,kw->hw", rows, columns)
+    return masks
 
 
 def mask_targets(masks: Sequence[np.ndarray], *, size: tuple[int, int]) -> np.ndarray:
@@ -140,7 +126,7 @@ UPSAMPLINGS = {"cells": upsample, "strided": upsample_strided}
 
 
 def _span(low: np.ndarray, high: np.ndarray, *, length: int) -> np.ndarray:
-    """bool B x K x length: the pixels of one axis that an interval takes; all false for NaN."""
+    """bool K x length: the pixels of one axis that each interval takes."""
     centres = (np.arange(length) + 0.5) / length
     inside = (centres >= low[..., None]) & (centres < high[..., None])
     middle = np.floor((low + high) / 2 * length)[..., None] == np.arange(length)

@@ -2,12 +2,21 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Unpack
 
 import numpy as np
 
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation.metrics.classification import check_scores, classification_report
-from medslip_jax.evaluation.metrics.intervals import auroc_intervals
+from medslip_jax.evaluation.metrics.intervals import (
+    Draw,
+    auroc_table,
+    bootstrap,
+    ends,
+    percentile_interval,
+    row_means,
+    varied_classes,
+)
 
 AGE_BANDS = {"0-17": (0, 18), "18-39": (18, 40), "40-59": (40, 60), "60-79": (60, 80), "80+": (80, math.inf)}
 # With fewer patients a group gets no numbers: they would say who these patients are, not how the model does.
@@ -19,11 +28,9 @@ def subgroup_report(
     *,
     labels: np.ndarray,
     names: Sequence[str],
-    patients: Sequence,
     groups: Mapping[str, Sequence[str | None]],
-    resamples: int = 1000,
-    seed: int = 0,
     min_patients: int = MIN_PATIENTS,
+    **draw: Unpack[Draw],
 ) -> dict:
     """The AUROC of each group of each attribute, its patients resampled within the group.
 
@@ -33,10 +40,9 @@ def subgroup_report(
 
     Args:
       scores, labels, names: as for `classification_report` (N x C, -1 = unknown).
-      patients: N identifiers.
       groups: {attribute: N values, None where unknown}.
-      resamples, seed: of the bootstrap.
       min_patients: a smaller group has null for every number and a reason.
+      draw: patients, resamples and seed, see `Draw`.
 
     Returns:
       {attribute: {value: {"n_images", "n_patients", "macro": {"auroc", "low", "high", "n_defined"[, "reason"]},
@@ -47,9 +53,8 @@ def subgroup_report(
       InputError: as `classification_report`; an attribute with another number of values.
     """
     scores, labels = check_scores(scores, labels=labels, names=names)
-    patients = np.asarray(patients)
-    draw = {"names": names, "resamples": resamples, "seed": seed}
-    result = {}
+    patients = np.asarray(draw["patients"])
+    result: dict[str, dict] = {}
     for attribute, values in groups.items():
         if len(values) != len(scores):
             raise InputError(f"subgroup {attribute!r}: {len(values)} values for {len(scores)} images")
@@ -57,10 +62,11 @@ def subgroup_report(
         small = {v: _why_small(v, patients[rows], min_patients=min_patients) for v, rows in members.items()}
         used = [rows for value, rows in members.items() if not small[value]]
         common = [i for i in range(len(names)) if used and all(_both(labels[rows, i]) for rows in used)]
-        result[attribute] = {
-            value: _group(scores[rows], labels[rows], patients[rows], common=common, reason=small[value], **draw)
-            for value, rows in members.items()
-        }
+        result[attribute] = {}
+        for value, rows in members.items():
+            inside: Draw = {**draw, "patients": patients[rows]}
+            group = _group(scores[rows], labels[rows], names, common=common, reason=small[value], draw=inside)
+            result[attribute][value] = group
     return result
 
 
@@ -96,36 +102,31 @@ def _both(label: np.ndarray) -> bool:
 def _group(
     scores: np.ndarray,
     labels: np.ndarray,
-    patients: np.ndarray,
-    *,
     names: Sequence[str],
+    *,
     common: Sequence[int],
     reason: str,
-    resamples: int,
-    seed: int,
+    draw: Draw,
 ) -> dict:
-    counts = {"n_images": len(scores), "n_patients": len(np.unique(patients))}
+    counts = {"n_images": len(scores), "n_patients": len(np.unique(draw["patients"]))}
     numbers = [{"n_positive": int((column == 1).sum()), "n_negative": int((column == 0).sum())} for column in labels.T]
     empty = dict.fromkeys(("auroc", "low", "high"))
     if reason:
         classes = {name: empty | row | {"reason": reason} for name, row in zip(names, numbers, strict=True)}
         return counts | {"macro": empty | {"n_defined": 0, "reason": reason}, "macro_classes": [], "classes": classes}
     report = classification_report(scores, labels=labels, names=names)
-    draw = {"patients": patients, "resamples": resamples, "seed": seed}
-    intervals = auroc_intervals(scores, labels=labels, names=names, **draw)
+    replicates = bootstrap(lambda weights: auroc_table(scores, labels, weights), n_images=len(scores), **draw)
+    _, enough = varied_classes(labels, draw["patients"])
     classes = {
-        name: {"auroc": report["classes"][name]["auroc"], **_ends(intervals["classes"][name]), **row}
+        name: {"auroc": report["classes"][name]["auroc"]}
+        | ends(percentile_interval(replicates[:, i], usable=bool(enough[i])))
+        | numbers[i]
         | ({"reason": report["undefined"][name]} if name in report["undefined"] else {})
-        for name, row in zip(names, numbers, strict=True)
+        for i, name in enumerate(names)
     }
     chosen = [names[i] for i in common]
     macro = empty | {"reason": "no class has positives and negatives in every group"}
     if chosen:
-        part = {"labels": labels[:, common], "names": chosen}
         macro = {"auroc": float(np.mean([classes[name]["auroc"] for name in chosen]))}
-        macro |= _ends(auroc_intervals(scores[:, common], **part, **draw)["macro"])
+        macro |= ends(percentile_interval(row_means(replicates[:, common]), usable=bool(enough[common].any())))
     return counts | {"macro": macro | {"n_defined": len(chosen)}, "macro_classes": chosen, "classes": classes}
-
-
-def _ends(interval: Mapping) -> dict:
-    return {"low": interval["low"], "high": interval["high"]}

@@ -48,7 +48,7 @@ def classification_table(report: Mapping, *, intervals: Mapping | None = None, t
 
     Args:
       report: of `metrics.classification.classification_report`.
-      intervals: of `metrics.intervals.auroc_intervals` for the same classes, or None.
+      intervals: of `metrics.classification_intervals` for the same classes, or None.
       threshold_source: "test-oracle" (column max-F1), or "validation" or "fixed" (column F1) where it is in.
     """
     f1 = "max-F1" if f1_key(threshold_source) == "max_f1" else "F1"

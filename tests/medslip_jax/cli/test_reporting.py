@@ -16,7 +16,7 @@ from medslip_jax.cli import main
 from medslip_jax.evaluation import zero_shot
 from medslip_jax.evaluation.metrics.calibration import calibration_report
 from medslip_jax.evaluation.metrics.classification import classification_report
-from medslip_jax.evaluation.metrics.intervals import auroc_intervals
+from medslip_jax.evaluation.metrics.classification_intervals import classification_intervals
 from medslip_jax.evaluation.result_files import ids_hash
 from medslip_jax.pretraining import pretrain
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES
@@ -60,7 +60,7 @@ def judged(test) -> dict:
 def judged_section(scores, *, patients, **known) -> dict:
     return {
         "report": classification_report(scores, **known),
-        "intervals": auroc_intervals(scores, patients=patients, resamples=20, **known),
+        "intervals": classification_intervals(scores, patients=patients, resamples=20, **known),
         "calibration": calibration_report(scores, **known),
     }
 

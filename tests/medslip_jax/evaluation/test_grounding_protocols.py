@@ -44,13 +44,13 @@ def test_cases_are_the_images_with_the_mark():
         ]
     }
     boxes = grounding_cases(split, "nodule")
-    assert boxes["index"].tolist() == [0, 2] and [len(b) for b in boxes["boxes"]] == [1, 1]
-    assert boxes["targets"][0].sum() == 56 * 56 and boxes["targets"].shape == (2, 224, 224)
+    assert boxes.index.tolist() == [0, 2] and [len(b) for b in boxes.boxes] == [1, 1]
+    assert boxes.targets[0].sum() == 56 * 56 and boxes.targets.shape == (2, 224, 224)
     masks = grounding_cases(split, "nodule", truth="masks")
-    assert masks["index"].tolist() == [0] and masks["targets"][0, :50, :50].all()
-    assert abs(masks["targets"].sum() - 56 * 56) < 60
+    assert masks.index.tolist() == [0] and masks.targets[0, :50, :50].all()
+    assert abs(masks.targets.sum() - 56 * 56) < 60
     lung = grounding_cases(split, "left_lower_lung", truth="masks", stream="anatomy")
-    assert lung["index"].tolist() == [2]  # the nodule at that place in the same image is no outline of the lung
+    assert lung.index.tolist() == [2]  # the nodule at that place in the same image is no outline of the lung
     assert annotated(split_records(split)) == {"pathologies": ["nodule", "mass"], "anatomies": ["left_lower_lung"]}
 
 
@@ -62,7 +62,7 @@ def test_two_masks_of_an_image_are_one_truth():
     left, right = np.zeros((2, 4, 4), int)
     left[0, 0] = right[3, 3] = 1
     split = {"annotations": [[mark(mask=left), mark(mask=right, box=BOTTOM_RIGHT)]]}
-    target = grounding_cases(split, "nodule", truth="masks")["targets"][0]
+    target = grounding_cases(split, "nodule", truth="masks").targets[0]
     assert target[0, 0] and target[223, 223] and not target[100, 100]
     bad = {"annotations": [[mark(mask=left), mark(mask=np.ones((2, 2)))]], "image_id": np.array(["a7"])}
     with pytest.raises(InputError, match="image a7: its masks have different sizes"):

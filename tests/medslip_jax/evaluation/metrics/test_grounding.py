@@ -11,9 +11,8 @@ from medslip_jax.errors import InputError
 from medslip_jax.evaluation.metrics.grounding import (
     PROTOCOLS,
     binary_maps,
-    grounding_report,
     grounding_reports,
-    overlap_curves,
+    hits_and_curves,
     pointing_hits,
 )
 from medslip_jax.evaluation.metrics.regions import upsample_strided
@@ -36,6 +35,10 @@ def test_golden_hits_iou_and_dice_of_the_released_protocol(threshold):
         assert report[name] == pytest.approx(golden.mean(), abs=1e-6)
 
 
+def grounding_report(maps, *, targets, protocol="per-image", threshold=None, upsampling="cells"):
+    return grounding_reports(maps, targets=targets, protocols=[(protocol, threshold)], upsampling=upsampling)[0]
+
+
 def _targets(*rows):
     return np.array(rows, bool)
 
@@ -53,7 +56,8 @@ def test_nothing_points_into_an_empty_target():
 def test_overlap_by_hand_and_of_nothing_with_nothing():
     maps = np.array([[[8.0, 4.0], [2.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
     targets = _targets([[1, 0], [1, 0]], [[0, 0], [0, 0]])
-    curves = overlap_curves(maps, targets=targets, divisor="image", thresholds=np.array([0, 0.25, 0.5]))
+    plans = [("image", np.array([0, 0.25, 0.5]))]
+    (curves,) = hits_and_curves(maps, targets=targets, plans=plans, upsampling="cells")["curves"]
     # Of 8 4 2 0 over 8, above 0: 3 cells, 2 true; above .25: 2 cells, 1 true; above .5: 1 cell, 1 true.
     np.testing.assert_allclose(curves["iou"], [[2 / 3, 1 / 3, 1 / 2], [0, 0, 0]])
     np.testing.assert_allclose(curves["dice"], [[4 / 5, 2 / 4, 2 / 3], [0, 0, 0]])
@@ -167,7 +171,8 @@ def test_curves_equal_a_direct_count():
     rng = np.random.default_rng(0)
     maps, targets = rng.random((300, 6, 6), np.float32), rng.random((300, 6, 6)) > 0.7
     thresholds = np.array([0.0, 0.25, 0.5, 0.9])
-    curves = overlap_curves(maps, targets=targets, divisor="none", thresholds=thresholds)
+    found = hits_and_curves(maps, targets=targets, plans=[("none", thresholds)], upsampling="cells")
+    (curves,) = found["curves"]
     said = maps[:, None] > thresholds[:, None, None].astype(np.float32)
     both = (said & targets[:, None]).sum(axis=(2, 3))
     either = (said | targets[:, None]).sum(axis=(2, 3))
@@ -217,7 +222,7 @@ def test_ties_at_the_maximum_of_the_upsampled_map_count_once_each_image():
 
 def test_binary_maps_are_what_per_image_judges():
     maps = np.array([[[8.0, 4.0], [2.0, 5.0]], [[0.0, 0.0], [0.0, 0.0]]], np.float32)
-    said = binary_maps(maps, size=(2, 2), threshold=0.5)
+    said = binary_maps(maps, size=(2, 2))
     assert said.tolist() == [[[True, False], [False, True]], [[False, False], [False, False]]]
 
 

@@ -8,20 +8,13 @@ from medslip_jax.evaluation.metrics.regions import (
     box_masks,
     cell_targets,
     mask_targets,
-    pad_boxes,
     upsample,
     upsample_strided,
 )
 
 
-def test_ragged_boxes_are_padded_with_nan():
-    padded = pad_boxes([[[0, 0, 1, 1]], [], [[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]]])
-    assert padded.shape == (3, 2, 4)
-    np.testing.assert_array_equal(np.isnan(padded[..., 0]), [[False, True], [True, True], [False, False]])
-
-
 def test_box_masks_by_hand():
-    boxes = pad_boxes([[[0.3, 0, 0.7, 0.5]], [[0, 0, 0.25, 0.5], [0.75, 0.5, 1, 1]], []])
+    boxes = [[[0.3, 0, 0.7, 0.5]], [[0, 0, 0.25, 0.5], [0.75, 0.5, 1, 1]], []]
     np.testing.assert_array_equal(
         box_masks(boxes, size=(2, 4)).astype(int),
         [[[0, 1, 1, 0], [0, 0, 0, 0]], [[1, 0, 0, 0], [0, 0, 0, 1]], [[0, 0, 0, 0], [0, 0, 0, 0]]],
@@ -30,13 +23,13 @@ def test_box_masks_by_hand():
 
 def test_edges_through_pixel_centres_are_half_open():
     # Column centres .125, .375, .625, .875: left edge in, right edge out.
-    mask = box_masks(pad_boxes([[[0.375, 0, 0.875, 1]]]), size=(1, 4))
+    mask = box_masks([[[0.375, 0, 0.875, 1]]], size=(1, 4))
     np.testing.assert_array_equal(mask.astype(int), [[[0, 1, 1, 0]]])
 
 
 def test_a_box_between_centres_takes_the_pixel_it_lies_in():
     # x in (.40, .49) holds no column centre and lies in column 1; y spans both rows.
-    mask = box_masks(pad_boxes([[[0.40, 0, 0.49, 1]]]), size=(2, 4))
+    mask = box_masks([[[0.40, 0, 0.49, 1]]], size=(2, 4))
     np.testing.assert_array_equal(mask.astype(int), [[[0, 1, 0, 0], [0, 1, 0, 0]]])
 
 
@@ -45,12 +38,7 @@ def test_a_box_between_centres_takes_the_pixel_it_lies_in():
 )
 def test_a_wrong_box_names_its_image(box):
     with pytest.raises(InputError, match="box 0 of image 1 is"):
-        box_masks(pad_boxes([[], [box]]), size=(4, 4))
-
-
-def test_boxes_without_a_batch_are_refused():
-    with pytest.raises(InputError, match="give images x boxes x 4"):
-        box_masks(np.zeros((3, 4)), size=(4, 4))
+        box_masks([[], [box]], size=(4, 4))
 
 
 def test_masks_of_any_size_on_one_grid():
@@ -78,7 +66,7 @@ def test_any_pixel_makes_its_cell_a_target():
 def test_an_empty_mask_has_no_cell():
     assert not cell_targets(np.zeros((2, 4, 6), bool), size=(2, 3)).any()
     assert cell_targets(np.zeros((0, 4, 6), bool), size=(2, 3)).shape == (0, 2, 3)
-    assert box_masks(pad_boxes([[], []]), size=(2, 3)).tolist() == [[[False] * 3] * 2] * 2
+    assert box_masks([[], []], size=(2, 3)).tolist() == [[[False] * 3] * 2] * 2
 
 
 def test_cells_that_do_not_divide_the_pixels():
@@ -94,7 +82,7 @@ wide = fractions.filter(lambda pair: pair[1] - pair[0] > 1e-6)
 @settings(max_examples=50)
 @given(x=wide, y=wide, size=st.tuples(st.integers(1, 40), st.integers(1, 40)))
 def test_every_box_has_a_mask_of_about_its_area_and_place(x, y, size):
-    mask = box_masks(pad_boxes([[[x[0], y[0], x[1], y[1]]]]), size=size)[0]
+    mask = box_masks([[[x[0], y[0], x[1], y[1]]]], size=size)[0]
     for taken, (low, high), length in ((mask.any(0), x, size[1]), (mask.any(1), y, size[0])):
         places = np.flatnonzero(taken)
         assert len(places) >= 1
