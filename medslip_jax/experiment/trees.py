@@ -68,7 +68,7 @@ def _settled(experiment: FineTuning) -> FineTuning:
 
 
 def tree_of(experiment: Experiment) -> dict:
-    """The config tree of an experiment, as `defaults.default_config` lays it out; JSON-able but for its tuples."""
+    """The config tree of an experiment, as `default_config` lays it out; JSON-able but for its tuples."""
     sections = dataclasses.asdict(experiment)
     return sections.pop("run") | sections.pop("task", {}) | sections
 
