@@ -56,13 +56,9 @@ def initial_leaves(config: ModelConfig, paths: Iterable[str], *, seed: int = 0) 
     return jax.jit(leaves)(jax.random.key(seed), *_inputs(config))
 
 
-def abstract_variables(config: ModelConfig) -> dict[str, dict]:
-    """The same tree as shapes and dtypes (`jax.ShapeDtypeStruct`), without computing anything."""
-    return jax.tree.map(lambda leaf: leaf, _abstract_variables(config))  # a tree of the caller's own
-
-
 @functools.lru_cache(maxsize=16)
-def _abstract_variables(config: ModelConfig) -> dict[str, dict]:
+def abstract_variables(config: ModelConfig) -> Mapping[str, Mapping]:
+    """The same tree as shapes and dtypes (`jax.ShapeDtypeStruct`), without computing anything."""
     return jax.eval_shape(make_module(config).init, jax.random.key(0), *_inputs(config))
 
 

@@ -7,7 +7,7 @@ on its 3 x 3 convolution. Module names are torchvision's, so that the conversion
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from medslip_jax.models.config import ClassifierConfig, MeDSLIPConfig, SegmenterConfig
+from medslip_jax.models.config import TrunkConfig
 from medslip_jax.models.layers import BatchNorm, Conv, PointwiseConv
 from medslip_jax.models.pooling import max_pool
 
@@ -61,12 +61,7 @@ class BasicBlock(_Block):
 
 
 def resnet_stage(
-    x: Float[Array, "b h w c"],
-    config: MeDSLIPConfig | ClassifierConfig | SegmenterConfig,
-    *,
-    stage: int,
-    norm_groups: int,
-    train: bool,
+    x: Float[Array, "b h w c"], config: TrunkConfig, *, stage: int, norm_groups: int, train: bool
 ) -> Float[Array, "b h2 w2 d"]:
     """`layer{stage}`: its blocks one after another, named layer{stage}_{j}. Called inside a compact scope."""
     block = Bottleneck if config.backbone == "resnet50" else BasicBlock
@@ -88,7 +83,7 @@ class ResNetTrunk(nn.Module):
     (with the stem before them) keep their running statistics in training too.
     """
 
-    config: MeDSLIPConfig | ClassifierConfig | SegmenterConfig
+    config: TrunkConfig
     norm_groups: int = 1
     stages: int = 3
 

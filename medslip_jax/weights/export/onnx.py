@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from medslip_jax.errors import InputError
 from medslip_jax.storage.files import write_bytes
-from medslip_jax.weights.export.stablehlo import ServingFunction, check_suffix, describe_arrays, image_spec
+from medslip_jax.weights.export.stablehlo import ServingFunction, describe_arrays, image_spec
 
 # Old enough for runtimes in use; newer ones changed nothing in the graph (21 and 23 were tried).
 OPSET = 18
@@ -31,17 +31,17 @@ def write_onnx(path: str | Path, *, function: ServingFunction, image_size: int, 
     Its batch dimension is called "batch" and takes any size. `onnx.checker` has passed it.
 
     Args:
-      path: ends with `.onnx`; replaced as a whole.
+      path: of the .onnx file; replaced as a whole.
       function: of `stablehlo.serving_function`, in float32.
       image_size: sides of the images, pixels.
       metadata: for `metadata_props`, where every value is a string: what is not one becomes JSON. "inputs" and
         "outputs" are added.
 
     Raises:
-      InputError: another suffix, jax2onnx missing, or not one for this jax, an image size that the model cannot take,
-        an unwritable folder.
+      InputError: jax2onnx missing, or not one for this jax, an image size that the model cannot take, an unwritable
+        folder.
     """
-    path = check_suffix(path, ".onnx")
+    path = Path(path)
     packages = _packages(path)
     arrays = describe_arrays(function, image_size)
     with _quiet():

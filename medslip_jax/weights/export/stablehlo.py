@@ -117,16 +117,16 @@ def write_stablehlo(
     Equal functions give equal bytes under one version of jax: neither the day nor a path of this machine is in it.
 
     Args:
-      path: ends with `.zip`; replaced as a whole.
+      path: of the .zip; replaced as a whole.
       function: of `serving_function`, or any of its signature.
       image_size: sides of the images, pixels.
       metadata: for JSON; "format", "how_to_call", "platforms", "written_with", "inputs" and "outputs" are added.
       platforms: that it can run on, as jax names them.
 
     Raises:
-      InputError: another suffix, an image size that the model cannot take, an unwritable folder, no flatbuffers.
+      InputError: an image size that the model cannot take, an unwritable folder, no flatbuffers.
     """
-    path = check_suffix(path, ".zip")
+    path = Path(path)
     arrays = describe_arrays(function, image_size)
     with _without_tracebacks(), _flatbuffers(path):
         program = jax.export.export(jax.jit(function), platforms=platforms)(image_spec(image_size))
@@ -199,13 +199,6 @@ def _program(path: Path, serialized: bytes, metadata: Mapping) -> jax.export.Exp
     if reason:
         raise InputError(f"{path}: {_PROGRAM}: {unreadable(metadata, reason)}")
     return program
-
-
-def check_suffix(path: str | Path, suffix: str) -> Path:
-    """The path; `InputError` if it does not end with the format's suffix."""
-    if Path(path).suffix != suffix:
-        raise InputError(f"{path}: the name of this format ends with {suffix}; rename it")
-    return Path(path)
 
 
 def _medslip_outputs(out: Mapping, *, grid: tuple[int, int]) -> dict[str, Array]:
