@@ -92,22 +92,17 @@ def classification_result(
     return {"classification": {"pathology": section}}
 
 
-def segmentation_result(
-    rows: Mapping[str, np.ndarray], *, targets: Targets, threshold: float, resamples: int, size: int
-) -> dict:
+def segmentation_result(rows: Mapping[str, np.ndarray], *, task: TaskConfig, resamples: int, size: int) -> dict:
     """{"segmentation": {"size", "threshold", "targets": {name: report with "intervals"}}}, over patients."""
-    sections = {}
+    sections, targets, threshold = {}, task.wanted, task.threshold
     draw = {"patients": rows["patient_id"], "resamples": resamples}
     for i, (name, report) in enumerate(zip(targets.names, overlaps(rows, targets, threshold=threshold), strict=True)):
         values = {key: np.array(value) for key, value in report.pop("per_image").items()}
         areas = areas_of(rows, i)
         values["dice_positive"] = np.where(areas["true"] > 0, values["dice"], np.nan)
         intervals = mean_intervals(values, **draw)
-        means = _renamed(intervals["means"]) | {"dice_pooled": pooled_dice_interval(**areas, **draw)}
+        # As in the report: the per-image "dice" is `dice_all`'s.
+        means = {("dice_all" if key == "dice" else key): row for key, row in intervals["means"].items()}
+        means["dice_pooled"] = pooled_dice_interval(**areas, **draw)
         sections[name] = report | {"intervals": intervals | {"means": means}}
     return {"segmentation": {"size": size, "threshold": threshold, "targets": sections}}
-
-
-def _renamed(means: Mapping) -> dict:
-    """As in the report: the per-image "dice" is `dice_all`'s."""
-    return {("dice_all" if name == "dice" else name): row for name, row in means.items()}

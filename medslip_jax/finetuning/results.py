@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from medslip_jax.checkpoints import Best, read_config, read_variables
 from medslip_jax.evaluation.provenance import computed_with
 from medslip_jax.evaluation.result_files import json_bytes, round_numbers
-from medslip_jax.experiment.sections import FineTuning, TaskConfig
+from medslip_jax.experiment.sections import FineTuning
 from medslip_jax.experiment.trees import read, tree_of
 from medslip_jax.finetuning.data import Split, known_split
 from medslip_jax.finetuning.judge import Judge, classification_result, segmentation_result
@@ -50,7 +50,11 @@ def test_once(config: ConfigDict, workdir: str | Path, *, resamples: int = 1000)
         for name, split in wanted.items()
     }
     header = _header(experiment, best, digest=digest, split=splits["test"], rows=rows["test"])
-    numbers = _numbers(task, rows, resamples=resamples, image_size=data.image_size)
+    if task.kind == "classifier":
+        names = task.wanted.names
+        numbers = classification_result(rows["test"], rows["validation"], names=names, resamples=resamples)
+    else:
+        numbers = segmentation_result(rows["test"], task=task, resamples=resamples, size=data.image_size)
     result = header | {"resamples": resamples} | round_numbers(numbers)
     if jax.process_index() == 0:
         out.mkdir(parents=True, exist_ok=True)
@@ -66,15 +70,6 @@ def _known_result(out: Path, *, digest: str, resamples: int) -> dict | None:
     result = json.loads(file.read_bytes()) if file.is_file() else None
     same = result and result["checkpoint"]["sha256"] == digest and result.get("resamples") == resamples
     return result if same else None
-
-
-def _numbers(task: TaskConfig, rows: Mapping[str, Mapping], *, resamples: int, image_size: int) -> dict:
-    targets = task.wanted
-    if targets.kind == "labels":
-        return classification_result(rows["test"], rows["validation"], names=targets.names, resamples=resamples)
-    return segmentation_result(
-        rows["test"], targets=targets, threshold=task.threshold, resamples=resamples, size=image_size
-    )
 
 
 def _header(experiment: FineTuning, best: Best, *, digest: str, split: Split, rows: Mapping) -> dict:

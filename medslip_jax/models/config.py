@@ -30,8 +30,10 @@ class TrunkConfig:
         check_choices(self, section="model")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.type is int and (not isinstance(value, int) or value < 1):
-                raise InputError(f"model.{field.name}={value!r}: must be at least 1")
+            if field.type is int and (type(value) is not int or value < 1):
+                raise InputError(f"model.{field.name}={value!r}: must be an integer of at least 1")
+            if field.type is bool and type(value) is not bool:
+                raise InputError(f"model.{field.name}={value!r}: must be true or false")
             if field.name == "dropout" and not (isinstance(value, int | float) and 0 <= value < 1):
                 raise InputError(f"model.dropout={value}: must be in [0, 1)")
 
