@@ -12,4 +12,4 @@ with epy.lazy_api_imports(globals()):
     )
     from medslip_jax.experiment.sections import FineTuning, Pretraining
     from medslip_jax.experiment.short_runs import set_short_run, shrink, shrink_to_phantom
-    from medslip_jax.experiment.trees import differences, from_json, read, to_json, tree_of
+    from medslip_jax.experiment.trees import differences, read, tree_of

@@ -1,7 +1,6 @@
 """Config trees, as files and checkpoints hold them: read into dataclasses, written back, compared."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 
 from medslip_jax.errors import InputError, from_section
@@ -15,7 +14,7 @@ def read(tree: Mapping) -> Experiment:
     """A config tree as dataclasses, every value checked; keys that an earlier version did not write have defaults.
 
     Args:
-      tree: nested mapping, such as an `ml_collections.ConfigDict` or what `from_json` gives.
+      tree: nested mapping, such as an `ml_collections.ConfigDict` or what was JSON.
 
     Raises:
       InputError: an unknown key, or a value that cannot be used; for fine-tuning also no targets, a metric of the
@@ -71,15 +70,6 @@ def tree_of(experiment: Experiment) -> dict:
     """The config tree of an experiment, as `default_config` lays it out; JSON-able but for its tuples."""
     sections = dataclasses.asdict(experiment)
     return sections.pop("run") | sections.pop("task", {}) | sections
-
-
-def to_json(tree: Mapping) -> str:
-    return json.dumps(plain(tree), indent=1, sort_keys=True)
-
-
-def from_json(text: str) -> dict:
-    """The tree that `to_json` wrote; lists become tuples again."""
-    return plain(json.loads(text))
 
 
 def differences(saved: Mapping, current: Mapping, *, prefix: str = "") -> list[str]:

@@ -12,7 +12,7 @@ from medslip_jax.evaluation.metrics.classification import classification_report
 from medslip_jax.evaluation.metrics.intervals import mean_intervals
 from medslip_jax.evaluation.metrics.segmentation import overlap_report, pooled_dice_interval
 from medslip_jax.evaluation.scoring import score
-from medslip_jax.experiment.sections import DataConfig, FineTuningValidation, TaskConfig
+from medslip_jax.experiment.sections import FineTuning, TaskConfig
 from medslip_jax.finetuning.data import Split
 from medslip_jax.finetuning.step import FineTuner, jit_judge_step
 from medslip_jax.parallel.processes import CompiledTogether
@@ -20,32 +20,21 @@ from medslip_jax.training.setup import loader_options
 
 
 class Judge:
-    """Runs a model over a split and says how good it is.
+    """Runs the model of an experiment over a split and says how good it is.
 
     Args:
-      task: kind, targets and threshold.
-      evaluation: metric and batch size.
-      data: image size and threads.
+      experiment: the task, the metric, the batch size, the image size and the threads are read here.
       tuner: the run's fixed parts.
       split: what is judged.
       mesh: where.
     """
 
-    def __init__(
-        self,
-        task: TaskConfig,
-        evaluation: FineTuningValidation,
-        data: DataConfig,
-        *,
-        tuner: FineTuner,
-        split: Split,
-        mesh: Mesh,
-    ):
-        self._task, self._metric, self._mesh = task, evaluation.metric, mesh
-        self.split, self.targets = split, task.wanted
-        step = jit_judge_step(tuner, mesh, threshold=task.threshold)
+    def __init__(self, experiment: FineTuning, *, tuner: FineTuner, split: Split, mesh: Mesh):
+        self._task, self._metric, self._mesh = experiment.task, experiment.eval.metric, mesh
+        self.split, self.targets = split, self._task.wanted
+        step = jit_judge_step(tuner, mesh, threshold=self._task.threshold)
         self._step = CompiledTogether(step, name="judge")
-        options = loader_options(data, batch_size=evaluation.batch_size, workers=0)
+        options = loader_options(experiment.data, batch_size=experiment.eval.batch_size, workers=0)
         self._loader = Loader(split.records, train=False, targets=self.targets, **options)
 
     def rows(self, variables: Mapping, *, pulse: Callable[[], None] = lambda: None) -> dict[str, np.ndarray]:

@@ -33,8 +33,8 @@ def test_once(config: ConfigDict, workdir: str | Path, *, resamples: int = 1000)
       What metrics.json holds.
     """
     experiment, workdir = read(config), Path(workdir)
-    task, data, evaluation = experiment.task, experiment.data, experiment.eval
-    best, out = Best(workdir, config=tree_of(experiment), metric=evaluation.metric), workdir / "test"
+    task, data = experiment.task, experiment.data
+    best, out = Best(workdir, config=tree_of(experiment), metric=experiment.eval.metric), workdir / "test"
     digest = tree_hash(best.directory / "model")
     if known := _known_result(out, digest=digest, resamples=resamples):
         return known
@@ -45,10 +45,8 @@ def test_once(config: ConfigDict, workdir: str | Path, *, resamples: int = 1000)
     splits = {name: known_split(data, name, targets=task.wanted) for name in ("test", "validation")}
     # A segmentation threshold is fixed, so only classification asks validation for one.
     wanted = splits if task.kind == "classifier" else {"test": splits["test"]}
-    rows = {
-        name: Judge(task, evaluation, data, tuner=tuner, split=split, mesh=mesh).rows(variables)
-        for name, split in wanted.items()
-    }
+    judges = {name: Judge(experiment, tuner=tuner, split=split, mesh=mesh) for name, split in wanted.items()}
+    rows = {name: judge.rows(variables) for name, judge in judges.items()}
     header = _header(experiment, best, digest=digest, split=splits["test"], rows=rows["test"])
     if task.kind == "classifier":
         names = task.wanted.names

@@ -60,7 +60,7 @@ def finetune(
         _describe(experiment, training, num_steps=tuner.num_steps, workdir=Path(workdir))
     options = loader_options(data, augment=data.augment, targets=task.wanted, seed=experiment.run.seed)
     best = Best(workdir, config=tree_of(experiment), metric=evaluation.metric)
-    judge = Judge(task, evaluation, data, tuner=tuner, split=validation, mesh=mesh)
+    judge = Judge(experiment, tuner=tuner, split=validation, mesh=mesh)
 
     def validate(state: TrainState, pulse: Pulse) -> dict[str, float]:
         value = judge.metric(eval_variables(state), pulse=pulse)

@@ -73,7 +73,7 @@ def pretrain(
         workdir=workdir,
         mesh=mesh,
         initial=initial_from(run, model, books=tables) if starts else None,
-        validate=make_validation(experiment.eval, data, trainer=trainer, source=validation, mesh=mesh),
+        validate=make_validation(experiment, trainer=trainer, source=validation, mesh=mesh),
         stop_after=stop_after,
         profile=profile,
     )
