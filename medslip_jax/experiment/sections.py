@@ -5,7 +5,7 @@ where a verb or a notebook calls the library (`trees.read`). A function takes th
 """
 
 import dataclasses
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from data_pipelines.loading import AugmentConfig, Targets
 from medslip_jax.errors import InputError, check_choices
@@ -17,7 +17,10 @@ UNKNOWN_BOOKS = "unknown"
 # Metrics that can choose the best step of a fine-tuning run.
 METRICS = {"classifier": ("auroc", "average_precision"), "segmenter": ("dice_pooled", "dice_positive", "iou")}
 
-Section = TypeVar("Section")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Section = TypeVar("Section", bound="DataclassInstance")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from medslip_jax.errors import InputError, from_section
 from medslip_jax.experiment.sections import METRICS, Experiment, FineTuning, Pretraining, Section, default_experiment
@@ -20,15 +21,15 @@ def read(tree: Mapping) -> Experiment:
       InputError: an unknown key, or a value that cannot be used; for fine-tuning also no targets, a metric of the
         other kind, or masks that a flip would give the wrong names.
     """
-    tree = plain(tree)
-    default = default_experiment(tree["kind"] if "tune" in tree else "medslip")
+    left = plain(tree)
+    default = default_experiment(left["kind"] if "tune" in left else "medslip")
     known = {field.name: getattr(default, field.name) for field in dataclasses.fields(default)}
-    given = {name: tree.pop(name, {}) for name in known if name not in _TOP}
+    given = {name: left.pop(name, {}) for name in known if name not in _TOP}
     for name in (name for name in _TOP if name in known):
-        keys = [field.name for field in dataclasses.fields(known[name]) if field.name in tree]
-        given[name] = {key: tree.pop(key) for key in keys}
-    if tree:
-        raise InputError(f"config: unknown keys {', '.join(sorted(tree))}; medslip_jax/experiment/sections.py has all")
+        keys = [field.name for field in dataclasses.fields(known[name]) if field.name in left]
+        given[name] = {key: left.pop(key) for key in keys}
+    if left:
+        raise InputError(f"config: unknown keys {', '.join(sorted(left))}; medslip_jax/experiment/sections.py has all")
     sections = {name: with_fields(section, given[name], name=f"config.{name}") for name, section in known.items()}
     experiment = dataclasses.replace(default, **sections)
     return experiment if isinstance(experiment, Pretraining) else _settled(experiment)
@@ -44,7 +45,7 @@ def with_fields(known: Section, given: Mapping, *, name: str) -> Section:
     return from_section(type(known), own | given, name=name)
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """A ConfigDict, or JSON, with dicts for its nodes and tuples for its lists."""
     if hasattr(value, "to_dict"):
         value = value.to_dict()

@@ -69,6 +69,11 @@ class FineTuner(StepParts):
                 "add up to; for less memory use --config.model.remat=blocks"
             )
 
+    @property
+    def truth(self) -> str:
+        """Key of a batch."""
+        return "labels" if isinstance(self.model, ClassifierConfig) else "masks"
+
     def init_variables(self, key: PRNGKeyArray, image: Float[Array, "1 h w 3"]) -> dict[str, dict]:
         return make_module(self.model).init(key, image)
 
@@ -91,8 +96,7 @@ class FineTuner(StepParts):
         return jax.tree_util.tree_map_with_path(part, params)
 
     def whole_batch(self, batch: Mapping[str, Array], key: PRNGKeyArray) -> tuple[dict, dict[str, Array]]:
-        truth = batch["labels"] if isinstance(self.model, ClassifierConfig) else batch["masks"]
-        return dict(batch), {"bce": jnp.asarray((truth >= 0).sum(), jnp.float32)}
+        return dict(batch), {"bce": jnp.asarray((batch[self.truth] >= 0).sum(), jnp.float32)}
 
     def loss_terms(
         self, variables: Mapping, batch: Mapping, *, key: PRNGKeyArray, counts: Mapping[str, Array]
@@ -110,12 +114,10 @@ class FineTuner(StepParts):
             mutable=["batch_stats"],
             rngs={"dropout": key},
         )
-        if isinstance(self.model, ClassifierConfig):
-            terms = {"bce": bce(logits, batch["labels"], count=counts["bce"])}
-        else:
-            masks = batch["masks"]
-            terms = {"bce": bce(logits, masks, count=counts["bce"]), "soft_dice": soft_dice_loss(logits, masks)}
-        return sum(terms.values()), terms, updated["batch_stats"]
+        terms = {"bce": bce(logits, batch[self.truth], count=counts["bce"])}
+        if self.truth == "masks":
+            terms["soft_dice"] = soft_dice_loss(logits, batch["masks"])
+        return jnp.asarray(sum(terms.values())), terms, updated["batch_stats"]
 
 
 def jit_judge_step(tuner: FineTuner, mesh: Mesh, *, threshold: float = 0.5) -> Callable:
@@ -128,7 +130,7 @@ def jit_judge_step(tuner: FineTuner, mesh: Mesh, *, threshold: float = 0.5) -> C
     def step(variables: Mapping, batch: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
         probability = jax.nn.sigmoid(make_module(tuner.model).apply(variables, normalise(batch["image"])))
         rows = {"valid": batch["valid"], "index": batch["index"]}
-        if isinstance(tuner.model, ClassifierConfig):
+        if tuner.truth == "labels":
             return {"rows": rows | {"probability": probability, "labels": batch["labels"]}, "pairs": {}}
         said, true = probability > threshold, batch["masks"] == 1
         areas = {"intersection": said & true, "said": said, "true": true}

@@ -9,6 +9,8 @@ from pathlib import Path
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from medslip_jax.storage.files import write_bytes
+
 
 class Means:
     """Means of scalar metrics between two logs.
@@ -108,7 +110,4 @@ def _drop_after(file: Path, step: int) -> None:
     if not file.exists():
         return
     lines = file.read_text(encoding="utf-8").splitlines()
-    kept = [line for line in lines if _step(line) <= step]
-    temporary = file.with_name(file.name + ".tmp")
-    temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-    temporary.rename(file)
+    write_bytes(file, "".join(f"{line}\n" for line in lines if _step(line) <= step).encode())
