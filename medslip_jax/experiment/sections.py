@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from data_pipelines.loading import AugmentConfig, Targets
 from medslip_jax.errors import InputError, check_choices
 from medslip_jax.models.config import ClassifierConfig, MeDSLIPConfig, SegmenterConfig
+from medslip_jax.text.books import TextTables
 from medslip_jax.vocabulary import pathology_index
 
 # What a converted checkpoint has in books.sha256 if nobody knows its text tables.
 UNKNOWN_BOOKS = "unknown"
 # Metrics that can choose the best step of a fine-tuning run.
 METRICS = {"classifier": ("auroc", "average_precision"), "segmenter": ("dice_pooled", "dice_positive", "iou")}
+
+Tune = Literal["full", "last_blocks", "head"]
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -152,7 +155,7 @@ class BooksConfig:
     """
 
     path: str = ""
-    tables: str = "as_is"
+    tables: TextTables = "as_is"
     sha256: str = ""
 
 
@@ -250,7 +253,7 @@ class TaskConfig:
 
     kind: str
     targets: tuple[str, ...] = ()
-    tune: str = "full"
+    tune: Tune = "full"
     threshold: float = 0.5
 
     @property

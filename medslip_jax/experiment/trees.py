@@ -2,13 +2,15 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from medslip_jax.errors import InputError, from_section
 from medslip_jax.experiment.sections import METRICS, Experiment, FineTuning, Pretraining, Section, default_experiment
 
 # Sections whose keys stand at the top of a tree.
 _TOP = ("run", "task")
+
+Chosen = TypeVar("Chosen", Pretraining, FineTuning)
 
 
 def read(tree: Mapping) -> Experiment:
@@ -33,6 +35,15 @@ def read(tree: Mapping) -> Experiment:
     sections = {name: with_fields(section, given[name], name=f"config.{name}") for name, section in known.items()}
     experiment = dataclasses.replace(default, **sections)
     return experiment if isinstance(experiment, Pretraining) else _settled(experiment)
+
+
+def read_as(tree: Mapping, expected: type[Chosen]) -> Chosen:
+    """`read`; `InputError` if it is an experiment of the other kind."""
+    experiment = read(tree)
+    if not isinstance(experiment, expected):
+        verb = "pretrain" if isinstance(experiment, Pretraining) else "finetune"
+        raise InputError(f"the config is one of `medslip {verb}`; start it with that")
+    return experiment
 
 
 def with_fields(known: Section, given: Mapping, *, name: str) -> Section:

@@ -1,6 +1,7 @@
 """A fine-tuned model over a split, and how good it is (SPEC 7)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
@@ -62,7 +63,7 @@ class Judge:
         return value
 
 
-def areas_of(rows: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+def areas_of(rows: Mapping[str, np.ndarray], number: int) -> dict[str, Any]:
     """Areas of one target, as `overlap_report` takes them."""
     return {key: rows[key][:, number] for key in ("intersection", "said", "true")}
 
@@ -84,7 +85,7 @@ def classification_result(
 def segmentation_result(rows: Mapping[str, np.ndarray], *, task: TaskConfig, resamples: int, size: int) -> dict:
     """{"segmentation": {"size", "threshold", "targets": {name: report with "intervals"}}}, over patients."""
     sections, targets, threshold = {}, task.wanted, task.threshold
-    draw = {"patients": rows["patient_id"], "resamples": resamples}
+    draw: dict[str, Any] = {"patients": rows["patient_id"], "resamples": resamples}
     for i, (name, report) in enumerate(zip(targets.names, overlaps(rows, targets, threshold=threshold), strict=True)):
         values = {key: np.array(value) for key, value in report.pop("per_image").items()}
         areas = areas_of(rows, i)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,7 +13,7 @@ from medslip_jax.checkpoints import Best, read_config, read_variables
 from medslip_jax.evaluation.provenance import computed_with
 from medslip_jax.evaluation.result_files import json_bytes, round_numbers
 from medslip_jax.experiment.sections import FineTuning
-from medslip_jax.experiment.trees import read, tree_of
+from medslip_jax.experiment.trees import read_as, tree_of
 from medslip_jax.finetuning.data import Split, known_split
 from medslip_jax.finetuning.judge import Judge, classification_result, segmentation_result
 from medslip_jax.finetuning.start import make_tuner
@@ -32,7 +33,7 @@ def test_once(config: ConfigDict, workdir: str | Path, *, resamples: int = 1000)
     Returns:
       What metrics.json holds.
     """
-    experiment, workdir = read(config), Path(workdir)
+    experiment, workdir = read_as(config, FineTuning), Path(workdir)
     task, data = experiment.task, experiment.data
     best, out = Best(workdir, config=tree_of(experiment), metric=experiment.eval.metric), workdir / "test"
     digest = tree_hash(best.directory / "model")
@@ -94,7 +95,8 @@ def _header(experiment: FineTuning, best: Best, *, digest: str, split: Split, ro
 
 def _write_predictions(path: Path, rows: Mapping[str, np.ndarray], *, names: tuple[str, ...]) -> None:
     """For `medslip compare`, under its names; of a U-Net the areas."""
-    arrays = {key: rows[key] for key in ("image_id", "patient_id", "index")} | {"pathology_names": np.array(names)}
+    arrays: dict[str, Any] = {key: rows[key] for key in ("image_id", "patient_id", "index")}
+    arrays |= {"pathology_names": np.array(names)}
     if "probability" in rows:
         arrays |= {"pathology": rows["probability"], "labels": rows["labels"]}
     else:

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from data_pipelines.loading import Loader
 from medslip_jax.checkpoints import Best, find_latest
 from medslip_jax.experiment.sections import FineTuning, replaced
-from medslip_jax.experiment.trees import read, tree_of
+from medslip_jax.experiment.trees import read_as, tree_of
 from medslip_jax.finetuning.data import Split, known_split
 from medslip_jax.finetuning.judge import Judge
 from medslip_jax.finetuning.start import initial_from, make_tuner
@@ -45,7 +45,7 @@ def finetune(
       InputError: a value of the config, the data or init_from that cannot be used, or a `workdir` of another run.
       Preempted: SIGTERM came; the state is saved.
     """
-    experiment = read(config)
+    experiment = read_as(config, FineTuning)
     data, evaluation, task = experiment.data, experiment.eval, experiment.task
     workdir = on_this_machine(workdir, flag="--workdir")
     mesh = run_mesh(experiment)

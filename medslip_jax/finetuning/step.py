@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from medslip_jax.errors import InputError
+from medslip_jax.experiment.sections import Tune
 from medslip_jax.models.config import ClassifierConfig, SegmenterConfig
 from medslip_jax.models.kinds import make_module
 from medslip_jax.parallel import sharding
@@ -19,7 +20,6 @@ from medslip_jax.step.losses import mean_where
 from medslip_jax.step.optim import make_optimizer
 from medslip_jax.step.train_step import StepParts, normalise
 
-Tune = Literal["full", "last_blocks", "head"]
 # Stages of the trunk that keep weights and statistics.
 _FROZEN_STAGES = {"full": 0, "last_blocks": 3, "head": 3}
 
@@ -75,7 +75,7 @@ class FineTuner(StepParts):
         return "labels" if isinstance(self.model, ClassifierConfig) else "masks"
 
     def init_variables(self, key: PRNGKeyArray, image: Float[Array, "1 h w 3"]) -> dict[str, dict]:
-        return make_module(self.model).init(key, image)
+        return dict(make_module(self.model).init(key, image))
 
     @functools.cached_property
     def optimizer(self) -> optax.GradientTransformation:
@@ -128,7 +128,8 @@ def jit_judge_step(tuner: FineTuner, mesh: Mesh, *, threshold: float = 0.5) -> C
     """
 
     def step(variables: Mapping, batch: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
-        probability = jax.nn.sigmoid(make_module(tuner.model).apply(variables, normalise(batch["image"])))
+        logits: Any = make_module(tuner.model).apply(variables, normalise(batch["image"]))
+        probability = jax.nn.sigmoid(logits)
         rows = {"valid": batch["valid"], "index": batch["index"]}
         if tuner.truth == "labels":
             return {"rows": rows | {"probability": probability, "labels": batch["labels"]}, "pairs": {}}

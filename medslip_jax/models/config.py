@@ -5,8 +5,9 @@ from typing import Literal
 
 from medslip_jax.errors import InputError, check_choices
 
-# Kind of model -> what sides of an image are multiples of; the grid, or its mask's halving, comes out whole.
-STRIDES = {"medslip": 16, "classifier": 32, "segmenter": 16}
+Kind = Literal["medslip", "classifier", "segmenter"]
+# What sides of an image are multiples of; the grid, or its mask's halving, comes out whole.
+STRIDES: dict[Kind, int] = {"medslip": 16, "classifier": 32, "segmenter": 16}
 
 
 @dataclasses.dataclass(frozen=True)

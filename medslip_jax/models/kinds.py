@@ -11,21 +11,21 @@ from flax import traverse_util
 
 from medslip_jax.errors import InputError, from_section
 from medslip_jax.models.classifier import Classifier
-from medslip_jax.models.config import ClassifierConfig, MeDSLIPConfig, SegmenterConfig
+from medslip_jax.models.config import ClassifierConfig, Kind, MeDSLIPConfig, SegmenterConfig
 from medslip_jax.models.dual_stream import MeDSLIP
 from medslip_jax.models.segmenter import Segmenter
 
 ModelConfig = MeDSLIPConfig | ClassifierConfig | SegmenterConfig
 
 # Kind -> (config, module); the kind is the module's name in lower case.
-KINDS: dict[str, tuple[type, type]] = {
+KINDS: dict[Kind, tuple[type, type]] = {
     "medslip": (MeDSLIPConfig, MeDSLIP),
     "classifier": (ClassifierConfig, Classifier),
     "segmenter": (SegmenterConfig, Segmenter),
 }
 
 
-def kind_of(config: ModelConfig) -> str:
+def kind_of(config: ModelConfig) -> Kind:
     return next(kind for kind, (cls, _) in KINDS.items() if type(config) is cls)
 
 
@@ -36,9 +36,10 @@ def make_module(config: ModelConfig, *, norm_groups: int = 1) -> nn.Module:
 
 def config_from_fields(kind: str, fields: Mapping) -> ModelConfig:
     """The config of a kind from {field: value}; `InputError` for an unknown kind, field or value."""
-    if kind not in KINDS:
-        raise InputError(f"kind {kind!r} is unknown; one of {', '.join(KINDS)}")
-    return from_section(KINDS[kind][0], fields, name="config.model")
+    for known, (cls, _) in KINDS.items():
+        if kind == known:
+            return from_section(cls, fields, name="config.model")
+    raise InputError(f"kind {kind!r} is unknown; one of {', '.join(KINDS)}")
 
 
 def initial_variables(config: ModelConfig, *, seed: int = 0) -> dict[str, dict]:

@@ -8,9 +8,9 @@ from ml_collections import ConfigDict
 from data_pipelines.datasets import open_split
 from data_pipelines.loading import Loader
 from medslip_jax.checkpoints import find_latest
-from medslip_jax.experiment.sections import replaced
+from medslip_jax.experiment.sections import Pretraining, replaced
 from medslip_jax.experiment.tables import built_data, load_tables
-from medslip_jax.experiment.trees import read, tree_of
+from medslip_jax.experiment.trees import read_as, tree_of
 from medslip_jax.parallel import processes
 from medslip_jax.pretraining.source import training_source
 from medslip_jax.pretraining.start import initial_from, make_trainer
@@ -45,7 +45,7 @@ def pretrain(
       InputError: a value of the config or the data that cannot be used, or a `workdir` of another run.
       Preempted: SIGTERM came; the state is saved.
     """
-    experiment = read(config)
+    experiment = read_as(config, Pretraining)
     run, model, data = experiment.run, experiment.model, experiment.data
     data_dir = built_data(data.name, data.dir)
     workdir = on_this_machine(workdir, flag="--workdir")

@@ -89,7 +89,7 @@ def train(
             due = _due(step, start=running.start, stop=last, num_steps=trainer.num_steps, run=run)
             due["eval"] = validate is not None and (due["eval"] or (step == running.start and running.unvalidated))
             stopping = stop.reached()
-            if due["eval"] and not stopping:
+            if validate is not None and due["eval"] and not stopping:
                 try:
                     running.validate(step, validate, pulse)
                 except _Interrupted:
