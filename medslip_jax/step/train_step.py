@@ -159,7 +159,7 @@ def train_step(
         params=params,
         batch_stats=batch_stats,
         opt_state=opt_state,
-        ema=update_ema(state.ema, averaged, decay=decay, step=state.step) if decay else None,
+        ema=None if state.ema is None else update_ema(state.ema, averaged, decay=decay, step=state.step),
     )
     metrics = {
         "loss": total,
