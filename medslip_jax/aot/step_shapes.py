@@ -4,6 +4,7 @@ What of the data is part of the program are the text tables and the number of im
 they are not on this machine others take their place, and `Step.notes` says so.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,14 +54,10 @@ def step_of(experiment: Experiment, *, mesh: Mesh) -> Step:
         data, targets = experiment.data, experiment.task.wanted
         images = _images(data, lambda: known_split(data, "train", targets=targets, fraction=data.fraction))
         k = len(targets.specs)
-        if targets.kind == "labels":
-            batch = image | {"labels": ((k,), "int8")}
-        else:
-            batch = image | {"masks": ((size, size, k), "uint8")}
+        truth = ((k,), "int8") if targets.kind == "labels" else ((size, size, k), "uint8")
         tuner = make_tuner(experiment, num_images=images["count"], mesh=mesh)
-        return Step(parts=tuner, batch=batch, image_size=size, notes=images["notes"])
-    built = experiment.data
-    images = _images(built, lambda: training_source(built))
+        return Step(parts=tuner, batch={**image, targets.kind: truth}, image_size=size, notes=images["notes"])
+    images = _images(experiment.data, functools.partial(training_source, experiment.data))
     tables = _tables(experiment.books, text_dim=experiment.model.text_dim)
     trainer = make_trainer(experiment, books=tables["books"], num_images=images["count"], mesh=mesh)
     batch = image | {"matrix": (MATRIX_SHAPE, "int8")}
