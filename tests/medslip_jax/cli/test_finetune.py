@@ -197,8 +197,8 @@ def test_what_cannot_be_is_refused_in_one_line(data, pretrained, tmp_path, chang
 
 def test_a_flip_that_would_misname_a_mask_is_refused(data):
     with pytest.raises(InputError, match=r"augment\.flip=none"):
-        settings(data, "segmentation", targets=("left_lung_unspec",))
-    assert settings(data, "segmentation", targets=("left_lung_unspec", "right_lung_unspec"))
+        read(settings(data, "segmentation", targets=("left_lung_unspec",)))
+    assert read(settings(data, "segmentation", targets=("left_lung_unspec", "right_lung_unspec")))
 
 
 def test_resamples_are_looked_at_before_the_training(tmp_path, capsys):
