@@ -8,24 +8,13 @@ the command line is soon where it minds Ctrl-C.
 256
 """
 
-import importlib
+from etils import epy
 
 from medslip_jax.version import __version__
 
-_LAZY = {
-    "InputError": "medslip_jax.errors",
-    "MeDSLIP": "medslip_jax.models",
-    "MeDSLIPConfig": "medslip_jax.models",
-    "medslip_loss": "medslip_jax.step.losses",
-    "load": "medslip_jax.weights.loading",
-    "from_torch": "medslip_jax.weights.torch.conversion",
-    "to_torch": "medslip_jax.weights.torch.conversion",
-}
-
-__all__ = ["InputError", "MeDSLIP", "MeDSLIPConfig", "__version__", "from_torch", "load", "medslip_loss", "to_torch"]
-
-
-def __getattr__(name: str):
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_LAZY[name]), name)
+with epy.lazy_api_imports(globals()):
+    from medslip_jax.errors import InputError
+    from medslip_jax.models import MeDSLIP, MeDSLIPConfig
+    from medslip_jax.step.losses import medslip_loss
+    from medslip_jax.weights.loading import load
+    from medslip_jax.weights.torch.conversion import from_torch, to_torch

@@ -5,6 +5,7 @@ Public: the tests, the notebooks and users who change the model rely on it.
 
 import zlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES
 
 def tiny_config(**changes) -> MeDSLIPConfig:
     """A dual-stream model that compiles in seconds; `changes` are fields of `MeDSLIPConfig`."""
-    fields = {
+    fields: dict[str, Any] = {
         "backbone": "resnet18",
         "trunk_width": 8,
         "embed_dim": 16,

@@ -34,6 +34,7 @@ _ENVIRONMENT = {
     "TPU_MIN_LOG_LEVEL": "3",
     "TPU_STDERR_LOG_LEVEL": "3",
 }
+_CACHE = "jax_enable_compilation_cache"
 
 
 def tpu_mesh(topology: Topology, *, data: int = -1, fsdp: int = 1) -> Mesh:
@@ -48,7 +49,7 @@ def tpu_mesh(topology: Topology, *, data: int = -1, fsdp: int = 1) -> Mesh:
         os.environ.setdefault(key, value)
     # Nothing runs here, and accelerators that this machine may have are left to those who use them.
     jax.config.update("jax_platforms", "cpu")
-    options = {"chip_config_name": topology.chip.config_name} if topology.chip.config_name else {}
+    options: dict[str, Any] = {"chip_config_name": topology.chip.config_name} if topology.chip.config_name else {}
     if topology.chips == 1:
         options["chips_per_host_bounds"] = (1, 1, 1)
     try:
@@ -87,12 +88,13 @@ def compile_step(step: Step, *, mesh: Mesh, topology: Topology, per_chip: int) -
     seconds = {"lower": time.monotonic() - started}
     started = time.monotonic()
     program, error = None, ""
-    memory = {"needs": None, "limit": topology.chip.usable_gib * 2**30}
+    memory: dict[str, Any] = {"needs": None, "limit": topology.chip.usable_gib * 2**30}
     try:
         with _without_cache():
             compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as failure:
-        memory, error = parse_too_large(str(failure)) or memory, one_line(failure)
+        memory |= parse_too_large(str(failure)) or {}
+        error = one_line(failure)
     else:
         program = read_program(compiled)
         memory["needs"] = program["memory"].get("total")
@@ -110,7 +112,7 @@ def compile_step(step: Step, *, mesh: Mesh, topology: Topology, per_chip: int) -
 @contextlib.contextmanager
 def _without_cache() -> Iterator[None]:
     """Nothing is written to JAX's persistent cache: where no TPU is, it could not load the program again."""
-    before = jax.config.jax_enable_compilation_cache
+    before = getattr(jax.config, _CACHE)
     _enable_cache(False)
     try:
         yield
@@ -119,6 +121,6 @@ def _without_cache() -> Iterator[None]:
 
 
 def _enable_cache(value: bool) -> None:
-    jax.config.update("jax_enable_compilation_cache", value)
+    jax.config.update(_CACHE, value)
     # JAX looks at it once and remembers what it found.
     compilation_cache.reset_cache()

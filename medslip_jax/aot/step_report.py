@@ -83,7 +83,7 @@ def _asked(experiment: Experiment, *, topology: Topology, mesh: Mesh) -> dict[st
 
 def _roofline(program: Mapping | None, *, topology: Topology, per_chip: int) -> dict[str, Any] | None:
     flops, hbm = (((program or {}).get(part) or {}).get(key) for part, key in (("cost", "flops"), ("traffic", "hbm")))
-    return None if None in (flops, hbm) else roofline(flops, hbm=hbm, chip=topology.chip, per_chip=per_chip)
+    return None if flops is None or hbm is None else roofline(flops, hbm=hbm, chip=topology.chip, per_chip=per_chip)
 
 
 def _version(package: str) -> str:

@@ -4,6 +4,7 @@ What of the data is part of the program are the text tables and the number of im
 they are not on this machine others take their place, and `Step.notes` says so.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,20 +48,20 @@ def step_of(experiment: Experiment, *, mesh: Mesh) -> Step:
     Raises:
       InputError: a config that cannot be trained.
     """
-    data, size = experiment.data, experiment.data.image_size
-    image = {"image": ((size, size), "uint8")}
+    size = experiment.data.image_size
+    image: dict[str, tuple[tuple[int, ...], str]] = {"image": ((size, size), "uint8")}
     if isinstance(experiment, FineTuning):
-        targets = experiment.task.wanted
+        data, targets = experiment.data, experiment.task.wanted
         images = _images(data, lambda: known_split(data, "train", targets=targets, fraction=data.fraction))
         k = len(targets.specs)
-        truth = {"labels": ((k,), "int8")} if targets.kind == "labels" else {"masks": ((size, size, k), "uint8")}
-        parts = make_tuner(experiment, num_images=images["count"], mesh=mesh)
-        return Step(parts=parts, batch=image | truth, image_size=size, notes=images["notes"])
-    images = _images(data, lambda: training_source(data))
+        truth = ((k,), "int8") if targets.kind == "labels" else ((size, size, k), "uint8")
+        tuner = make_tuner(experiment, num_images=images["count"], mesh=mesh)
+        return Step(parts=tuner, batch={**image, targets.kind: truth}, image_size=size, notes=images["notes"])
+    images = _images(experiment.data, functools.partial(training_source, experiment.data))
     tables = _tables(experiment.books, text_dim=experiment.model.text_dim)
-    parts = make_trainer(experiment, books=tables["books"], num_images=images["count"], mesh=mesh)
+    trainer = make_trainer(experiment, books=tables["books"], num_images=images["count"], mesh=mesh)
     batch = image | {"matrix": (MATRIX_SHAPE, "int8")}
-    return Step(parts=parts, batch=batch, image_size=size, notes=images["notes"] + tables["notes"])
+    return Step(parts=trainer, batch=batch, image_size=size, notes=images["notes"] + tables["notes"])
 
 
 def _images(data: DataConfig, source: Callable[[], Sized]) -> dict:

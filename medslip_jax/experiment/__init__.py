@@ -3,8 +3,13 @@
 from etils import epy
 
 with epy.lazy_api_imports(globals()):
-    from medslip_jax.experiment.config_files import load_config, names_of, parse_arg
-    from medslip_jax.experiment.defaults import default_config, default_fine_tuning
+    from medslip_jax.experiment.config_files import (
+        default_config,
+        default_fine_tuning,
+        load_config,
+        names_of,
+        parse_arg,
+    )
     from medslip_jax.experiment.sections import FineTuning, Pretraining
     from medslip_jax.experiment.short_runs import set_short_run, shrink, shrink_to_phantom
-    from medslip_jax.experiment.trees import differences, from_json, read, to_json, tree_of
+    from medslip_jax.experiment.trees import differences, read, tree_of

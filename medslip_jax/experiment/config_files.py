@@ -1,6 +1,6 @@
 """Config files with typed arguments, and what a command line changes in them.
 
-A config file has `get_config(arg) -> ml_collections.ConfigDict`; it starts from `defaults.default_config()` and changes
+A config file has `get_config(arg) -> ml_collections.ConfigDict`; it starts from `default_config()` and changes
 what differs.
 """
 
@@ -14,6 +14,26 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from medslip_jax.errors import InputError
+from medslip_jax.experiment.sections import default_experiment
+from medslip_jax.experiment.trees import tree_of
+
+
+def default_config() -> ConfigDict:
+    """The released recipe (SPEC 5) as a tree, on a data set that the config file still has to name.
+
+    Its keys are the fields of the dataclasses in `sections.Pretraining`, which explain them; those of `RunConfig` stand
+    at the top.
+    """
+    return ConfigDict(tree_of(default_experiment("medslip")))
+
+
+def default_fine_tuning(kind: str) -> ConfigDict:
+    """Fine-tuning as of SPEC 7 as a tree: AdamW at 1e-5, batch 64, on a data set and targets still to be named.
+
+    As `default_config`, from `sections.FineTuning`; the keys of `TaskConfig` stand at the top, too. A run sets
+    model.num_classes, to the number of targets.
+    """
+    return ConfigDict(tree_of(default_experiment(kind)))
 
 
 def parse_arg(arg: str | None, **defaults: bool | int | float | str) -> ConfigDict:

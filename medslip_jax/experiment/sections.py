@@ -1,15 +1,16 @@
 """The sections of an experiment as frozen dataclasses: what the code reads once a config tree has been checked.
 
-A tree (`defaults.default_config`, a config file, the JSON in a checkpoint) becomes `Pretraining` or `FineTuning` once,
+A tree (`default_config`, a config file, the JSON in a checkpoint) becomes `Pretraining` or `FineTuning` once,
 where a verb or a notebook calls the library (`trees.read`). A function takes the sections that it needs.
 """
 
 import dataclasses
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from data_pipelines.loading import AugmentConfig, Targets
 from medslip_jax.errors import InputError, check_choices
-from medslip_jax.models.config import STRIDES, ClassifierConfig, MeDSLIPConfig, SegmenterConfig
+from medslip_jax.models.config import ClassifierConfig, MeDSLIPConfig, SegmenterConfig
+from medslip_jax.text.books import TextTables
 from medslip_jax.vocabulary import pathology_index
 
 # What a converted checkpoint has in books.sha256 if nobody knows its text tables.
@@ -17,7 +18,12 @@ UNKNOWN_BOOKS = "unknown"
 # Metrics that can choose the best step of a fine-tuning run.
 METRICS = {"classifier": ("auroc", "average_precision"), "segmenter": ("dice_pooled", "dice_positive", "iou")}
 
-Section = TypeVar("Section")
+Tune = Literal["full", "last_blocks", "head"]
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Section = TypeVar("Section", bound="DataclassInstance")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +155,7 @@ class BooksConfig:
     """
 
     path: str = ""
-    tables: str = "as_is"
+    tables: TextTables = "as_is"
     sha256: str = ""
 
 
@@ -247,7 +253,7 @@ class TaskConfig:
 
     kind: str
     targets: tuple[str, ...] = ()
-    tune: str = "full"
+    tune: Tune = "full"
     threshold: float = 0.5
 
     @property
@@ -308,10 +314,3 @@ def replaced(section: Section, **changes) -> Section:
     return dataclasses.replace(
         section, **{name: dataclasses.replace(getattr(section, name), **fields) for name, fields in changes.items()}
     )
-
-
-def require_image_size(size: int, *, kind: str) -> None:
-    """`InputError` for a data.image_size that the trained model could not be used at."""
-    stride = STRIDES[kind]
-    if size < stride or size % stride:
-        raise InputError(f"data.image_size={size}: must be a multiple of {stride}, such as 224")

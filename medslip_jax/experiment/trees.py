@@ -1,8 +1,8 @@
 """Config trees, as files and checkpoints hold them: read into dataclasses, written back, compared."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from medslip_jax.errors import InputError, from_section
 from medslip_jax.experiment.sections import METRICS, Experiment, FineTuning, Pretraining, Section, default_experiment
@@ -10,29 +10,40 @@ from medslip_jax.experiment.sections import METRICS, Experiment, FineTuning, Pre
 # Sections whose keys stand at the top of a tree.
 _TOP = ("run", "task")
 
+Chosen = TypeVar("Chosen", Pretraining, FineTuning)
+
 
 def read(tree: Mapping) -> Experiment:
     """A config tree as dataclasses, every value checked; keys that an earlier version did not write have defaults.
 
     Args:
-      tree: nested mapping, such as an `ml_collections.ConfigDict` or what `from_json` gives.
+      tree: nested mapping, such as an `ml_collections.ConfigDict` or what was JSON.
 
     Raises:
       InputError: an unknown key, or a value that cannot be used; for fine-tuning also no targets, a metric of the
         other kind, or masks that a flip would give the wrong names.
     """
-    tree = plain(tree)
-    default = default_experiment(tree["kind"] if "tune" in tree else "medslip")
+    left = plain(tree)
+    default = default_experiment(left["kind"] if "tune" in left else "medslip")
     known = {field.name: getattr(default, field.name) for field in dataclasses.fields(default)}
-    given = {name: tree.pop(name, {}) for name in known if name not in _TOP}
+    given = {name: left.pop(name, {}) for name in known if name not in _TOP}
     for name in (name for name in _TOP if name in known):
-        keys = [field.name for field in dataclasses.fields(known[name]) if field.name in tree]
-        given[name] = {key: tree.pop(key) for key in keys}
-    if tree:
-        raise InputError(f"config: unknown keys {', '.join(sorted(tree))}; medslip_jax/experiment/sections.py has all")
+        keys = [field.name for field in dataclasses.fields(known[name]) if field.name in left]
+        given[name] = {key: left.pop(key) for key in keys}
+    if left:
+        raise InputError(f"config: unknown keys {', '.join(sorted(left))}; medslip_jax/experiment/sections.py has all")
     sections = {name: with_fields(section, given[name], name=f"config.{name}") for name, section in known.items()}
     experiment = dataclasses.replace(default, **sections)
     return experiment if isinstance(experiment, Pretraining) else _settled(experiment)
+
+
+def read_as(tree: Mapping, expected: type[Chosen]) -> Chosen:
+    """`read`; `InputError` if it is an experiment of the other kind."""
+    experiment = read(tree)
+    if not isinstance(experiment, expected):
+        verb = "pretrain" if isinstance(experiment, Pretraining) else "finetune"
+        raise InputError(f"the config is one of `medslip {verb}`; start it with that")
+    return experiment
 
 
 def with_fields(known: Section, given: Mapping, *, name: str) -> Section:
@@ -45,7 +56,7 @@ def with_fields(known: Section, given: Mapping, *, name: str) -> Section:
     return from_section(type(known), own | given, name=name)
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """A ConfigDict, or JSON, with dicts for its nodes and tuples for its lists."""
     if hasattr(value, "to_dict"):
         value = value.to_dict()
@@ -68,18 +79,9 @@ def _settled(experiment: FineTuning) -> FineTuning:
 
 
 def tree_of(experiment: Experiment) -> dict:
-    """The config tree of an experiment, as `defaults.default_config` lays it out; JSON-able but for its tuples."""
+    """The config tree of an experiment, as `default_config` lays it out; JSON-able but for its tuples."""
     sections = dataclasses.asdict(experiment)
     return sections.pop("run") | sections.pop("task", {}) | sections
-
-
-def to_json(tree: Mapping) -> str:
-    return json.dumps(plain(tree), indent=1, sort_keys=True)
-
-
-def from_json(text: str) -> dict:
-    """The tree that `to_json` wrote; lists become tuples again."""
-    return plain(json.loads(text))
 
 
 def differences(saved: Mapping, current: Mapping, *, prefix: str = "") -> list[str]:

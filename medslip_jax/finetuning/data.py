@@ -3,14 +3,13 @@
 import dataclasses
 from collections.abc import Mapping
 
-import numpy as np
-
 from data_pipelines.datasets import open_split
 from data_pipelines.loading import Subset, Targets, known_images, nested_rows
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation.result_files import ids_hash
 from medslip_jax.experiment.sections import FineTuningData
 from medslip_jax.experiment.tables import built_data
+from medslip_jax.training.setup import evenly_spaced
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +50,6 @@ def known_split(data: FineTuningData, name: str, *, targets: Targets, fraction: 
         wanted = ", ".join(targets.names)
         raise InputError(f"data.name={data.name}: no image of {name} has known {targets.kind} of {wanted}")
     chosen = nested_rows(patients, fraction=fraction, seed=data.subset_seed)
-    if at_most and at_most < len(chosen):
-        chosen = [chosen[i] for i in np.linspace(0, len(chosen), at_most, endpoint=False).astype(int)]
+    chosen = [chosen[i] for i in evenly_spaced(chosen, at_most=at_most)]
     records = Subset(source, [rows[i] for i in chosen])
     return Split(records, tuple(patients[i] for i in chosen), of=len(source), metadata=source.metadata)

@@ -1,6 +1,7 @@
 """A fine-tuned model over a split, and how good it is (SPEC 7)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
@@ -12,7 +13,7 @@ from medslip_jax.evaluation.metrics.classification import classification_report
 from medslip_jax.evaluation.metrics.intervals import mean_intervals
 from medslip_jax.evaluation.metrics.segmentation import overlap_report, pooled_dice_interval
 from medslip_jax.evaluation.scoring import score
-from medslip_jax.experiment.sections import DataConfig, FineTuningValidation, TaskConfig
+from medslip_jax.experiment.sections import FineTuning, TaskConfig
 from medslip_jax.finetuning.data import Split
 from medslip_jax.finetuning.step import FineTuner, jit_judge_step
 from medslip_jax.parallel.processes import CompiledTogether
@@ -20,32 +21,21 @@ from medslip_jax.training.setup import loader_options
 
 
 class Judge:
-    """Runs a model over a split and says how good it is.
+    """Runs the model of an experiment over a split and says how good it is.
 
     Args:
-      task: kind, targets and threshold.
-      evaluation: metric and batch size.
-      data: image size and threads.
+      experiment: the task, the metric, the batch size, the image size and the threads are read here.
       tuner: the run's fixed parts.
       split: what is judged.
       mesh: where.
     """
 
-    def __init__(
-        self,
-        task: TaskConfig,
-        evaluation: FineTuningValidation,
-        data: DataConfig,
-        *,
-        tuner: FineTuner,
-        split: Split,
-        mesh: Mesh,
-    ):
-        self._task, self._metric, self._mesh = task, evaluation.metric, mesh
-        self.split, self.targets = split, task.wanted
-        step = jit_judge_step(tuner, mesh, threshold=task.threshold)
+    def __init__(self, experiment: FineTuning, *, tuner: FineTuner, split: Split, mesh: Mesh):
+        self._task, self._metric, self._mesh = experiment.task, experiment.eval.metric, mesh
+        self.split, self.targets = split, self._task.wanted
+        step = jit_judge_step(tuner, mesh, threshold=self._task.threshold)
         self._step = CompiledTogether(step, name="judge")
-        options = loader_options(data, batch_size=evaluation.batch_size, workers=0)
+        options = loader_options(experiment.data, batch_size=experiment.eval.batch_size, workers=0)
         self._loader = Loader(split.records, train=False, targets=self.targets, **options)
 
     def rows(self, variables: Mapping, *, pulse: Callable[[], None] = lambda: None) -> dict[str, np.ndarray]:
@@ -73,7 +63,7 @@ class Judge:
         return value
 
 
-def areas_of(rows: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+def areas_of(rows: Mapping[str, np.ndarray], number: int) -> dict[str, Any]:
     """Areas of one target, as `overlap_report` takes them."""
     return {key: rows[key][:, number] for key in ("intersection", "said", "true")}
 
@@ -92,22 +82,17 @@ def classification_result(
     return {"classification": {"pathology": section}}
 
 
-def segmentation_result(
-    rows: Mapping[str, np.ndarray], *, targets: Targets, threshold: float, resamples: int, size: int
-) -> dict:
+def segmentation_result(rows: Mapping[str, np.ndarray], *, task: TaskConfig, resamples: int, size: int) -> dict:
     """{"segmentation": {"size", "threshold", "targets": {name: report with "intervals"}}}, over patients."""
-    sections = {}
-    draw = {"patients": rows["patient_id"], "resamples": resamples}
+    sections, targets, threshold = {}, task.wanted, task.threshold
+    draw: dict[str, Any] = {"patients": rows["patient_id"], "resamples": resamples}
     for i, (name, report) in enumerate(zip(targets.names, overlaps(rows, targets, threshold=threshold), strict=True)):
         values = {key: np.array(value) for key, value in report.pop("per_image").items()}
         areas = areas_of(rows, i)
         values["dice_positive"] = np.where(areas["true"] > 0, values["dice"], np.nan)
         intervals = mean_intervals(values, **draw)
-        means = _renamed(intervals["means"]) | {"dice_pooled": pooled_dice_interval(**areas, **draw)}
+        # As in the report: the per-image "dice" is `dice_all`'s.
+        means = {("dice_all" if key == "dice" else key): row for key, row in intervals["means"].items()}
+        means["dice_pooled"] = pooled_dice_interval(**areas, **draw)
         sections[name] = report | {"intervals": intervals | {"means": means}}
     return {"segmentation": {"size": size, "threshold": threshold, "targets": sections}}
-
-
-def _renamed(means: Mapping) -> dict:
-    """As in the report: the per-image "dice" is `dice_all`'s."""
-    return {("dice_all" if name == "dice" else name): row for name, row in means.items()}

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,8 +12,8 @@ from ml_collections import ConfigDict
 from medslip_jax.checkpoints import Best, read_config, read_variables
 from medslip_jax.evaluation.provenance import computed_with
 from medslip_jax.evaluation.result_files import json_bytes, round_numbers
-from medslip_jax.experiment.sections import FineTuning, TaskConfig
-from medslip_jax.experiment.trees import read, tree_of
+from medslip_jax.experiment.sections import FineTuning
+from medslip_jax.experiment.trees import read_as, tree_of
 from medslip_jax.finetuning.data import Split, known_split
 from medslip_jax.finetuning.judge import Judge, classification_result, segmentation_result
 from medslip_jax.finetuning.start import make_tuner
@@ -32,9 +33,9 @@ def test_once(config: ConfigDict, workdir: str | Path, *, resamples: int = 1000)
     Returns:
       What metrics.json holds.
     """
-    experiment, workdir = read(config), Path(workdir)
-    task, data, evaluation = experiment.task, experiment.data, experiment.eval
-    best, out = Best(workdir, config=tree_of(experiment), metric=evaluation.metric), workdir / "test"
+    experiment, workdir = read_as(config, FineTuning), Path(workdir)
+    task, data = experiment.task, experiment.data
+    best, out = Best(workdir, config=tree_of(experiment), metric=experiment.eval.metric), workdir / "test"
     digest = tree_hash(best.directory / "model")
     if known := _known_result(out, digest=digest, resamples=resamples):
         return known
@@ -45,12 +46,14 @@ def test_once(config: ConfigDict, workdir: str | Path, *, resamples: int = 1000)
     splits = {name: known_split(data, name, targets=task.wanted) for name in ("test", "validation")}
     # A segmentation threshold is fixed, so only classification asks validation for one.
     wanted = splits if task.kind == "classifier" else {"test": splits["test"]}
-    rows = {
-        name: Judge(task, evaluation, data, tuner=tuner, split=split, mesh=mesh).rows(variables)
-        for name, split in wanted.items()
-    }
+    judges = {name: Judge(experiment, tuner=tuner, split=split, mesh=mesh) for name, split in wanted.items()}
+    rows = {name: judge.rows(variables) for name, judge in judges.items()}
     header = _header(experiment, best, digest=digest, split=splits["test"], rows=rows["test"])
-    numbers = _numbers(task, rows, resamples=resamples, image_size=data.image_size)
+    if task.kind == "classifier":
+        names = task.wanted.names
+        numbers = classification_result(rows["test"], rows["validation"], names=names, resamples=resamples)
+    else:
+        numbers = segmentation_result(rows["test"], task=task, resamples=resamples, size=data.image_size)
     result = header | {"resamples": resamples} | round_numbers(numbers)
     if jax.process_index() == 0:
         out.mkdir(parents=True, exist_ok=True)
@@ -66,15 +69,6 @@ def _known_result(out: Path, *, digest: str, resamples: int) -> dict | None:
     result = json.loads(file.read_bytes()) if file.is_file() else None
     same = result and result["checkpoint"]["sha256"] == digest and result.get("resamples") == resamples
     return result if same else None
-
-
-def _numbers(task: TaskConfig, rows: Mapping[str, Mapping], *, resamples: int, image_size: int) -> dict:
-    targets = task.wanted
-    if targets.kind == "labels":
-        return classification_result(rows["test"], rows["validation"], names=targets.names, resamples=resamples)
-    return segmentation_result(
-        rows["test"], targets=targets, threshold=task.threshold, resamples=resamples, size=image_size
-    )
 
 
 def _header(experiment: FineTuning, best: Best, *, digest: str, split: Split, rows: Mapping) -> dict:
@@ -101,7 +95,8 @@ def _header(experiment: FineTuning, best: Best, *, digest: str, split: Split, ro
 
 def write_predictions(path: Path, rows: Mapping[str, np.ndarray], *, names: tuple[str, ...]) -> None:
     """For `medslip compare`, under its names; of a U-Net the areas."""
-    arrays = {key: rows[key] for key in ("image_id", "patient_id", "index")} | {"pathology_names": np.array(names)}
+    arrays: dict[str, Any] = {key: rows[key] for key in ("image_id", "patient_id", "index")}
+    arrays |= {"pathology_names": np.array(names)}
     if "probability" in rows:
         arrays |= {"pathology": rows["probability"], "labels": rows["labels"]}
     else:

@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 
 from data_pipelines.loading import Loader
 from medslip_jax.checkpoints import Best, find_latest
-from medslip_jax.experiment.sections import FineTuning, replaced, require_image_size
-from medslip_jax.experiment.trees import read, tree_of
+from medslip_jax.experiment.sections import FineTuning, replaced
+from medslip_jax.experiment.trees import read_as, tree_of
 from medslip_jax.finetuning.data import Split, known_split
 from medslip_jax.finetuning.judge import Judge
 from medslip_jax.finetuning.start import initial_from, make_tuner
@@ -33,7 +33,7 @@ def finetune(
     The model with the best validation metric is kept in WORKDIR/best; `test_once` judges it.
 
     Args:
-      config: as `experiment.config.default_fine_tuning`, with a data set that is built and targets.
+      config: as `experiment.default_fine_tuning`, with a data set that is built and targets.
       workdir: metrics, checkpoints and the best model are written here; with several processes all of them see it.
       stop_after: ends after this many steps in all, with a checkpoint.
       profile: (first, last) steps of a trace.
@@ -45,25 +45,22 @@ def finetune(
       InputError: a value of the config, the data or init_from that cannot be used, or a `workdir` of another run.
       Preempted: SIGTERM came; the state is saved.
     """
-    experiment = read(config)
+    experiment = read_as(config, FineTuning)
     data, evaluation, task = experiment.data, experiment.eval, experiment.task
     workdir = on_this_machine(workdir, flag="--workdir")
-    require_image_size(data.image_size, kind=task.kind)
     mesh = run_mesh(experiment)
     training = known_split(data, "train", targets=task.wanted, fraction=data.fraction)
     validation = known_split(data, "validation", targets=task.wanted, at_most=evaluation.images)
     experiment = replaced(experiment, data={"train_images": len(training)})
     processes.agree(tree_of(experiment), local=LOCAL_KEYS)
     tuner = make_tuner(experiment, num_images=len(training), mesh=mesh)
-    every = experiment.run.eval_every or tuner.steps_per_epoch
-    experiment = replaced(experiment, run={"eval_every": every})
+    experiment = replaced(experiment, run={"eval_every": experiment.run.eval_every or tuner.steps_per_epoch})
     initial = initial_from(experiment) if find_latest(workdir) is None else None
     if jax.process_index() == 0:
         _describe(experiment, training, num_steps=tuner.num_steps, workdir=Path(workdir))
-    options = loader_options(data) | {"augment": data.augment, "targets": task.wanted, "seed": experiment.run.seed}
-    tree = tree_of(experiment)
-    best = Best(workdir, config=tree, metric=evaluation.metric)
-    judge = Judge(task, evaluation, data, tuner=tuner, split=validation, mesh=mesh)
+    options = loader_options(data, augment=data.augment, targets=task.wanted, seed=experiment.run.seed)
+    best = Best(workdir, config=tree_of(experiment), metric=evaluation.metric)
+    judge = Judge(experiment, tuner=tuner, split=validation, mesh=mesh)
 
     def validate(state: TrainState, pulse: Pulse) -> dict[str, float]:
         value = judge.metric(eval_variables(state), pulse=pulse)
@@ -73,9 +70,7 @@ def finetune(
     state = train(
         tuner,
         Loader(training.records, train=True, **options),
-        run=experiment.run,
-        data=experiment.data,
-        tree=tree,
+        experiment=experiment,
         workdir=workdir,
         mesh=mesh,
         initial=initial,

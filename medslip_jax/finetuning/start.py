@@ -6,24 +6,15 @@ from medslip_jax.errors import InputError
 from medslip_jax.experiment.sections import FineTuning
 from medslip_jax.finetuning.step import FineTuner
 from medslip_jax.models.kinds import kind_of
-from medslip_jax.parallel import sharding
+from medslip_jax.training.setup import step_options
 from medslip_jax.weights.loading import load
 from medslip_jax.weights.transfer import fine_tuning_variables, fit
 
 
 def make_tuner(experiment: FineTuning, *, num_images: int, mesh: Mesh | None = None) -> FineTuner:
-    """What the steps need; the length comes from num_steps or num_epochs, the BatchNorm groups from the mesh."""
-    steps_per_epoch = max(1, num_images // experiment.data.batch_size)
-    devices = experiment.mesh.batch_norm_devices
-    return FineTuner(
-        model=experiment.model,
-        tune=experiment.task.tune,
-        optim=experiment.optim,
-        num_steps=experiment.run.steps(per_epoch=steps_per_epoch),
-        steps_per_epoch=steps_per_epoch,
-        seed=experiment.run.seed,
-        norm_groups=sharding.batch_norm_groups(mesh, devices=devices) if mesh else 1,
-    )
+    """What the steps need."""
+    options = step_options(experiment, num_images=num_images, mesh=mesh)
+    return FineTuner(model=experiment.model, tune=experiment.task.tune, **options)
 
 
 def initial_from(experiment: FineTuning) -> dict[str, dict] | None:

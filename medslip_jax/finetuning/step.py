@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from medslip_jax.errors import InputError
+from medslip_jax.experiment.sections import Tune
 from medslip_jax.models.config import ClassifierConfig, SegmenterConfig
 from medslip_jax.models.kinds import make_module
 from medslip_jax.parallel import sharding
@@ -19,7 +20,6 @@ from medslip_jax.step.losses import mean_where
 from medslip_jax.step.optim import make_optimizer
 from medslip_jax.step.train_step import StepParts, normalise
 
-Tune = Literal["full", "last_blocks", "head"]
 # Stages of the trunk that keep weights and statistics.
 _FROZEN_STAGES = {"full": 0, "last_blocks": 3, "head": 3}
 
@@ -69,8 +69,13 @@ class FineTuner(StepParts):
                 "add up to; for less memory use --config.model.remat=blocks"
             )
 
+    @property
+    def truth(self) -> str:
+        """Key of a batch."""
+        return "labels" if isinstance(self.model, ClassifierConfig) else "masks"
+
     def init_variables(self, key: PRNGKeyArray, image: Float[Array, "1 h w 3"]) -> dict[str, dict]:
-        return make_module(self.model).init(key, image)
+        return dict(make_module(self.model).init(key, image))
 
     @functools.cached_property
     def optimizer(self) -> optax.GradientTransformation:
@@ -91,8 +96,7 @@ class FineTuner(StepParts):
         return jax.tree_util.tree_map_with_path(part, params)
 
     def whole_batch(self, batch: Mapping[str, Array], key: PRNGKeyArray) -> tuple[dict, dict[str, Array]]:
-        truth = batch["labels"] if isinstance(self.model, ClassifierConfig) else batch["masks"]
-        return dict(batch), {"bce": jnp.asarray((truth >= 0).sum(), jnp.float32)}
+        return dict(batch), {"bce": jnp.asarray((batch[self.truth] >= 0).sum(), jnp.float32)}
 
     def loss_terms(
         self, variables: Mapping, batch: Mapping, *, key: PRNGKeyArray, counts: Mapping[str, Array]
@@ -110,12 +114,10 @@ class FineTuner(StepParts):
             mutable=["batch_stats"],
             rngs={"dropout": key},
         )
-        if isinstance(self.model, ClassifierConfig):
-            terms = {"bce": bce(logits, batch["labels"], count=counts["bce"])}
-        else:
-            masks = batch["masks"]
-            terms = {"bce": bce(logits, masks, count=counts["bce"]), "soft_dice": soft_dice_loss(logits, masks)}
-        return sum(terms.values()), terms, updated["batch_stats"]
+        terms = {"bce": bce(logits, batch[self.truth], count=counts["bce"])}
+        if self.truth == "masks":
+            terms["soft_dice"] = soft_dice_loss(logits, batch["masks"])
+        return jnp.asarray(sum(terms.values())), terms, updated["batch_stats"]
 
 
 def jit_judge_step(tuner: FineTuner, mesh: Mesh, *, threshold: float = 0.5) -> Callable:
@@ -126,9 +128,10 @@ def jit_judge_step(tuner: FineTuner, mesh: Mesh, *, threshold: float = 0.5) -> C
     """
 
     def step(variables: Mapping, batch: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
-        probability = jax.nn.sigmoid(make_module(tuner.model).apply(variables, normalise(batch["image"])))
+        logits: Any = make_module(tuner.model).apply(variables, normalise(batch["image"]))
+        probability = jax.nn.sigmoid(logits)
         rows = {"valid": batch["valid"], "index": batch["index"]}
-        if isinstance(tuner.model, ClassifierConfig):
+        if tuner.truth == "labels":
             return {"rows": rows | {"probability": probability, "labels": batch["labels"]}, "pairs": {}}
         said, true = probability > threshold, batch["masks"] == 1
         areas = {"intersection": said & true, "said": said, "true": true}

@@ -60,12 +60,8 @@ class MeDSLIP(Pretrainable, nn.Module):
         out = {}
         for name, x in streams.items():
             patches = project_patches(x, c, stream=name)
-            if c.share_query_projection:
-                queries = shared(books[name])
-            else:
-                queries = Linear(c.embed_dim, c.linear_init, dtype=c.dtype, name=f"query_projection_{name}")(
-                    books[name]
-                )
+            own = Linear(c.embed_dim, c.linear_init, dtype=c.dtype, name=f"query_projection_{name}")
+            queries = (shared if c.share_query_projection else own)(books[name])
             queries = jnp.broadcast_to(queries[None], (image.shape[0], *queries.shape))
             decoded = QueryDecoder(c, name=f"decoder_{name}")(queries, patches, train=train)
             features = norm(jnp.asarray(decoded["features"], jnp.float32))

@@ -11,21 +11,21 @@ from flax import traverse_util
 
 from medslip_jax.errors import InputError, from_section
 from medslip_jax.models.classifier import Classifier
-from medslip_jax.models.config import ClassifierConfig, MeDSLIPConfig, SegmenterConfig
+from medslip_jax.models.config import ClassifierConfig, Kind, MeDSLIPConfig, SegmenterConfig
 from medslip_jax.models.dual_stream import MeDSLIP
 from medslip_jax.models.segmenter import Segmenter
 
 ModelConfig = MeDSLIPConfig | ClassifierConfig | SegmenterConfig
 
 # Kind -> (config, module); the kind is the module's name in lower case.
-KINDS: dict[str, tuple[type, type]] = {
+KINDS: dict[Kind, tuple[type, type]] = {
     "medslip": (MeDSLIPConfig, MeDSLIP),
     "classifier": (ClassifierConfig, Classifier),
     "segmenter": (SegmenterConfig, Segmenter),
 }
 
 
-def kind_of(config: ModelConfig) -> str:
+def kind_of(config: ModelConfig) -> Kind:
     return next(kind for kind, (cls, _) in KINDS.items() if type(config) is cls)
 
 
@@ -36,9 +36,10 @@ def make_module(config: ModelConfig, *, norm_groups: int = 1) -> nn.Module:
 
 def config_from_fields(kind: str, fields: Mapping) -> ModelConfig:
     """The config of a kind from {field: value}; `InputError` for an unknown kind, field or value."""
-    if kind not in KINDS:
-        raise InputError(f"kind {kind!r} is unknown; one of {', '.join(KINDS)}")
-    return from_section(KINDS[kind][0], fields, name="config.model")
+    for known, (cls, _) in KINDS.items():
+        if kind == known:
+            return from_section(cls, fields, name="config.model")
+    raise InputError(f"kind {kind!r} is unknown; one of {', '.join(KINDS)}")
 
 
 def initial_variables(config: ModelConfig, *, seed: int = 0) -> dict[str, dict]:
@@ -56,13 +57,9 @@ def initial_leaves(config: ModelConfig, paths: Iterable[str], *, seed: int = 0) 
     return jax.jit(leaves)(jax.random.key(seed), *_inputs(config))
 
 
-def abstract_variables(config: ModelConfig) -> dict[str, dict]:
-    """The same tree as shapes and dtypes (`jax.ShapeDtypeStruct`), without computing anything."""
-    return jax.tree.map(lambda leaf: leaf, _abstract_variables(config))  # a tree of the caller's own
-
-
 @functools.lru_cache(maxsize=16)
-def _abstract_variables(config: ModelConfig) -> dict[str, dict]:
+def abstract_variables(config: ModelConfig) -> Mapping[str, Mapping]:
+    """The same tree as shapes and dtypes (`jax.ShapeDtypeStruct`), without computing anything."""
     return jax.eval_shape(make_module(config).init, jax.random.key(0), *_inputs(config))
 
 

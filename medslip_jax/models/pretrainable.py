@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medslip_jax.text.books import TextBooks
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 class Pretrainable:
     """Mix-in of the models. The work is in `medslip_jax.weights.loading`, which is imported when a method is called."""
+
+    config: Any  # of the model
 
     @classmethod
     def from_pretrained(cls, path_or_hub_id: str | Path) -> "Pretrained":

@@ -7,7 +7,7 @@ on its 3 x 3 convolution. Module names are torchvision's, so that the conversion
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from medslip_jax.models.config import ClassifierConfig, MeDSLIPConfig, SegmenterConfig
+from medslip_jax.models.config import TrunkConfig
 from medslip_jax.models.layers import BatchNorm, Conv, PointwiseConv
 from medslip_jax.models.pooling import max_pool
 
@@ -15,65 +15,45 @@ from medslip_jax.models.pooling import max_pool
 DEPTHS = {"resnet50": (3, 4, 6, 3), "resnet18": (2, 2, 2, 2)}
 
 
-class _Block(nn.Module):
-    """What both kinds of block are made with; `norm_groups` are `BatchNorm`'s."""
+class Block(nn.Module):
+    """1 x 1 -> 3 x 3 -> 1 x 1 times four (`bottleneck`), or 3 x 3 -> 3 x 3, plus the shortcut.
 
+    The stride is on the first 3 x 3; `norm_groups` are `BatchNorm`'s.
+    """
+
+    bottleneck: bool
     width: int
     stride: int
     dtype: str
     norm_groups: int
 
-    def norm(self, name: str) -> BatchNorm:
-        return BatchNorm(self.norm_groups, name=name)
-
-    def shortcut(self, x: Array, features: int, *, train: bool) -> Array:
-        """The identity, or torchvision's `downsample` where the shape changes."""
-        if self.stride == 1 and x.shape[-1] == features:
-            return x
-        x = PointwiseConv(features, self.stride, self.dtype, name="downsample_conv")(x)
-        return self.norm("downsample_bn")(x, train=train)
-
-
-class Bottleneck(_Block):
-    """1 x 1 -> 3 x 3 (stride) -> 1 x 1 times four, plus the shortcut."""
-
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h2 w2 d"]:
-        y = PointwiseConv(self.width, dtype=self.dtype, name="conv1")(x)
-        y = nn.relu(self.norm("bn1")(y, train=train))
-        y = Conv(self.width, 3, self.stride, self.dtype, name="conv2")(y)
-        y = nn.relu(self.norm("bn2")(y, train=train))
-        y = PointwiseConv(4 * self.width, dtype=self.dtype, name="conv3")(y)
-        y = self.norm("bn3")(y, train=train)
-        return nn.relu(y + self.shortcut(x, 4 * self.width, train=train))
+        def norm(y: Array, name: str) -> Array:
+            return BatchNorm(self.norm_groups, name=name)(y, train=train)
 
-
-class BasicBlock(_Block):
-    """3 x 3 (stride) -> 3 x 3, plus the shortcut."""
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h2 w2 d"]:
-        y = Conv(self.width, 3, self.stride, self.dtype, name="conv1")(x)
-        y = nn.relu(self.norm("bn1")(y, train=train))
-        y = Conv(self.width, 3, 1, self.dtype, name="conv2")(y)
-        y = self.norm("bn2")(y, train=train)
-        return nn.relu(y + self.shortcut(x, self.width, train=train))
+        width, stride, dtype = self.width, self.stride, self.dtype
+        if self.bottleneck:
+            y = nn.relu(norm(PointwiseConv(width, dtype=dtype, name="conv1")(x), "bn1"))
+            y = nn.relu(norm(Conv(width, 3, stride, dtype, name="conv2")(y), "bn2"))
+            y = norm(PointwiseConv(4 * width, dtype=dtype, name="conv3")(y), "bn3")
+        else:
+            y = nn.relu(norm(Conv(width, 3, stride, dtype, name="conv1")(x), "bn1"))
+            y = norm(Conv(width, 3, 1, dtype, name="conv2")(y), "bn2")
+        if stride != 1 or x.shape[-1] != y.shape[-1]:
+            x = norm(PointwiseConv(y.shape[-1], stride, dtype, name="downsample_conv")(x), "downsample_bn")
+        return nn.relu(y + x)
 
 
 def resnet_stage(
-    x: Float[Array, "b h w c"],
-    config: MeDSLIPConfig | ClassifierConfig | SegmenterConfig,
-    *,
-    stage: int,
-    norm_groups: int,
-    train: bool,
+    x: Float[Array, "b h w c"], config: TrunkConfig, *, stage: int, norm_groups: int, train: bool
 ) -> Float[Array, "b h2 w2 d"]:
     """`layer{stage}`: its blocks one after another, named layer{stage}_{j}. Called inside a compact scope."""
-    block = Bottleneck if config.backbone == "resnet50" else BasicBlock
+    bottleneck = config.backbone == "resnet50"
     for j in range(DEPTHS[config.backbone][stage - 1]):
         stride = 2 if stage > 1 and j == 0 else 1
         width = config.trunk_width * 2 ** (stage - 1)
-        module = block(width, stride, config.dtype, norm_groups, name=f"layer{stage}_{j}")
+        module = Block(bottleneck, width, stride, config.dtype, norm_groups, name=f"layer{stage}_{j}")
         if train and config.remat == "blocks":
             x = nn.remat(lambda module, x: module(x, train=True))(module, x)
         else:
@@ -88,7 +68,7 @@ class ResNetTrunk(nn.Module):
     (with the stem before them) keep their running statistics in training too.
     """
 
-    config: MeDSLIPConfig | ClassifierConfig | SegmenterConfig
+    config: TrunkConfig
     norm_groups: int = 1
     stages: int = 3
 

@@ -5,4 +5,4 @@ from etils import epy
 with epy.lazy_api_imports(globals()):
     from medslip_jax.pretraining.run import pretrain
     from medslip_jax.pretraining.source import training_source
-    from medslip_jax.pretraining.trainer import make_trainer
+    from medslip_jax.pretraining.start import make_trainer

@@ -8,13 +8,12 @@ from ml_collections import ConfigDict
 from data_pipelines.datasets import open_split
 from data_pipelines.loading import Loader
 from medslip_jax.checkpoints import find_latest
-from medslip_jax.experiment.sections import replaced, require_image_size
+from medslip_jax.experiment.sections import Pretraining, replaced
 from medslip_jax.experiment.tables import built_data, load_tables
-from medslip_jax.experiment.trees import read, tree_of
+from medslip_jax.experiment.trees import read_as, tree_of
 from medslip_jax.parallel import processes
 from medslip_jax.pretraining.source import training_source
-from medslip_jax.pretraining.start import initial_from
-from medslip_jax.pretraining.trainer import make_trainer
+from medslip_jax.pretraining.start import initial_from, make_trainer
 from medslip_jax.pretraining.validation import make_validation
 from medslip_jax.step.train_step import TrainState
 from medslip_jax.storage.files import on_this_machine
@@ -46,19 +45,17 @@ def pretrain(
       InputError: a value of the config or the data that cannot be used, or a `workdir` of another run.
       Preempted: SIGTERM came; the state is saved.
     """
-    experiment = read(config)
-    run, model, data, evaluation = experiment.run, experiment.model, experiment.data, experiment.eval
+    experiment = read_as(config, Pretraining)
+    run, model, data = experiment.run, experiment.model, experiment.data
     data_dir = built_data(data.name, data.dir)
     workdir = on_this_machine(workdir, flag="--workdir")
-    require_image_size(data.image_size, kind="medslip")
     mesh = run_mesh(experiment)
     source = training_source(data)
     tables = load_tables(experiment.books, text_dim=model.text_dim)
     experiment = replaced(experiment, data={"train_images": len(source)}, books={"sha256": books_hash(tables)})
-    tree = tree_of(experiment)
-    processes.agree(tree, local=LOCAL_KEYS)
+    processes.agree(tree_of(experiment), local=LOCAL_KEYS)
     trainer = make_trainer(experiment, books=tables, num_images=len(source), mesh=mesh)
-    loader = Loader(source, train=True, augment=data.augment, seed=run.seed, **loader_options(data))
+    options = loader_options(data, augment=data.augment, seed=run.seed)
     latest = find_latest(workdir)
     if jax.process_index() == 0:
         devices = f"{mesh.size} {jax.devices()[0].platform} device(s)"
@@ -71,14 +68,12 @@ def pretrain(
     starts = run.init_from and latest is None
     return train(
         trainer,
-        loader,
-        run=run,
-        data=data,
-        tree=tree,
+        Loader(source, train=True, **options),
+        experiment=experiment,
         workdir=workdir,
         mesh=mesh,
         initial=initial_from(run, model, books=tables) if starts else None,
-        validate=make_validation(evaluation, data, trainer=trainer, source=validation, mesh=mesh),
+        validate=make_validation(experiment, trainer=trainer, source=validation, mesh=mesh),
         stop_after=stop_after,
         profile=profile,
     )

@@ -1,15 +1,14 @@
 """The images that a pre-training run learns from."""
 
-from collections.abc import Sequence
-
 from data_pipelines.datasets import open_split
 from data_pipelines.loading import Mixture
+from data_pipelines.records import Source
 from medslip_jax.errors import InputError
 from medslip_jax.experiment.sections import PretrainingData
 from medslip_jax.experiment.tables import built_data
 
 
-def training_source(data: PretrainingData) -> Sequence[dict] | Mixture:
+def training_source(data: PretrainingData) -> Source | Mixture:
     """The training split of data.name, or the weighted mixture of those in data.mixture.
 
     Raises:

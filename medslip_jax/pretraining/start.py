@@ -1,16 +1,26 @@
-"""Where a pre-training run starts: random values, or weights that are there already."""
+"""What a pre-training run is fixed to, and where it starts: random values, or weights that are there already."""
+
+from jax.sharding import Mesh
 
 from medslip_jax.errors import InputError
-from medslip_jax.experiment.sections import RunConfig
+from medslip_jax.experiment.sections import Pretraining, RunConfig
 from medslip_jax.experiment.trees import differences
 from medslip_jax.models.config import MeDSLIPConfig
 from medslip_jax.models.kinds import fields_of
+from medslip_jax.step.train_step import Trainer
 from medslip_jax.text.books import TextBooks, books_hash
+from medslip_jax.training.setup import step_options
 from medslip_jax.weights.loading import TRAINING_ONLY, load
 from medslip_jax.weights.transfer import fit
 
 # Fields that change the meaning of trained weights without a trace in names and shapes.
 _HIDDEN_FIELDS = ("model.decoder_heads", "model.mask_activation")
+
+
+def make_trainer(experiment: Pretraining, *, books: TextBooks, num_images: int, mesh: Mesh | None = None) -> Trainer:
+    """What the steps need."""
+    options = step_options(experiment, num_images=num_images, mesh=mesh)
+    return Trainer(model=experiment.model, loss=experiment.loss, books=books, **options)
 
 
 def initial_from(run: RunConfig, model: MeDSLIPConfig, *, books: TextBooks) -> dict[str, dict]:

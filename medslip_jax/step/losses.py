@@ -185,11 +185,12 @@ def medslip_loss(
     Raises:
       ValueError: unless exactly one of rng and negatives is given.
     """
-    if (rng is None) == (negatives is None):
-        raise ValueError("medslip_loss: give exactly one of rng= and negatives=")
     matrix = jnp.asarray(matrix)
     targets, counts = _targets(matrix, config), counts or {}
-    negatives = draw_all_negatives(rng, matrix) if negatives is None else negatives
+    if rng is not None and negatives is None:
+        negatives = draw_all_negatives(rng, matrix)
+    elif rng is not None or negatives is None:
+        raise ValueError("medslip_loss: give exactly one of rng= and negatives=")
     other_book = {"pathology": anatomy_book, "anatomy": pathology_book}
     terms = {}
     for stream in (s for s in targets if s in out):
@@ -210,4 +211,4 @@ def medslip_loss(
         terms["icl"] = icl(*features, matrix, config=config, count=counts.get("icl"))
     weights = {"exist": config.exist_weight, "proto": config.alpha, "icl": config.beta}
     total = sum(weights[name.split("_")[0]] * value for name, value in terms.items())
-    return total, terms
+    return jnp.asarray(total), terms

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array
 
 from medslip_jax.experiment.sections import OptimConfig
 
@@ -40,7 +41,7 @@ def make_schedule(config: OptimConfig, *, num_steps: int, steps_per_epoch: int) 
     )
 
 
-def decay_mask(params) -> dict:
+def decay_mask(params: dict) -> dict:
     """True for the tensors that weight decay touches: two or more dimensions (SPEC 5)."""
     return jax.tree.map(lambda p: p.ndim >= 2, params)
 
@@ -58,7 +59,7 @@ def make_optimizer(config: OptimConfig, schedule: optax.Schedule) -> optax.Gradi
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw) if config.clip_norm else adamw
 
 
-def update_ema(ema, values, *, decay: float, step):
+def update_ema(ema: dict, values: dict, *, decay: float, step: Array) -> dict:
     """Moving average with a warm start: the effective decay is min(decay, (1 + step) / (10 + step))."""
-    decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda e, v: e + (1 - decay) * (v - e), ema, values)
+    effective = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda e, v: e + (1 - effective) * (v - e), ema, values)

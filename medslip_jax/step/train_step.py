@@ -4,6 +4,7 @@ import abc
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -97,7 +98,7 @@ class Trainer(StepParts):
     books: TextBooks
 
     def init_variables(self, key: PRNGKeyArray, image: Float[Array, "1 h w 3"]) -> dict[str, dict]:
-        return MeDSLIP(self.model).init(key, image, self.books.pathology, self.books.anatomy)
+        return dict(MeDSLIP(self.model).init(key, image, self.books.pathology, self.books.anatomy))
 
     def whole_batch(self, batch: Mapping[str, Array], key: PRNGKeyArray) -> tuple[dict, dict[str, Array]]:
         negatives = draw_all_negatives(jax.random.fold_in(key, 1), batch["matrix"])
@@ -107,7 +108,7 @@ class Trainer(StepParts):
         self, variables: Mapping, batch: Mapping, *, key: PRNGKeyArray, counts: Mapping[str, Array]
     ) -> tuple[Array, dict, dict]:
         """The losses of SPEC 4 on {"image": uint8 b h w, "matrix": int8 b a p, "negatives"}."""
-        books = self.books.pathology, self.books.anatomy
+        books: tuple[Any, Any] = self.books.pathology, self.books.anatomy
         out, updated = MeDSLIP(self.model, self.norm_groups).apply(
             variables, normalise(batch["image"]), *books, train=True, mutable=["batch_stats"], rngs={"dropout": key}
         )
@@ -158,7 +159,7 @@ def train_step(
         params=params,
         batch_stats=batch_stats,
         opt_state=opt_state,
-        ema=update_ema(state.ema, averaged, decay=decay, step=state.step) if decay else None,
+        ema=None if state.ema is None else update_ema(state.ema, averaged, decay=decay, step=state.step),
     )
     metrics = {
         "loss": total,
@@ -216,7 +217,7 @@ def eval_step(
     """
     books = trainer.books
     pathology = books.pathology if extra_queries is None else jnp.concatenate([books.pathology, extra_queries])
-    out = MeDSLIP(trainer.model).apply(variables, normalise(batch["image"]), pathology, books.anatomy)
+    out: Any = MeDSLIP(trainer.model).apply(variables, normalise(batch["image"]), pathology, books.anatomy)
     return {
         stream: {
             "probability": jax.nn.softmax(o["logits"])[..., 1],
@@ -248,7 +249,7 @@ def jit_init(trainer: StepParts, mesh: Mesh, *, image_size: int) -> Callable[[],
     return jax.jit(make, out_shardings=sharding.state_sharding(mesh, jax.eval_shape(make)))
 
 
-def jit_train_step(trainer: StepParts, mesh: Mesh, state: TrainState) -> Callable:
+def jit_train_step(trainer: StepParts, mesh: Mesh, state: TrainState) -> jax.stages.Wrapped:
     """`train_step` over the mesh: batch split over all devices, state by `sharding.state_sharding`, donated."""
     placement = sharding.state_sharding(mesh, state)
 

@@ -37,12 +37,11 @@ class LateMetrics:
         self._pending: tuple[int, Mapping] | None = None
         self._first = True
         self.saved = saved
-        self._means = Means()
-        self._means.restore(window)
+        self._means = Means(window)
 
     def state(self) -> dict:
         """The unfinished window of means, so that a resumed run logs the rows of the uninterrupted one."""
-        return {"window": self._means.state()}
+        return {"window": self._means.state}
 
     def push(self, step: int, metrics: Mapping) -> None:
         """Takes those of `step`, still on the device, and reads those before."""

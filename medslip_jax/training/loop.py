@@ -14,7 +14,8 @@ from jax.sharding import Mesh
 from data_pipelines.loading import Loader
 from medslip_jax.checkpoints import Checkpoints
 from medslip_jax.errors import Preempted
-from medslip_jax.experiment.sections import DataConfig, RunConfig
+from medslip_jax.experiment.sections import Experiment, RunConfig
+from medslip_jax.experiment.trees import tree_of
 from medslip_jax.parallel import sharding
 from medslip_jax.parallel.chips import peak_flops
 from medslip_jax.parallel.processes import CompiledTogether
@@ -39,9 +40,7 @@ def train(
     trainer: StepParts,
     loader: Loader,
     *,
-    run: RunConfig,
-    data: DataConfig,
-    tree: Mapping,
+    experiment: Experiment,
     workdir: str | Path,
     mesh: Mesh,
     initial: Mapping | None = None,
@@ -54,9 +53,7 @@ def train(
     Args:
       trainer: the run's fixed parts.
       loader: training batches; its state is saved and restored.
-      run: log_every, eval_every, save_every, keep..., and watchdog_minutes are read here.
-      data: image_size and batch_size are read here.
-      tree: the whole config, written into every checkpoint; the one of a checkpoint that is gone on from must agree.
+      experiment: written into every checkpoint; the one of a checkpoint that is gone on from must agree.
       workdir: metrics and checkpoints go here; with several processes a directory that all of them see.
       mesh: where the steps run.
       initial: {"params", "batch_stats"} of a run that starts, in place of random ones.
@@ -72,12 +69,13 @@ def train(
       InputError: a loss is NaN or infinite, or the checkpoint belongs to another config.
       Preempted: SIGTERM came; the state is saved, a validation that was due is not lost.
     """
+    run = experiment.run
     last = trainer.num_steps if stop_after is None else min(stop_after, trainer.num_steps)
     who = f"medslip: process {jax.process_index()} of {jax.process_count()}"
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
         watchdog = stack.enter_context(Watchdog(run.watchdog_minutes * 60, who=who))
-        running = _Running(trainer, loader, run=run, data=data, tree=tree, workdir=workdir, mesh=mesh, initial=initial)
+        running = _Running(trainer, loader, experiment=experiment, workdir=workdir, mesh=mesh, initial=initial)
         stack.callback(running.close)
         trace = Trace(workdir, profile)
         stack.callback(trace.close)
@@ -91,7 +89,7 @@ def train(
             due = _due(step, start=running.start, stop=last, num_steps=trainer.num_steps, run=run)
             due["eval"] = validate is not None and (due["eval"] or (step == running.start and running.unvalidated))
             stopping = stop.reached()
-            if due["eval"] and not stopping:
+            if validate is not None and due["eval"] and not stopping:
                 try:
                     running.validate(step, validate, pulse)
                 except _Interrupted:
@@ -122,21 +120,20 @@ class _Running:
         trainer: StepParts,
         loader: Loader,
         *,
-        run: RunConfig,
-        data: DataConfig,
-        tree: Mapping,
+        experiment: Experiment,
         workdir: str | Path,
         mesh: Mesh,
         initial: Mapping | None,
     ):
-        self._loader, self._tree, self._mesh = loader, tree, mesh
+        run, data = experiment.run, experiment.data
+        self._loader, self._tree, self._mesh = loader, tree_of(experiment), mesh
         self._checkpoints = Checkpoints(
             workdir, keep=run.keep, keep_every_hours=run.keep_every_hours, best_metric=run.keep_best or None
         )
         self._validated: tuple[int, Mapping[str, float | None]] = (-1, {})
         try:
             init = jit_init(trainer, mesh, image_size=data.image_size)
-            restored = _restore(self._checkpoints, init, mesh, tree, initial=initial)
+            restored = _restore(self._checkpoints, init, mesh, self._tree, initial=initial)
             self.state, self.start = restored["state"], restored["step"]
             self.unvalidated = restored["loader"].pop("unvalidated", False)
             window = restored["loader"].pop("window", {})

@@ -48,7 +48,7 @@ class Trace:
             self.close()
 
     def close(self) -> None:
-        if self._running:
+        if self._running and self._steps is not None:
             self._running = False
             jax.profiler.stop_trace()
             if jax.process_index() == 0:

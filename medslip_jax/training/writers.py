@@ -6,38 +6,31 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-from clu import metrics as clu_metrics
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from medslip_jax.storage.files import write_bytes
+
 
 class Means:
-    """Means of scalar metrics between two logs, as `clu.metrics.Average` a name."""
+    """Means of scalar metrics between two logs.
 
-    def __init__(self):
-        self._averages: dict[str, clu_metrics.Average] = {}
+    Attributes:
+      state: {name: [total, count]}, for a checkpoint in the middle of a window, and to go on from one.
+    """
+
+    def __init__(self, state: Mapping[str, list[float]]):
+        self.state = {name: list(sums) for name, sums in state.items()}
 
     def add(self, values: Mapping[str, float]) -> None:
         for name, value in values.items():
-            one = clu_metrics.Average(total=np.float64(value), count=np.int64(1))
-            self._averages[name] = self._averages[name].merge(one) if name in self._averages else one
-
-    def state(self) -> dict[str, list[float]]:
-        """{name: [total, count]}, for a checkpoint in the middle of a window."""
-        return {name: [float(a.total), int(a.count)] for name, a in self._averages.items()}
-
-    def restore(self, state: Mapping[str, list[float]]) -> None:
-        """Goes on from what `state` gave."""
-        self._averages = {
-            name: clu_metrics.Average(total=np.float64(total), count=np.int64(count))
-            for name, (total, count) in state.items()
-        }
+            total, count = self.state.get(name, (0.0, 0))
+            self.state[name] = [total + value, count + 1]
 
     def pop(self) -> dict[str, float]:
         """The means so far; starts anew."""
-        means = {name: float(average.compute()) for name, average in self._averages.items()}
-        self._averages = {}
+        means = {name: total / count for name, (total, count) in self.state.items()}
+        self.state = {}
         return means
 
 
@@ -117,7 +110,4 @@ def _drop_after(file: Path, step: int) -> None:
     if not file.exists():
         return
     lines = file.read_text(encoding="utf-8").splitlines()
-    kept = [line for line in lines if _step(line) <= step]
-    temporary = file.with_name(file.name + ".tmp")
-    temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-    temporary.rename(file)
+    write_bytes(file, "".join(f"{line}\n" for line in lines if _step(line) <= step).encode())

@@ -60,7 +60,7 @@ def convert(
     elif chosen == "orbax":
         save_orbax(found["pretrained"], to)
     else:
-        save_pretrained(found["pretrained"], to, license=license, metrics=_metrics(metrics))
+        save_pretrained(found["pretrained"], to, license=license or "", metrics=_metrics(metrics))
     return found | {"written": [path for path in targets(to, chosen) if path.exists()]}
 
 

@@ -17,6 +17,7 @@ from medslip_jax.errors import InputError
 from medslip_jax.experiment.sections import UNKNOWN_BOOKS, BooksConfig, Pretraining
 from medslip_jax.experiment.tables import checked_tables
 from medslip_jax.experiment.trees import differences, tree_of
+from medslip_jax.models.config import MeDSLIPConfig
 from medslip_jax.models.kinds import ModelConfig, config_from_fields, fields_of, kind_of
 from medslip_jax.parallel import sharding
 from medslip_jax.step.train_step import normalise
@@ -199,7 +200,7 @@ def _read_orbax(path: Path, *, expected: Pretraining | None, books: str | Path |
     # A run without a path to tables has read the shipped ones; a converted checkpoint may know of none.
     tables = _books(books or stated.path or (None if unknown else str(shipped_books())), config)
     # Tables that the caller gives are new knowledge if nobody knew them.
-    if tables is not None and not (books and unknown):
+    if tables is not None and isinstance(config, MeDSLIPConfig) and not (books and unknown):
         checked_tables(tables, stated, text_dim=config.text_dim)
     # The directory of a run's checkpoint is its step, which is how many batches its statistics have seen.
     step = int(path.name) if path.name.isdigit() else None
@@ -224,7 +225,7 @@ def _excused(report: MatchReport, info: Mapping) -> list[str]:
 
 def _books(path: str | Path | None, config: ModelConfig) -> TextBooks | None:
     """The text tables at `path` for a pre-training model, None without a path or for another kind."""
-    if path is None or kind_of(config) != "medslip":
+    if path is None or not isinstance(config, MeDSLIPConfig):
         return None
     tables = load_books(path)
     if tables.width != config.text_dim:

@@ -150,6 +150,6 @@ def _experiment(bundle: ModelBundle) -> dict:
     tree = dict(known) if known else tree_of(default_experiment(kind_of(bundle.config)))
     # Whoever reads the checkpoint finds the tables in it.
     books = {"path": "", "tables": bundle.info.get("books", {}).get("tables", "as_is"), "sha256": UNKNOWN_BOOKS}
-    if bundle.books is not None:
+    if bundle.prepared_books is not None:
         books["sha256"] = books_hash(bundle.prepared_books)
     return tree | {"model": fields_of(bundle.config), "books": books}

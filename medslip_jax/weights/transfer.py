@@ -5,6 +5,7 @@ model has of its own starts anew, what only pre-training has stays behind; both 
 difference is an error.
 """
 
+import fnmatch
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -58,9 +59,5 @@ def fine_tuning_variables(variables: Mapping, config: ModelConfig, *, seed: int 
     keeps_block = getattr(config, "disentangle", "none") != "none"
     patterns = (*_NEW, *_LEFT_BEHIND, *(() if keeps_block else _BLOCK))
     differing = set(source) ^ set(target)
-    return fit(variables, config, excuse=[p for p in patterns if _matches(p, differing)], seed=seed)
-
-
-def _matches(pattern: str, names: Iterable[str]) -> bool:
-    """Whether a pattern has something to excuse: which parts there are depends on both models' options."""
-    return bool(match(dict.fromkeys(names, ()), {}, excuse=[pattern]).excused)
+    # Which parts there are depends on both models' options, and a pattern must have something to excuse.
+    return fit(variables, config, excuse=[p for p in patterns if fnmatch.filter(differing, p)], seed=seed)

@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import jax
@@ -14,7 +13,7 @@ from jaxtyping import Array, Float
 
 from medslip_jax.errors import InputError
 from medslip_jax.storage.files import write_bytes
-from medslip_jax.weights.export.stablehlo import ServingFunction, check_suffix, describe_arrays, image_spec
+from medslip_jax.weights.export.stablehlo import ServingFunction, describe_arrays, image_spec
 
 # Old enough for runtimes in use; newer ones changed nothing in the graph (21 and 23 were tried).
 OPSET = 18
@@ -31,75 +30,46 @@ def write_onnx(path: str | Path, *, function: ServingFunction, image_size: int, 
     Its batch dimension is called "batch" and takes any size. `onnx.checker` has passed it.
 
     Args:
-      path: ends with `.onnx`; replaced as a whole.
+      path: of the .onnx file; replaced as a whole.
       function: of `stablehlo.serving_function`, in float32.
       image_size: sides of the images, pixels.
       metadata: for `metadata_props`, where every value is a string: what is not one becomes JSON. "inputs" and
         "outputs" are added.
 
     Raises:
-      InputError: another suffix, jax2onnx missing, or not one for this jax, an image size that the model cannot take,
-        an unwritable folder.
+      InputError: jax2onnx missing, or not one for this jax, an image size that the model cannot take, an unwritable
+        folder.
     """
-    path = check_suffix(path, ".onnx")
-    packages = _packages(path)
-    arrays = describe_arrays(function, image_size)
-    with _quiet():
-        model = _converted(
-            function,
-            jax2onnx=packages["jax2onnx"],
-            path=path,
-            spec=image_spec(image_size),
-            arrays=arrays,
-            metadata=metadata,
-        )
-    onnx = packages["onnx"]
-    props = {**metadata, **arrays}
-    props = {name: x if isinstance(x, str) else json.dumps(x, sort_keys=True) for name, x in props.items()}
-    onnx.helper.set_model_props(model, props)
-    onnx.checker.check_model(model, full_check=True)
-    write_bytes(path, model.SerializeToString(deterministic=True))
-
-
-def _packages(path: Path) -> dict[str, ModuleType]:
-    try:
-        import jax2onnx
-        import onnx
-    except ModuleNotFoundError as error:
-        raise InputError(f"{path}: needs {error.name}; `pip install medslip_jax[onnx]`") from error
-    except _MISFIT as error:
-        raise InputError(f"{path}: {_misfit(error)}") from error
-    return {"jax2onnx": jax2onnx, "onnx": onnx}
-
-
-def _converted(
-    function: ServingFunction,
-    *,
-    jax2onnx: ModuleType,
-    path: Path,
-    spec: jax.ShapeDtypeStruct,
-    arrays: Mapping,
-    metadata: Mapping,
-) -> Any:
-    """The ONNX ModelProto; `InputError` where jax2onnx cannot make it."""
+    arrays, spec = describe_arrays(function, image_size), image_spec(image_size)
     # A traced program, not the function: jax2onnx puts versions of its own in place of flax's max_pool and others while
     # it traces, and that one drops the explicit padding.
     program = jax.make_jaxpr(function)(spec)
     try:
-        return jax2onnx.to_onnx(
-            _flattened(program),
-            [spec],
-            model_name=str(metadata.get("kind", "model")),
-            opset=OPSET,
-            input_names=list(arrays["inputs"]),
-            # A dict is flattened in the order of its sorted keys, which is that of `arrays`.
-            output_names=list(arrays["outputs"]),
-        )
+        import jax2onnx
+        import onnx
+
+        with _quiet():
+            model = jax2onnx.to_onnx(
+                _flattened(program),
+                [spec],
+                model_name=str(metadata.get("kind", "model")),
+                opset=OPSET,
+                input_names=list(arrays["inputs"]),
+                # A dict is flattened in the order of its sorted keys, which is that of `arrays`.
+                output_names=list(arrays["outputs"]),
+            )
+    except ModuleNotFoundError as error:
+        raise InputError(f"{path}: needs {error.name}; `pip install medslip_jax[onnx]`") from error
     except NotImplementedError as error:
         version = importlib.metadata.version("jax2onnx")
         raise InputError(f"{path}: jax2onnx {version} lacks an operation ({error}); update it") from error
     except _MISFIT as error:
         raise InputError(f"{path}: {_misfit(error)}") from error
+    props = {**metadata, **arrays}
+    props = {name: x if isinstance(x, str) else json.dumps(x, sort_keys=True) for name, x in props.items()}
+    onnx.helper.set_model_props(model, props)
+    onnx.checker.check_model(model, full_check=True)
+    write_bytes(path, model.SerializeToString(deterministic=True))
 
 
 def _misfit(error: Exception) -> str:

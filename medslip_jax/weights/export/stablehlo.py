@@ -12,7 +12,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import jax
 import jax.export
@@ -21,13 +21,12 @@ from flax import linen as nn
 from jaxtyping import Array, Float, UInt8
 
 from medslip_jax.errors import InputError
-from medslip_jax.models.config import STRIDES
+from medslip_jax.models.config import STRIDES, Kind
 from medslip_jax.step.train_step import normalise
 from medslip_jax.storage.files import replacing_file
 from medslip_jax.text.books import TextBooks
 from medslip_jax.weights.export.versions import unreadable, unsupported, writer_of, written_with
 
-Kind = Literal["medslip", "classifier", "segmenter"]
 ServingFunction = Callable[[UInt8[Array, "b h w"]], dict[str, Float[Array, "b ..."]]]
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -76,9 +75,10 @@ def serving_function(
 
     def serve(image: UInt8[Array, "b h w"]) -> dict[str, Float[Array, "b ..."]]:
         _check_image(image, kind)
-        out = module.apply(constants, normalise(image), *tables)
+        out: Any = module.apply(constants, normalise(image), *tables)
         if kind == "medslip":
-            return _medslip_outputs(out, grid=tuple(side // STRIDES[kind] for side in image.shape[1:]))
+            height, width = image.shape[1:]
+            return _medslip_outputs(out, grid=(height // STRIDES[kind], width // STRIDES[kind]))
         return {"probability" if kind == "classifier" else "mask_probability": jax.nn.sigmoid(out)}
 
     return serve
@@ -117,20 +117,20 @@ def write_stablehlo(
     Equal functions give equal bytes under one version of jax: neither the day nor a path of this machine is in it.
 
     Args:
-      path: ends with `.zip`; replaced as a whole.
+      path: of the .zip; replaced as a whole.
       function: of `serving_function`, or any of its signature.
       image_size: sides of the images, pixels.
       metadata: for JSON; "format", "how_to_call", "platforms", "written_with", "inputs" and "outputs" are added.
       platforms: that it can run on, as jax names them.
 
     Raises:
-      InputError: another suffix, an image size that the model cannot take, an unwritable folder, no flatbuffers.
+      InputError: an image size that the model cannot take, an unwritable folder, no flatbuffers.
     """
-    path = check_suffix(path, ".zip")
+    path = Path(path)
     arrays = describe_arrays(function, image_size)
     with _without_tracebacks(), _flatbuffers(path):
         program = jax.export.export(jax.jit(function), platforms=platforms)(image_spec(image_size))
-        serialized = program.serialize()
+        serialized = bytes(program.serialize())
     writer = written_with() | {"calling_convention_version": program.calling_convention_version}
     added = {"format": FORMAT, "how_to_call": _HOW_TO_CALL, "platforms": list(platforms), "written_with": writer}
     description = {**metadata, **added, **arrays}
@@ -199,13 +199,6 @@ def _program(path: Path, serialized: bytes, metadata: Mapping) -> jax.export.Exp
     if reason:
         raise InputError(f"{path}: {_PROGRAM}: {unreadable(metadata, reason)}")
     return program
-
-
-def check_suffix(path: str | Path, suffix: str) -> Path:
-    """The path; `InputError` if it does not end with the format's suffix."""
-    if Path(path).suffix != suffix:
-        raise InputError(f"{path}: the name of this format ends with {suffix}; rename it")
-    return Path(path)
 
 
 def _medslip_outputs(out: Mapping, *, grid: tuple[int, int]) -> dict[str, Array]:

@@ -38,12 +38,14 @@ def written_with() -> dict:
     """
     released = release_day(jaxlib.__version__)
     until = None if released is None else months_later(released, MONTHS)
+    unknown = f"of the {MONTHS} months after jaxlib {jaxlib.__version__}"
+    readers = f"its releases {unknown if until is None else f'until {until.isoformat()}'}"
     return {
         "jax": jax.__version__,
         "jaxlib": jaxlib.__version__,
         "jaxlib_released": None if released is None else released.isoformat(),
         "readable_by_releases_until": None if until is None else until.isoformat(),
-        "promise": f"written by jax {jax.__version__}; JAX promises that {_readers(jaxlib.__version__, until)} read it",
+        "promise": f"written by jax {jax.__version__}; JAX promises that {readers} read it",
     }
 
 
@@ -102,12 +104,6 @@ def writer_of(metadata: Mapping) -> str | None:
     stated = metadata.get("written_with")
     version = stated.get("jax") if isinstance(stated, Mapping) else None
     return version if isinstance(version, str) and re.fullmatch(r"\d+(\.\w+){1,6}", version) else None
-
-
-def _readers(jaxlib_version: str, until: datetime.date | None) -> str:
-    if until is None:
-        return f"its releases of the {MONTHS} months after jaxlib {jaxlib_version}"
-    return f"its releases until {until.isoformat()}"
 
 
 def _numbers(version: str) -> list[int]:

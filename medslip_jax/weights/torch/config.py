@@ -28,7 +28,7 @@ def infer_config(shapes: Shapes, *, where: str) -> dict:
     """
     seen = visible_fields(shapes, where=where)
     config = config_from_fields(seen.pop("kind"), seen)
-    masked = any(name.startswith("mask_generator.") for name in shapes)
+    masked = _has(shapes, "mask_generator.")
     invisible = [field for field in _INVISIBLE[kind_of(config)] if masked or field != "mask_activation"]
     return {"config": config, "assumed": {field: getattr(config, field) for field in invisible}}
 
@@ -57,11 +57,11 @@ def visible_fields(shapes: Shapes, *, where: str) -> dict:
 
 
 def _kind(shapes: Shapes, *, where: str) -> str:
-    if any(name.startswith("up_blocks.") for name in shapes):
+    if _has(shapes, "up_blocks."):
         return "segmenter"
-    if "res_out.weight" in shapes or any(name.startswith("last_res.") for name in shapes):
+    if "res_out.weight" in shapes or _has(shapes, "last_res."):
         return "classifier"
-    if any(name.startswith(("decoder_pathology.", "pathology_embedding_layer.")) for name in shapes):
+    if _has(shapes, "decoder_pathology.", "pathology_embedding_layer."):
         return "medslip"
     names = f"its tensors are called {some(sorted(shapes))}" if shapes else "it holds no tensor"
     raise InputError(f"{where}: no MeDSLIP model, classifier or U-Net; {names}")
@@ -82,7 +82,7 @@ def _trunk(shapes: Shapes, *, where: str) -> dict:
 def _medslip(shapes: Shapes) -> dict:
     queries = "pathology_embedding_layer.weight"
     width, text_dim = _axis(shapes, queries, 0), _axis(shapes, queries, 1)
-    dual = any(name.startswith("decoder_anatomy.") for name in shapes)
+    dual = _has(shapes, "decoder_anatomy.")
     return {
         "embed_dim": width or _axis(shapes, "cl_fc_pathology.weight", 1),
         "text_dim": text_dim or _axis(shapes, "cl_fc_pathology.weight", 0),
@@ -97,9 +97,9 @@ def _medslip(shapes: Shapes) -> dict:
 
 def _classifier(shapes: Shapes) -> dict:
     fields = {"num_classes": _axis(shapes, "res_out.weight", 0)}
-    if not any(name.startswith("last_res.") for name in shapes):
-        stages = _count_stages(shapes)
-        return fields | {"disentangle": "none", "last_stage": f"layer{stages}" if stages else None}
+    if not _has(shapes, "last_res."):
+        last = next((f"layer{stage}" for stage in (4, 3) if _has(shapes, f"res_features.{3 + stage}.")), None)
+        return fields | {"disentangle": "none", "last_stage": last}
     return fields | {
         "disentangle": "pathology",
         "embed_dim": _axis(shapes, "back.weight", 1),
@@ -117,20 +117,19 @@ _READERS = {"medslip": _medslip, "classifier": _classifier, "segmenter": _segmen
 
 def _mask(shapes: Shapes) -> str | None:
     """ "off" if there is no mask; with one, "none" and "sigmoid" look alike."""
-    return None if any(name.startswith("mask_generator.") for name in shapes) else "off"
+    return None if _has(shapes, "mask_generator.") else "off"
 
 
 def _patch_norm(shapes: Shapes) -> str:
-    return "layer_norm" if any(name.startswith("patch_norm_") for name in shapes) else "none"
+    return "layer_norm" if _has(shapes, "patch_norm_") else "none"
 
 
 def _axis(shapes: Shapes, name: str, axis: int) -> int | None:
     return shapes[name][axis] if name in shapes and len(shapes[name]) > axis else None
 
 
-def _count_stages(shapes: Shapes) -> int:
-    """4 or 3, by whether the trunk has a layer4; 0 if it has no layer3 either."""
-    return next((stage for stage in (4, 3) if any(n.startswith(f"res_features.{3 + stage}.") for n in shapes)), 0)
+def _has(shapes: Shapes, *prefixes: str) -> bool:
+    return any(name.startswith(prefixes) for name in shapes)
 
 
 def _count(shapes: Shapes, prefix: str) -> int:

@@ -34,16 +34,13 @@ def to_torch(
       InputError: a leaf that the model of `config` has is missing, left over or of another shape.
     """
     flat = flatten(variables)
-    table = rules(config)
     match(shapes_of(flat), shapes_of(flatten(abstract_variables(config)))).check("Flax variables")
-    counts = batches_tracked if isinstance(batches_tracked, Mapping) else {}
-    default = 0 if isinstance(batches_tracked, Mapping) else batches_tracked
-    return {
-        rule.torch: np.array(counts.get(rule.torch, default), np.int64)
-        if rule.layout == "counter"
-        else rule.to_torch(flat)
-        for rule in table
-    }
+
+    def counter(name: str) -> np.ndarray:
+        steps = batches_tracked.get(name, 0) if isinstance(batches_tracked, Mapping) else batches_tracked
+        return np.array(steps, np.int64)
+
+    return {r.torch: counter(r.torch) if r.layout == "counter" else r.to_torch(flat) for r in rules(config)}
 
 
 def from_torch(
@@ -66,25 +63,17 @@ def from_torch(
     state = canonical(state)
     report = match_state(state, config, excuse=excuse)
     check_fit(report, shapes_of(state), config, where=_STATE)
-    table, loaded = rules(config), set(report.loaded)
-    foreign = [
-        f"{rule.torch} ({state[rule.torch].dtype})"
-        for rule in table
-        if rule.torch in loaded and rule.layout != "counter" and state[rule.torch].dtype.kind != "f"
-    ]
+    names = set(report.loaded)
+    loaded = {rule: state[rule.torch] for rule in rules(config) if rule.torch in names and rule.layout != "counter"}
+    foreign = [f"{rule.torch} ({array.dtype})" for rule, array in loaded.items() if array.dtype.kind != "f"]
     if foreign:
         raise InputError(f"{_STATE}: {len(foreign)} tensors are not floats, as quantised ones are ({some(foreign)})")
     flat: FlatTree = {}
-    for rule in table:
-        if rule.torch in loaded and not rule.alias and rule.layout != "counter":
-            flat |= rule.from_torch(np.asarray(state[rule.torch]))
-    differ = [
-        rule.torch
-        for rule in table
-        if rule.alias
-        and rule.torch in loaded
-        and not all(_same(flat.get(path), x) for path, x in rule.from_torch(state[rule.torch]).items())
-    ]
+    for rule, array in loaded.items():
+        if not rule.alias:
+            flat |= rule.from_torch(np.asarray(array))
+    copies = {rule.torch: rule.from_torch(array) for rule, array in loaded.items() if rule.alias}
+    differ = [name for name, copy in copies.items() if not all(_same(flat.get(path), x) for path, x in copy.items())]
     if differ:
         raise InputError(f"{_STATE}: {some(differ)} differs from the pathology decoder's norm, which it must equal")
     if report.unfilled:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from medslip_jax.models.config import ClassifierConfig, MeDSLIPConfig, SegmenterConfig
+from medslip_jax.models.config import ClassifierConfig, MeDSLIPConfig, SegmenterConfig, StreamsConfig, TrunkConfig
 from medslip_jax.models.kinds import ModelConfig
 from medslip_jax.models.resnet import DEPTHS
 
@@ -107,15 +107,13 @@ def _segmenter(c: SegmenterConfig) -> Iterator[Rule]:
     for i in range(2):
         yield from _conv_block(f"bridge.bridge.{i}", f"bridge_{i}")
     for i in range(4):
-        yield Rule(f"up_blocks.{i}.upsample.weight", (f"params/up_{i}/upsample/kernel",), "transposed")
-        yield Rule(f"up_blocks.{i}.upsample.bias", (f"params/up_{i}/upsample/bias",))
+        yield from _linear(f"up_blocks.{i}.upsample", f"up_{i}/upsample", "transposed")
         for name in ("conv_block_1", "conv_block_2"):
             yield from _conv_block(f"up_blocks.{i}.{name}", f"up_{i}/{name}")
-    yield Rule("seg_classifier.weight", ("params/head/kernel",), "pixelwise")
-    yield Rule("seg_classifier.bias", ("params/head/bias",))
+    yield from _linear("seg_classifier", "head", "pixelwise")
 
 
-def _trunk(c: ModelConfig, *, stages: int) -> Iterator[Rule]:
+def _trunk(c: TrunkConfig, *, stages: int) -> Iterator[Rule]:
     # torchvision's children by number: 0 conv1, 1 bn1, 4 layer1, 5 layer2, 6 layer3, 7 layer4 (SPEC 8).
     yield Rule("res_features.0.weight", ("params/trunk/conv1/kernel",), "conv")
     yield from _batch_norm("res_features.1", "trunk/bn1")
@@ -123,7 +121,7 @@ def _trunk(c: ModelConfig, *, stages: int) -> Iterator[Rule]:
         yield from _stage(f"res_features.{3 + stage}", f"trunk/layer{stage}", c, stage=stage)
 
 
-def _stage(torch: str, flax: str, c: ModelConfig, *, stage: int) -> Iterator[Rule]:
+def _stage(torch: str, flax: str, c: TrunkConfig, *, stage: int) -> Iterator[Rule]:
     bottleneck = c.backbone == "resnet50"
     convs = {1: "pointwise", 2: "conv", 3: "pointwise"} if bottleneck else {1: "conv", 2: "conv"}
     for j in range(DEPTHS[c.backbone][stage - 1]):
@@ -136,14 +134,14 @@ def _stage(torch: str, flax: str, c: ModelConfig, *, stage: int) -> Iterator[Rul
             yield from _batch_norm(f"{torch}.{j}.downsample.1", f"{flax}_{j}/downsample_bn")
 
 
-def _patches(stream: str, c: MeDSLIPConfig | ClassifierConfig) -> Iterator[Rule]:
+def _patches(stream: str, c: StreamsConfig) -> Iterator[Rule]:
     yield from _linear(f"res_l1_{stream}", f"patch_hidden_{stream}")
     yield from _linear(f"res_l2_{stream}", f"patch_out_{stream}")
     if c.patch_norm == "layer_norm":
         yield from _norm(f"patch_norm_{stream}", f"patch_norm_{stream}")
 
 
-def _mask(c: MeDSLIPConfig | ClassifierConfig) -> Iterator[Rule]:
+def _mask(c: StreamsConfig) -> Iterator[Rule]:
     if c.mask_activation != "off":
         yield from _linear("mask_generator", "mask_generator")
 
@@ -165,8 +163,7 @@ def _decoder(stream: str, c: MeDSLIPConfig) -> Iterator[Rule]:
 
 
 def _conv_block(torch: str, flax: str) -> Iterator[Rule]:
-    yield Rule(f"{torch}.conv.weight", (f"params/{flax}/conv/kernel",), "conv")
-    yield Rule(f"{torch}.conv.bias", (f"params/{flax}/conv/bias",))
+    yield from _linear(f"{torch}.conv", f"{flax}/conv", "conv")
     yield from _batch_norm(f"{torch}.bn", f"{flax}/bn")
 
 
@@ -178,8 +175,8 @@ def _batch_norm(torch: str, flax: str) -> Iterator[Rule]:
     yield Rule(f"{torch}.num_batches_tracked", (), "counter")
 
 
-def _linear(torch: str, flax: str) -> Iterator[Rule]:
-    yield Rule(f"{torch}.weight", (f"params/{flax}/kernel",), "linear")
+def _linear(torch: str, flax: str, layout: str = "linear") -> Iterator[Rule]:
+    yield Rule(f"{torch}.weight", (f"params/{flax}/kernel",), layout)
     yield Rule(f"{torch}.bias", (f"params/{flax}/bias",))
 
 

@@ -5,7 +5,6 @@ evidence for both. Nothing here imports JAX, and no released code is needed. The
 initialisation recipe: train with the Flax model.
 """
 
-import inspect
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import get_args
@@ -13,7 +12,8 @@ from typing import get_args
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from medslip_jax.errors import InputError
+from medslip_jax.errors import InputError, from_section
+from medslip_jax.models.config import MeDSLIPConfig
 from medslip_jax.storage import tensor_files
 from medslip_jax.storage.matching import match, shapes_of
 from medslip_jax.text import books as text_books
@@ -26,15 +26,6 @@ except ImportError as error:
 
 # Blocks in layer1, layer2, layer3.
 _DEPTHS = {"resnet50": (3, 4, 6), "resnet18": (2, 2, 2)}
-_CHOICES = {
-    "backbone": tuple(_DEPTHS),
-    "mask_activation": ("none", "sigmoid", "off"),
-    "streams": ("dual", "pathology"),
-    "patch_norm": ("none", "layer_norm"),
-    "share_query_projection": (True, False),
-}
-# Fields of the Flax model's config that change nothing here: this module always computes in its weights' type.
-_TRAINING_ONLY = ("dropout", "linear_init", "dtype", "remat")
 
 
 class MeDSLIP(nn.Module):
@@ -51,59 +42,43 @@ class MeDSLIP(nn.Module):
 
     On a GPU, PyTorch convolves in TF32 unless `torch.backends.cudnn.allow_tf32 = False`.
 
-    The arguments are the fields of `MeDSLIPConfig` that inference needs, with its defaults: the paper's model.
+    The arguments are the fields of `MeDSLIPConfig`, with its defaults: the paper's model. Those of training alone
+    change nothing, and neither does `dtype`: the module computes in its weights' type.
 
     Raises:
       InputError: a value that no model can have.
     """
 
-    def __init__(
-        self,
-        *,
-        backbone: str = "resnet50",
-        trunk_width: int = 64,
-        embed_dim: int = 256,
-        text_dim: int = 768,
-        decoder_layers: int = 4,
-        decoder_heads: int = 4,
-        decoder_ffn_dim: int = 1024,
-        mask_activation: str = "none",
-        share_query_projection: bool = True,
-        streams: str = "dual",
-        patch_norm: str = "none",
-    ):
-        options = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        _check_options(options)
+    def __init__(self, **fields: str | int | float | bool):
         super().__init__()
-        self.stream_names = ("pathology", "anatomy") if streams == "dual" else ("pathology",)
-        self.text_dim, self.mask_activation = text_dim, mask_activation
-        self._add_encoder(options)
-        norm = nn.LayerNorm(embed_dim)
+        c = from_section(MeDSLIPConfig, fields, name="model")
+        self.stream_names, self.text_dim, self.mask_activation = c.stream_names, c.text_dim, c.mask_activation
+        self._add_encoder(c)
+        norm = nn.LayerNorm(c.embed_dim)
         for stream in reversed(self.stream_names):
-            layers = [DecoderLayer(embed_dim, decoder_heads, decoder_ffn_dim) for _ in range(decoder_layers)]
+            layers = [DecoderLayer(c.embed_dim, c.decoder_heads, c.decoder_ffn_dim) for _ in range(c.decoder_layers)]
             self.add_module(f"decoder_{stream}", QueryDecoder(layers, norm))
         for stream in reversed(self.stream_names):
-            self.add_module(f"classifier_{stream}", nn.Linear(embed_dim, 2))
+            self.add_module(f"classifier_{stream}", nn.Linear(c.embed_dim, 2))
         # What the released model lacks comes last, so that its order stays.
-        if not share_query_projection and streams == "dual":
-            self.anatomy_embedding_layer = nn.Linear(text_dim, embed_dim)
-        for stream in self.stream_names if patch_norm == "layer_norm" else ():
-            self.add_module(f"patch_norm_{stream}", nn.LayerNorm(embed_dim))
+        if not c.share_query_projection and c.streams == "dual":
+            self.anatomy_embedding_layer = nn.Linear(c.text_dim, c.embed_dim)
+        for stream in self.stream_names if c.patch_norm == "layer_norm" else ():
+            self.add_module(f"patch_norm_{stream}", nn.LayerNorm(c.embed_dim))
         for stream in self.stream_names:
             self.register_buffer(f"{stream}_book", None, persistent=False)
         self.eval()
 
-    def _add_encoder(self, options: Mapping) -> None:
+    def _add_encoder(self, c: MeDSLIPConfig) -> None:
         """Query projection, trunk, mask, and per stream ProtoCL projection and patch layers, in released order."""
-        width, dim, text_dim = options["trunk_width"], options["embed_dim"], options["text_dim"]
-        channels = _block_channels(options["backbone"], 4 * width)
-        self.pathology_embedding_layer = nn.Linear(text_dim, dim)
+        channels = _block_channels(c.backbone, 4 * c.trunk_width)
+        self.pathology_embedding_layer = nn.Linear(c.text_dim, c.embed_dim)
         for stream in self.stream_names:
-            self.add_module(f"cl_fc_{stream}", nn.Linear(dim, text_dim))
+            self.add_module(f"cl_fc_{stream}", nn.Linear(c.embed_dim, c.text_dim))
             if stream == "pathology":
-                self.res_features = nn.Sequential(*_trunk(options["backbone"], width))
+                self.res_features = nn.Sequential(*_trunk(c.backbone, c.trunk_width))
             self.add_module(f"res_l1_{stream}", nn.Linear(channels, channels))
-            self.add_module(f"res_l2_{stream}", nn.Linear(channels, dim))
+            self.add_module(f"res_l2_{stream}", nn.Linear(channels, c.embed_dim))
         if len(self.stream_names) == 2 and self.mask_activation != "off":
             self.mask_generator = nn.Linear(channels, channels)
 
@@ -186,7 +161,8 @@ class MeDSLIP(nn.Module):
             weights /= tensor_files.PRETRAINED_WEIGHTS
         info = tensor_files.read_info(weights)
         try:
-            model = cls(**_inference_options(info))
+            tables = _tables(info)
+            model = cls(**info.get("model", {}))
         except InputError as error:
             raise InputError(f"{tensor_files.info_file(weights)}: {error}") from error
         state = tensor_files.read_state(weights)["state"]
@@ -197,7 +173,7 @@ class MeDSLIP(nn.Module):
         if books is None and tensor_files.books_file(weights).is_file():
             books = tensor_files.books_file(weights)
         if books is not None:
-            model._set_books(Path(books), tables=info.get("books", {}).get("tables", "as_is"))
+            model._set_books(Path(books), tables=tables)
         return model.requires_grad_(False)
 
     def _load(self, given: Mapping[str, np.ndarray]) -> None:
@@ -208,7 +184,7 @@ class MeDSLIP(nn.Module):
                 raise InputError(f"{name} differs from the pathology decoder's norm, which it must equal")
         self.load_state_dict({name: torch.tensor(array) for name, array in state.items()}, strict=True)
 
-    def _set_books(self, path: Path, *, tables: str) -> None:
+    def _set_books(self, path: Path, *, tables: text_books.TextTables) -> None:
         books = text_books.prepared(text_books.load_books(path), text_tables=tables)
         if books.width != self.text_dim:
             raise InputError(f"{path}: text tables of width {books.width}; the model needs {self.text_dim}")
@@ -316,31 +292,11 @@ def _block_channels(backbone: str, width: int) -> int:
     return 4 * width if backbone == "resnet50" else width
 
 
-def _check_options(options: Mapping) -> None:
-    for name, value in options.items():
-        if name in _CHOICES:
-            if value not in _CHOICES[name]:
-                raise InputError(f"model.{name}={value!r}: must be one of {', '.join(map(str, _CHOICES[name]))}")
-        elif type(value) is not int or value < 1:
-            raise InputError(f"model.{name}={value!r}: must be an integer of at least 1")
-    if options["embed_dim"] % options["decoder_heads"]:
-        sizes = f"model.decoder_heads={options['decoder_heads']} does not divide model.embed_dim"
-        raise InputError(f"{sizes}={options['embed_dim']}")
-
-
-def _inference_options(info: Mapping) -> dict:
-    """Arguments of `MeDSLIP` from a weights file's description; {} describes the paper's model."""
+def _tables(info: Mapping) -> text_books.TextTables:
+    """How a weights file's description wants its text tables; `InputError` if it describes another kind of model."""
     if info.get("kind", "medslip") != "medslip":
         raise InputError(f"describes a model of kind {info['kind']!r}; expected 'medslip'")
-    for name in ("model", "books"):
-        if not isinstance(info.get(name, {}), dict):
-            raise InputError(f"{name} is {info[name]!r}; expected an object")
     tables = info.get("books", {}).get("tables", "as_is")
     if tables not in get_args(text_books.TextTables):
         raise InputError(f"books.tables={tables!r}: must be one of {', '.join(get_args(text_books.TextTables))}")
-    section = info.get("model", {})
-    known = inspect.signature(MeDSLIP).parameters
-    unknown = sorted(section.keys() - known - set(_TRAINING_ONLY))
-    if unknown:
-        raise InputError(f"model.{unknown[0]}: not an option of this version's model; update medslip_jax")
-    return {name: value for name, value in section.items() if name in known}
+    return tables

@@ -10,7 +10,7 @@ from places import CONFIGS
 
 from medslip_jax.cli import main, sweep
 from medslip_jax.errors import InputError
-from medslip_jax.experiment import differences, load_config, to_json
+from medslip_jax.experiment import differences, load_config
 from medslip_jax.report.tables.sweep import sweep_row, sweep_table
 from medslip_jax.storage.files import tree_hash
 
@@ -81,7 +81,7 @@ def test_what_an_earlier_version_finished_is_kept(tmp_path, monkeypatch, capsys)
         del saved.keep_every_hours
     saved.data.train_images = 100
     checkpoint = base.directory / "checkpoints" / "8"
-    for name, text in {"config/metadata": to_json(saved), "model/array": "weights"}.items():
+    for name, text in {"config/metadata": saved.to_json(), "model/array": "weights"}.items():
         (checkpoint / name).parent.mkdir(parents=True)
         (checkpoint / name).write_text(text)
     judged = base.directory / sweep.RESULTS / "metrics.json"

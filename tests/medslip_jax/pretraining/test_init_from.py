@@ -243,13 +243,13 @@ def first_state(config: str, workdir: Path) -> dict:
         return state
 
     loop.with_variables = watched
-    after = pretrain(experiment.from_json(config), workdir=workdir, stop_after=1)
+    after = pretrain(json.loads(config), workdir=workdir, stop_after=1)
     return seen | {"devices": len(jax.devices()), "step": int(after.step)}
 
 
 def test_eight_devices_with_split_parameters(source, phantom_data, tmp_path):
     config = make_config(phantom_data, init_from=str(source["folder"] / "run"), mesh__fsdp=2)
-    (got,) = together(first_state, [(experiment.to_json(config), tmp_path / "run")], devices=8)
+    (got,) = together(first_state, [(config.to_json(), tmp_path / "run")], devices=8)
     split = got.pop("split")
     assert got == {"devices": 8, "equal": True, "placed": True, "step": 1}
     assert split > 20

@@ -199,7 +199,7 @@ def test_a_validation_that_was_interrupted_is_made_up(one_stream, tmp_path, monk
     one_stream.eval_every = 3
     validated = []
 
-    def make_validation(*_):
+    def make_validation(*_, **__):
         def validate(state, pulse):
             validated.append(int(state.step))
             if len(validated) == 1:

@@ -230,7 +230,7 @@ def test_weights_must_fit(change, message, tiny_state, tmp_path):
         ({"model": {"backbone": "vit"}}, r"m\.pth\.json: model\.backbone='vit': must be one of resnet50, resnet18"),
         ({"model": {"decoder_layers": "4"}}, r"model\.decoder_layers='4': must be an integer"),
         ({"model": {"decoder_heads": 3}}, r"decoder_heads=3 does not divide model\.embed_dim=256"),
-        ({"model": {"registers": 4}}, r"model\.registers: not an option"),
+        ({"model": {"registers": 4}}, r"m\.pth\.json: model: unknown keys registers; it has: backbone, "),
         ({"model": 3}, "model is 3; expected an object"),
         ({"books": {"tables": "whitened"}}, r"books\.tables='whitened': must be one of as_is, centred"),
     ],
