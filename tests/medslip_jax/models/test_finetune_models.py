@@ -278,7 +278,7 @@ def test_classifier_in_bfloat16_gives_float32_logits(disentangled):
     ("make", "message"),
     [
         (lambda: ClassifierConfig(backbone="resnet34"), r"model\.backbone='resnet34': must be one of resnet50"),
-        (lambda: ClassifierConfig(num_classes=0), r"model\.num_classes=0: must be at least 1"),
+        (lambda: ClassifierConfig(num_classes=0), r"model\.num_classes=0: must be an integer of at least 1"),
         (lambda: ClassifierConfig(num_classes=2.0), r"model\.num_classes=2\.0"),
         (lambda: ClassifierConfig(disentangle="anatomy"), r"model\.disentangle='anatomy': must be one of none"),
         (lambda: ClassifierConfig(patch_norm=True), r"model\.patch_norm=True"),
