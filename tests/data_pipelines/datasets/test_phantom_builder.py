@@ -159,7 +159,9 @@ def test_data_that_cannot_be_replaced_stay(built, tmp_path, monkeypatch):
 def test_full_disk_is_named(tmp_path):
     """A limit on the size of files stands in for the disk; in a process of its own, as pytest writes files too."""
     script = (
-        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
+        # Python does not notice that it wrote half a .pyc, which every later import would stumble over.
+        "import resource, sys; sys.dont_write_bytecode = True\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
         "from medslip_jax.cli import main as cli; sys.exit(cli.main(sys.argv[1:]))"
     )
     flags = ["--train=9", "--validation=1", "--test=1", "--size=64", "--workers=1", f"--out={tmp_path}"]

@@ -241,6 +241,7 @@ import resource, sys
 import numpy as np
 from medslip_jax.errors import InputError
 from medslip_jax.storage.tensor_files import write_state
+sys.dont_write_bytecode = True  # Python does not notice that it wrote half a .pyc
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 try:
     write_state(sys.argv[1], {"a": np.ones(100_000, np.float32), "b": np.ones(100_000, np.float32)})
@@ -257,8 +258,7 @@ def test_disk_full_while_writing(tmp_path, suffix, request):
     path = tmp_path / f"x{suffix}"
     path.write_bytes(b"old")
     argv = [sys.executable, "-c", _FULL, str(path)]
-    root = ROOT
-    run = subprocess.run(argv, cwd=root, capture_output=True, text=True, timeout=120, check=True)
+    run = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
     assert run.stdout.startswith(f"{path}: cannot be written (") and "File too large" in run.stdout
     assert run.stdout.count("\n") == 1 and run.stderr == ""
     assert files_below(tmp_path) == {path.name: b"old"}
