@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, TextIO
 
 _END = re.compile(rb"\r\n|\n|\r")
@@ -29,7 +29,9 @@ def pieces(source: BinaryIO) -> Iterator[dict]:
         yield {"text": rest.strip(b"\r").decode("utf-8", "replace"), "end": "\n"}
 
 
-def relay(source: BinaryIO, target: TextIO, *, process: int, lock: threading.Lock) -> None:
+def relay(
+    source: BinaryIO, target: TextIO, *, process: int, lock: threading.Lock, muted: Callable[[], bool] = lambda: False
+) -> None:
     """Copies a process's stream until it ends, "[process] " before each line.
 
     Args:
@@ -37,9 +39,10 @@ def relay(source: BinaryIO, target: TextIO, *, process: int, lock: threading.Loc
       target: ours.
       process: its number. The bars of others than 0 are dropped: they would overwrite each other.
       lock: one for all streams, so that lines stay whole.
+      muted: whether what comes is dropped.
     """
     for piece in pieces(source):
-        if piece["end"] == "\r" and (process != 0 or not piece["text"]):
+        if muted() or (piece["end"] == "\r" and (process != 0 or not piece["text"])):
             continue
         with lock:
             try:

@@ -36,8 +36,9 @@ def run_together(
 ) -> Ended:
     """Runs the commands at the same time until all have ended.
 
-    SIGINT and SIGTERM are passed on to all, and waited for; a second one kills them. When one process ends with
-    another code than 0, the others have `grace` seconds to follow (a saved checkpoint needs all of them).
+    SIGINT and SIGTERM are passed on to all, and waited for; a second one kills them. What they write after SIGINT is
+    dropped. When one process ends with another code than 0, the others have `grace` seconds to follow (a saved
+    checkpoint needs all of them).
 
     Args:
       commands: one a process.
@@ -49,7 +50,7 @@ def run_together(
     with _passing_on_signals(children) as asked:
         for command, environment in zip(commands, environments, strict=True):
             children.append(_start(command, environment))
-        readers = _relay_all(children)
+        readers = _relay_all(children, asked)
         codes = _wait_for_all(children, grace=grace, asked=asked)
     for child in children:
         _kill(child)  # helpers that a process left behind hold its output open
@@ -70,10 +71,14 @@ def _start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess
     )
 
 
-def _relay_all(children: Sequence[subprocess.Popen]) -> list[threading.Thread]:
-    lock = threading.Lock()
+def _relay_all(children: Sequence[subprocess.Popen], asked: Sequence[int]) -> list[threading.Thread]:
+    options = {
+        "lock": threading.Lock(),
+        # Whoever goes last finds the others gone, and JAX's coordination service says so in pages.
+        "muted": lambda: signal.SIGINT in asked,
+    }
     readers = [
-        threading.Thread(target=relay, args=(source, target), kwargs={"process": i, "lock": lock}, daemon=True)
+        threading.Thread(target=relay, args=(source, target), kwargs={"process": i, **options}, daemon=True)
         for i, child in enumerate(children)
         for source, target in ((child.stdout, sys.stdout), (child.stderr, sys.stderr))
     ]
@@ -88,12 +93,13 @@ def _passing_on_signals(children: Sequence[subprocess.Popen]) -> Iterator[list[i
     asked: list[int] = []
 
     def pass_on(number, _frame):
+        again = bool(asked)
+        asked.append(number)
         for child in children:
-            if asked:
+            if again:
                 _kill(child)
             else:
                 child.send_signal(number)
-        asked.append(number)
 
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

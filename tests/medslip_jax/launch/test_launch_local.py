@@ -124,6 +124,16 @@ def test_sigint_reaches_all():
     assert process.returncode == 130
 
 
+@pytest.mark.parametrize(("number", "heard"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
+def test_who_is_interrupted_says_nothing_more(number, heard):
+    """As the process that sees the other one of its run gone."""
+    late = f"import signal, sys, time; signal.signal({int(number)}, lambda *_: (print('gone'), sys.exit(75))); "
+    process = launcher(*[late + READY] * 2)
+    process.send_signal(number)
+    assert ("gone" in process.communicate(timeout=300)[0]) == heard
+    assert process.returncode == 75
+
+
 def test_a_second_signal_kills():
     stubborn = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: print('not now', flush=True)); "
     process = launcher(*[stubborn + READY] * 2)
