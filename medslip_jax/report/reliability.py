@@ -1,26 +1,25 @@
 """Reliability diagrams as one PNG: how often a finding is there, against how probable the model calls it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from medslip_jax.errors import InputError
+from medslip_jax.report.charts import CHANCE, COLOURS, FAINT
 from medslip_jax.report.overlays import write_figure
 
 _ACROSS, _PANEL_INCHES = 5, 2.1
-_LINE, _BARS, _PERFECT = "#0b4a8f", "#c9d6e6", "0.6"
+_LEAST, _MOST = 6.0, 60.0  # square points of the dot of the emptiest and the fullest bin
 # Panels beyond this many are left out, worst calibration first: a picture of 75 would be read by nobody.
 _SHOWN = 20
 
 
 def reliability_grid(calibration: Mapping, path: str | Path, *, title: str | None = None) -> Path:
-    """Writes one panel a class, largest expected calibration error first.
-
-    A dot is a bin that has images: its mean probability and its share of positives; the dashed line is perfect
-    calibration. Light bars are the share of the class's images in the bin, on the same axis.
+    """Writes one panel (`draw_bins`) a class, largest expected calibration error first.
 
     Args:
       calibration: of `metrics.calibration.calibration_report`.
@@ -42,7 +41,10 @@ def reliability_grid(calibration: Mapping, path: str | Path, *, title: str | Non
     for axis in list(axes.flat)[len(shown) :]:
         axis.set_axis_off()
     for number, (name, axis) in enumerate(zip(shown, axes.flat, strict=False)):
-        _draw(axis, known[name], name=name)
+        row = known[name]
+        draw_bins(axis, row["bins"])
+        axis.set_title(f"{name}\nECE {row['ece']:.3f}, n {row['n']:,}", fontsize=8)
+        axis.tick_params(labelsize=7)
         # The lowest panel of a column, which need not be in the last line.
         axis.tick_params(labelbottom=number + across >= len(shown))
     figure.supxlabel("probability of presence", fontsize=9)
@@ -52,15 +54,18 @@ def reliability_grid(calibration: Mapping, path: str | Path, *, title: str | Non
     return write_figure(figure, path)
 
 
-def _draw(axis: Axes, row: Mapping, *, name: str) -> None:
-    bins = row["bins"]
-    axis.plot([0, 1], [0, 1], linestyle="--", linewidth=0.8, color=_PERFECT)
-    shares = [cell["n"] / row["n"] for cell in bins]
-    axis.bar([cell["low"] for cell in bins], shares, width=1 / len(bins), align="edge", color=_BARS, linewidth=0)
+def draw_bins(axis: Axes, bins: Sequence[Mapping]) -> None:
+    """The bins of one class, of which one has images, over the unit square.
+
+    A dot is a bin that has images: its mean probability and its share of positives, its area by their number; the
+    broken line is perfect calibration. Light bars are the share of the class's images in the bin, on the same axis.
+    """
     filled = [cell for cell in bins if cell["n"]]
-    points = ([cell["mean_score"] for cell in filled], [cell["fraction_positive"] for cell in filled])
-    axis.plot(*points, marker="o", markersize=3.5, linewidth=1.2, color=_LINE)
-    axis.set_xlim(0, 1)
-    axis.set_ylim(0, 1.02)
-    axis.set_title(f"{name}\nECE {row['ece']:.3f}, n {row['n']:,}", fontsize=8)
-    axis.tick_params(labelsize=7)
+    counts = np.array([cell["n"] for cell in filled])
+    edges = np.array([(cell["low"], cell["high"]) for cell in filled])
+    means, shares = ([cell[key] for cell in filled] for key in ("mean_score", "fraction_positive"))
+    axis.bar(edges[:, 0], counts / counts.sum(), width=np.ptp(edges, axis=1), align="edge", color=FAINT)
+    axis.plot([0, 1], [0, 1], **CHANCE)
+    axis.plot(means, shares, linewidth=1.2, color=COLOURS[0])
+    axis.scatter(means, shares, s=_LEAST + (_MOST - _LEAST) * counts / counts.max(), color=COLOURS[0], clip_on=False)
+    axis.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from data_pipelines import images
-from medslip_jax.report.contents.html import HEAD, STYLE, bullets, section
+from medslip_jax.report.html import bullets, document, section
 from medslip_jax.report.overlays import blend
 from medslip_jax.storage.files import write_bytes
 
@@ -41,8 +41,7 @@ def write_sheet(path: str | Path, cases: Sequence[SheetCase], *, title: str, fai
         section("Images", cards),
         section("Not read", bullets([row["error"] for row in failed], at_most=100)),
     )
-    page = f"{HEAD}<title>{escape(title)}</title><style>{STYLE}</style></head><body>{''.join(body)}</body></html>\n"
-    write_bytes(path, page.encode())
+    write_bytes(path, document(title, body).encode())
     return Path(path)
 
 

@@ -1,11 +1,10 @@
-"""The pictures of the page on a data set, as HTML and SVG text: bars of counts, and tables as heat maps."""
+"""The pictures of the page on a data set, as HTML: bars of counts, and tables on a coloured ground."""
 
 from collections.abc import Sequence
 from html import escape
 
 import numpy as np
 
-_CELL, _LETTER, _MARGIN = 24, 6.3, 8  # pixels
 _LIGHT, _DARK = np.array([240, 245, 251]), np.array([11, 74, 143])
 _WHITE_FROM = 0.45  # shade from which numbers are white
 
@@ -17,7 +16,8 @@ def bar(counts: Sequence[int]) -> str:
         f'<i class="{kind}" style="width:{100 * count / total:.2f}%"></i>'
         for kind, count in zip(("present", "absent", "unknown"), counts, strict=True)
     )
-    return f'<span class="bar" role="img" aria-label="{_said(counts)}" title="{_said(counts)}">{"".join(parts)}</span>'
+    said = "{} present, {} absent, {} unknown".format(*counts)
+    return f'<span class="bar" role="img" aria-label="{said}" title="{said}">{"".join(parts)}</span>'
 
 
 def heat_map(
@@ -29,7 +29,7 @@ def heat_map(
     title: str,
     drawn: np.ndarray | None = None,
 ) -> str:
-    """A table of counts on a coloured ground as SVG; an empty cell is a 0, or one that is not `drawn`.
+    """A table of counts on a coloured ground; an empty cell is a 0, or one that is not `drawn`.
 
     Args:
       counts: int (rows, columns), written into the cells.
@@ -38,37 +38,22 @@ def heat_map(
       title: for those who do not see it.
       drawn: bool (rows, columns); those that are not 0 by default.
     """
-    left, top = (_MARGIN + _LETTER * max(map(len, names)) for names in (rows, columns))
-    width, height = left + _CELL * len(columns) + _MARGIN, top + _CELL * len(rows) + _MARGIN
-    body = [
-        *(
-            f'<text x="{left - 5:.0f}" y="{top + _CELL * (i + 0.66):.0f}" text-anchor="end">{escape(name)}</text>'
-            for i, name in enumerate(rows)
-        ),
-        *(
-            f'<text transform="translate({left + _CELL * (j + 0.66):.0f} {top - 5:.0f}) rotate(-90)">'
-            f"{escape(name)}</text>"
-            for j, name in enumerate(columns)
-        ),
-        *(
-            _cell(left + _CELL * j, top + _CELL * i, count=int(counts[i, j]), shade=float(shades[i, j]))
-            for i, j in zip(*np.nonzero(counts if drawn is None else drawn), strict=True)
-        ),
-        f'<rect x="{left:.0f}" y="{top:.0f}" width="{_CELL * len(columns)}" height="{_CELL * len(rows)}" '
-        'fill="none" stroke="#bbc" />',
-    ]
-    size = f'width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}"'
-    return f'<svg class="map" {size} role="img" aria-label="{escape(title)}">{"".join(body)}</svg>'
-
-
-def _cell(x: float, y: float, *, count: int, shade: float) -> str:
-    red, green, blue = np.rint(_LIGHT + shade * (_DARK - _LIGHT)).astype(int)
-    ink = "#fff" if shade > _WHITE_FROM else "#123"
+    drawn = counts != 0 if drawn is None else drawn
+    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    body = []
+    for name, *row in zip(rows, counts, shades, drawn, strict=True):
+        cells = (_cell(int(n), float(shade)) if here else "<td></td>" for n, shade, here in zip(*row, strict=True))
+        body.append(f"<tr><th>{escape(name)}</th>{''.join(cells)}</tr>")
     return (
-        f'<rect x="{x:.0f}" y="{y:.0f}" width="{_CELL}" height="{_CELL}" fill="rgb({red},{green},{blue})" />'
-        f'<text x="{x + _CELL / 2:.0f}" y="{y + _CELL * 0.64:.0f}" text-anchor="middle" class="n" fill="{ink}">'
-        f"{_short(count)}</text>"
+        f'<table class="map" aria-label="{escape(title)}"><thead><tr><td></td>{head}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table>"
     )
+
+
+def _cell(count: int, shade: float) -> str:
+    ground = bytes(np.rint(_LIGHT + shade * (_DARK - _LIGHT)).astype(np.uint8)).hex()
+    ink = ";color:#fff" if shade > _WHITE_FROM else ""
+    return f'<td style="background:#{ground}{ink}">{_short(count)}</td>'
 
 
 def _short(count: int) -> str:
@@ -77,7 +62,3 @@ def _short(count: int) -> str:
         if count >= unit:
             return f"{count / unit:.1f}{letter}" if count < 10 * unit else f"{count // unit}{letter}"
     return str(count)
-
-
-def _said(counts: Sequence[int]) -> str:
-    return "{} present, {} absent, {} unknown".format(*counts)

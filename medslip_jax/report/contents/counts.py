@@ -7,7 +7,7 @@ import numpy as np
 
 from data_pipelines.datasets import Contents
 from medslip_jax.report.contents.charts import bar, heat_map
-from medslip_jax.report.contents.html import Markup, counts_table
+from medslip_jax.report.html import Markup, counts_table
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES
 
 

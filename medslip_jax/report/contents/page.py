@@ -8,7 +8,7 @@ from pathlib import Path
 from data_pipelines.datasets import Contents, RecordSource, by_kind, contents_of
 from medslip_jax.report.contents import counts
 from medslip_jax.report.contents.cards import card, evenly_spaced
-from medslip_jax.report.contents.html import HEAD, STYLE, bullets, facts, section, table
+from medslip_jax.report.html import bullets, document, facts, section, table
 from medslip_jax.storage.files import write_bytes
 
 _SAMPLES = 6  # of each split
@@ -51,7 +51,7 @@ def page(contents: Contents) -> str:
         section("Samples", _samples(contents)),
         section("Options and policies", _metadata(contents.metadata)),
     )
-    return f"{HEAD}<title>{escape(name)}</title><style>{STYLE}</style></head><body>{''.join(body)}</body></html>\n"
+    return document(name, body)
 
 
 def _splits(contents: Contents) -> str:

@@ -2,17 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from medslip_jax.evaluation.metrics.calibration import pooled_bins
-from medslip_jax.report.contents.html import table
-from medslip_jax.report.run.charts import FAINT, UNIT, Axes, Line, chart, reference
-from medslip_jax.report.run.html import captioned, folded, paragraph, quiet, small_multiples
+from medslip_jax.report.charts import empty_chart, picture
+from medslip_jax.report.html import captioned, folded, paragraph, quiet, small_multiples, table
+from medslip_jax.report.reliability import draw_bins
 from medslip_jax.report.tables.cells import with_interval
 
 _SHOWN = 11  # small pictures beside that of all classes
 _SIZE = (340, 270)
-_RADII = (2.0, 7.0)  # pixels, of the emptiest and the fullest bin
 
 
 def calibration(found: Mapping | None) -> str:
@@ -46,22 +43,16 @@ def calibration(found: Mapping | None) -> str:
 
 
 def _picture(bins: Sequence[Mapping], name: str) -> str:
-    filled = [row for row in bins if row.get("n")]
-    if not filled:
+    if not _total(bins):
         return quiet("No image with a known label.")
-    counts = np.array([row["n"] for row in filled], np.float64)
-    # Empty ones too, as bars are as wide as the bins lie apart.
-    bars = np.array([[(row["low"] + row["high"]) / 2, row["n"] / counts.sum()] for row in bins])
-    small, large = _RADII
-    points = np.array([[row["mean_score"], row["fraction_positive"]] for row in filled])
-    lines = [
-        Line("share of the images", bars, colour=FAINT, mark="bars"),
-        reference("calibrated"),
-        Line(name, points, mark="dots", sizes=small + (large - small) * np.sqrt(counts / counts.max())),
-    ]
-    axes = Axes("mean probability", "share that have it", UNIT, UNIT, size=_SIZE)
-    return chart(lines, axes, title=f"reliability of {name}")
+    axes = empty_chart(*_SIZE, x_label="mean probability", y_label="share that have it")
+    draw_bins(axes, bins)
+    return picture(axes, title=f"reliability of {name}")
+
+
+def _total(bins: Sequence[Mapping]) -> int:
+    return sum(row.get("n") or 0 for row in bins)
 
 
 def _count(bins: Sequence[Mapping]) -> str:
-    return f"{sum(row.get('n') or 0 for row in bins):,} labels"
+    return f"{_total(bins):,} labels"

@@ -1,16 +1,20 @@
 """ROC and precision-recall curves of the page on a run: all classes in one chart each, then class by class."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any
+
+from matplotlib.axes import Axes
 
 from medslip_jax.evaluation.metrics.curves import Curves, curves_of
 from medslip_jax.evaluation.result_files import Judged
-from medslip_jax.report.run.charts import COLOURS, FAINT, UNIT, Axes, Line, chart, legend, reference, stairs
-from medslip_jax.report.run.html import captioned, paragraph, quiet, side_by_side, small_multiples
+from medslip_jax.report.charts import CHANCE, COLOURS, FAINT, empty_chart, picture
+from medslip_jax.report.html import captioned, paragraph, quiet, side_by_side, small_multiples
 
 _SHOWN = 12
 _SMALL = (176, 180)
 _LARGE = (340, 320)
+_TICKS = (0, 0.5, 1)
+_LABELS = {"ROC": ("false positive rate", "true positive rate"), "precision and recall": ("recall", "precision")}
 
 
 def curves(judged: Judged) -> str:
@@ -37,43 +41,44 @@ def _overview(found: Sequence[Curves]) -> str:
     ranked = sorted(found, key=lambda curve: -curve.auroc)
     named = {"best": ranked[0], "median": ranked[len(ranked) // 2], "worst": ranked[-1]}
     # Of few classes one may be two of these.
-    chosen = {curve.name: (word, curve) for word, curve in named.items()}.values()
-    key = legend([Line(f"{word}: {c.name}", c.roc, colour=COLOURS[i], width=2) for i, (word, c) in enumerate(chosen)])
-    drawn = {"highlighted": [curve for _, curve in chosen], "size": _LARGE}
-    return side_by_side(
-        [
-            captioned("ROC, all classes", _chart("ROC", found, **drawn) + key),
-            captioned("precision and recall, all classes", _chart("precision and recall", found, **drawn) + key),
-        ]
-    )
+    chosen = {curve.name: f"{word}: {curve.name}" for word, curve in named.items()}
+    charts = []
+    for kind in _LABELS:
+        axes = _axes(kind, _LARGE)
+        for curve in found:
+            _draw(axes, kind, curve, color=FAINT, linewidth=0.9)
+        for curve, colour in zip((c for c in ranked if c.name in chosen), COLOURS, strict=False):
+            _draw(axes, kind, curve, color=colour, linewidth=1.8, label=chosen[curve.name])
+        place = "lower right" if kind == "ROC" else "upper right"
+        drawn = picture(axes, title=f"{kind} of {len(found)} classes", legend=place)
+        charts.append(captioned(f"{kind}, all classes", drawn))
+    return side_by_side(charts)
 
 
 def _card(curve: Curves) -> str:
+    charts = []
+    for kind in _LABELS:
+        axes = _axes(kind, _SMALL)
+        if kind != "ROC":
+            axes.axhline(curve.n_positive / (curve.n_positive + curve.n_negative), **CHANCE)
+        _draw(axes, kind, curve, color=COLOURS[0], linewidth=1.4)
+        charts.append(picture(axes, title=f"{kind} of {curve.name}"))
     numbers = f"AUROC {curve.auroc:.3f}, AP {curve.average_precision:.3f}"
     note = f"{numbers}; {curve.n_positive:,} positive, {curve.n_negative:,} negative"
-    charts = _chart("ROC", [curve]) + _chart("precision and recall", [curve])
-    return captioned(curve.name, f'<div class="pair">{charts}</div>', note)
+    return captioned(curve.name, f'<div class="pair">{"".join(charts)}</div>', note)
 
 
-def _chart(
-    kind: Literal["ROC", "precision and recall"],
-    found: Sequence[Curves],
-    *,
-    highlighted: Sequence[Curves] = (),
-    size: tuple[int, int] = _SMALL,
-) -> str:
-    """The curves of all classes, in grey where some are highlighted; chance is drawn where it is one line."""
-    roc = kind == "ROC"
-    style = {"colour": FAINT, "width": 0.9} if highlighted else {}
-    lines = [Line(c.name, c.roc if roc else stairs(c.pr), **style) for c in found]
-    lines += [
-        Line(c.name, c.roc if roc else stairs(c.pr), colour=COLOURS[i], width=2) for i, c in enumerate(highlighted)
-    ]
-    if roc:
-        lines.insert(0, reference("chance"))
-    elif len(found) == 1:
-        share = found[0].n_positive / (found[0].n_positive + found[0].n_negative)
-        lines.insert(0, reference("chance", heights=(share, share)))
-    labels = ("false positive rate", "true positive rate") if roc else ("recall", "precision")
-    whose = found[0].name if len(found) == 1 else f"{len(found)} classes"
-    return chart(lines, Axes(*labels, UNIT, UNIT, size=size), title=f"{kind} of {whose}")
+def _axes(kind: str, size: tuple[int, int]) -> Axes:
+    """Of the unit square, with chance where it is one line for all classes."""
+    x_label, y_label = _LABELS[kind]
+    axes = empty_chart(*size, x_label=x_label, y_label=y_label)
+    axes.set(xlim=(0, 1), ylim=(0, 1), xticks=_TICKS, yticks=_TICKS)
+    if kind == "ROC":
+        axes.plot([0, 1], [0, 1], **CHANCE)
+    return axes
+
+
+def _draw(axes: Axes, kind: str, curve: Curves, **style: Any) -> None:
+    """Precision as average precision sums it: before each point its height at the recall before it."""
+    points, steps = (curve.roc, "default") if kind == "ROC" else (curve.pr, "steps-pre")
+    axes.plot(points[:, 0], points[:, 1], drawstyle=steps, clip_on=False, **style)

@@ -10,9 +10,9 @@ from data_pipelines import images
 from medslip_jax.evaluation.grounding_cases import attention_grids
 from medslip_jax.evaluation.metrics.regions import upsample_strided
 from medslip_jax.report.contents.cards import drawing, shape
+from medslip_jax.report.html import folded, paragraph, quiet
 from medslip_jax.report.overlays import TRUTH, blend
 from medslip_jax.report.run.cases import RULE, Choice
-from medslip_jax.report.run.html import folded, paragraph, quiet
 from medslip_jax.report.sheet import jpeg_source, small
 from medslip_jax.vocabulary import PATHOLOGIES
 

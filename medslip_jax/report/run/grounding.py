@@ -3,8 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 
-from medslip_jax.report.contents.html import facts, table
-from medslip_jax.report.run.html import folded, paragraph
+from medslip_jax.report.html import facts, folded, paragraph, table
 from medslip_jax.report.tables.cells import with_interval
 
 _WORDS = {

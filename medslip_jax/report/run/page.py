@@ -5,12 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 from medslip_jax.evaluation.result_files import Results
-from medslip_jax.report.contents.html import HEAD, STYLE, facts, section
+from medslip_jax.report.html import document, facts, folded, quiet, section
 from medslip_jax.report.run.calibration import calibration
 from medslip_jax.report.run.curves import curves
 from medslip_jax.report.run.gallery import Case, gallery
 from medslip_jax.report.run.grounding import grounding
-from medslip_jax.report.run.html import RUN_STYLE, folded, quiet
 from medslip_jax.report.run.pairs import pairs
 from medslip_jax.report.run.scores import classification, query_sentences, subgroups, thresholds_from
 from medslip_jax.report.run.training import training
@@ -58,8 +57,7 @@ def page(contents: RunContents) -> str:
         section("Anatomies and pathologies: predicted and true", pairs(results.arrays)),
         section("Cases", gallery(contents.cases) if contents.cases else quiet(contents.no_cases)),
     )
-    style = f"<style>{STYLE}{RUN_STYLE}</style>"
-    return f"{HEAD}<title>{escape(title)}</title>{style}</head><body>{''.join(body)}</body></html>\n"
+    return document(title, body)
 
 
 def _by_section(results: Results, draw: Callable[[str], str]) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 
 from medslip_jax.evaluation.metrics.calibration import agreement
 from medslip_jax.report.contents.charts import heat_map
-from medslip_jax.report.run.html import paragraph, quiet
+from medslip_jax.report.html import paragraph, quiet
 
 KEYS = ("pair_predicted", "pair_true", "pair_count")
 _ENOUGH = 5  # images that mention a pair

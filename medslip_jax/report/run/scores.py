@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 
 from medslip_jax.evaluation.metrics.classification import ORACLE
-from medslip_jax.report.contents.html import facts, table
-from medslip_jax.report.run.html import folded, paragraph, quiet
+from medslip_jax.report.html import facts, folded, paragraph, quiet, table
 from medslip_jax.report.tables.cells import with_interval
 from medslip_jax.report.tables.classification import SUBGROUP_NOTE, best_source, classification_notes, f1_key
 

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from medslip_jax.report.contents.html import table
-from medslip_jax.report.run.charts import COLOURS, Axes, Line, chart, legend
-from medslip_jax.report.run.html import captioned, folded, quiet, side_by_side
+from medslip_jax.report.charts import COLOURS, empty_chart, picture
+from medslip_jax.report.html import captioned, folded, quiet, side_by_side, table
 
 # Titles of what a run of ours writes, in the order of the page; other names follow under their own.
 _TITLES = {
@@ -17,7 +16,9 @@ _TITLES = {
 }
 _TERMS = ("exist_pathology", "proto_pathology", "exist_anatomy", "proto_anatomy", "icl")
 _NOT_DRAWN = ("step", "val_classes")
-_DASHES = ("", "6 3", "2 2", "8 3 2 3", "1 3")
+_DASHES = ("-", "--", ":", "-.", (0, (1, 3)))
+_SIZE = (340, 210)
+_RATIO_OF_LOG = 30  # a loss that falls by more has its tail on the axis of a linear chart
 _FEW = 12  # points up to which each is a dot
 
 
@@ -57,18 +58,21 @@ def _series(lines: Sequence[Mapping]) -> dict[str, np.ndarray]:
 
 
 def _card(names: Sequence[str], series: Mapping[str, np.ndarray], *, title: str) -> str:
-    lines = [
-        Line(
-            name,
-            series[name],
-            colour=COLOURS[i % len(COLOURS)],
-            dashes=_DASHES[i % len(_DASHES)],
-            mark="dots" if len(series[name]) <= _FEW else "line",
-        )
-        for i, name in enumerate(names)
-    ]
-    drawn = chart(lines, Axes(x_label="step", y_scale="auto"), title=f"{title} over the steps")
-    return captioned(title, drawn + (legend(lines) if len(lines) > 1 else ""))
+    """One chart, with a logarithmic axis where the values ask for it."""
+    axes = empty_chart(*_SIZE, x_label="step")
+    axes.locator_params(axis="x", integer=True)
+    for i, name in enumerate(names):
+        mark = "o" if len(series[name]) <= _FEW else ""
+        style = {"color": COLOURS[i], "linestyle": _DASHES[i], "linewidth": 1.4, "marker": mark, "markersize": 3.5}
+        axes.plot(*series[name].T, label=name, **style)
+    values = np.concatenate([series[name][:, 1] for name in names])
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return captioned(title, quiet("No value to draw."))
+    if finite.min() > 0 and finite.max() > _RATIO_OF_LOG * finite.min():
+        axes.set_yscale("log")
+    legend = "best" if len(names) > 1 else None
+    return captioned(title, picture(axes, title=f"{title} over the steps", legend=legend))
 
 
 def _last(series: Mapping[str, np.ndarray]) -> str:

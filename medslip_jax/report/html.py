@@ -1,22 +1,29 @@
-"""The plain parts of the page on a data set: head, style, tables and lists. Every string from the data is escaped."""
+"""The plain parts of the pages: the document, tables, lists, folded parts, charts side by side. Text is escaped."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
+from typing import Literal
 
 # The policy keeps a browser from asking the network, or running anything, whatever a report holds.
-HEAD = (
+_HEAD = (
     '<!doctype html><html lang="en"><head><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width, initial-scale=1">'
     '<meta http-equiv="Content-Security-Policy" '
     "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
 )
-STYLE = "\n" + (resources.files("medslip_jax.report.contents") / "page.css").read_text(encoding="utf-8")
+_STYLE = "\n" + (resources.files("medslip_jax.report") / "page.css").read_text(encoding="utf-8")
 _NAME = 40  # letters of what is not broken into lines
 
 
 class Markup(str):
     """Text of our own that is HTML already."""
+
+
+def document(title: str, body: Sequence[str]) -> str:
+    """A whole page of HTML parts, its style inside of it; `title` is not HTML."""
+    style = f"<title>{escape(title)}</title><style>{_STYLE}</style>"
+    return f"{_HEAD}{style}</head><body>{''.join(body)}</body></html>\n"
 
 
 def section(title: str, body: str) -> str:
@@ -50,6 +57,44 @@ def facts(pairs: Mapping[str, str]) -> str:
     """Names and what they stand for, as a list; nothing where there are none."""
     items = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in pairs.items())
     return f"<dl>{items}</dl>" if items else ""
+
+
+def quiet(text: str) -> str:
+    """A paragraph in small grey: a note, or why a section has nothing to show; `text` is not HTML."""
+    return f'<p class="quiet">{escape(text)}</p>'
+
+
+def paragraph(text: str) -> str:
+    """A paragraph; `text` is not HTML."""
+    return f"<p>{escape(text)}</p>"
+
+
+def folded(summary: str, body: str, *, paper: Literal["open", "left out"] = "open") -> str:
+    """A part that opens on a click, and is open or left out on paper; nothing without a body.
+
+    Args:
+      summary: the line to click on; not HTML.
+      body: HTML.
+      paper: "left out" for what would fill many pages.
+    """
+    kind = ' class="screen"' if paper == "left out" else ""
+    return f"<details{kind}><summary>{escape(summary)}</summary>{body}</details>" if body else ""
+
+
+def side_by_side(charts: Sequence[str]) -> str:
+    """Charts beside each other, as many as the page is wide."""
+    return f'<div class="charts">{"".join(charts)}</div>' if charts else ""
+
+
+def small_multiples(charts: Sequence[str], *, shown: int, more: str) -> str:
+    """Charts beside each other; those past the first `shown` are folded under "N more: `more`"."""
+    rest = charts[shown:]
+    return side_by_side(charts[:shown]) + folded(f"{len(rest)} more {more}", side_by_side(rest))
+
+
+def captioned(title: str, body: str, note: str = "") -> str:
+    """One chart under its title, which like `note` is not HTML."""
+    return f"<div><h3>{escape(title)}</h3>{body}{quiet(note) if note else ''}</div>"
 
 
 def _scrolled(head: str, rows: Sequence[Sequence]) -> str:
