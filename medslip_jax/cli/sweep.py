@@ -165,7 +165,7 @@ def write_table(found: Sequence[Variant], *, workdir: Path, resamples: int) -> s
         paired = v.name != found[0].name and found[0] in done
         other = compare(first, v.directory / RESULTS, resamples=resamples) if paired else None
         rows[v.name] = sweep_row(v.changes, results_of(v.directory), comparison=other)
-    text = sweep_table(rows, missing=[v.name for v in found if v not in done])
+    text = str(sweep_table(rows, missing=[v.name for v in found if v not in done]))
     write_bytes(workdir / "table.txt", f"{text}\n".encode())
     write_bytes(workdir / "sweep.json", json.dumps(rows, indent=1, allow_nan=False).encode())
     return text

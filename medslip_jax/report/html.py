@@ -5,6 +5,8 @@ from html import escape
 from importlib import resources
 from typing import Literal
 
+from medslip_jax.report.tables.cells import Table
+
 # The policy keeps a browser from asking the network, or running anything, whatever a report holds.
 _HEAD = (
     '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -35,6 +37,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence]) -> str:
     """Numbers stand to the right, fractions with three digits and None as a dash; everything else is escaped text."""
     headed = "".join(f"<th>{escape(name)}</th>" for name in head)
     return _scrolled(f"<tr>{headed}</tr>", rows)
+
+
+def noted_table(content: Table) -> str:
+    """A table with its notes below it."""
+    return table(content.head, content.rows) + "".join(map(quiet, content.notes))
 
 
 def counts_table(rows: Sequence[Sequence], *, first: str, groups: Sequence[str]) -> str:

@@ -1,13 +1,12 @@
-"""The metrics as plain-text tables for a terminal or a log."""
+"""The tables of classification numbers, of `medslip evaluate` and of the page on a run alike."""
 
-import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from medslip_jax.evaluation.metrics.classification import ORACLE
 from medslip_jax.evaluation.metrics.subgroups import MIN_PATIENTS
-from medslip_jax.report.tables.cells import align, number, with_interval
+from medslip_jax.report.tables.cells import Table, with_interval
 
-WIDTH = 100  # columns of a terminal that notes are broken to
+DECIDED = ("f1", "accuracy", "sensitivity", "specificity")  # what a threshold decides
 _NOTES = {
     ORACLE: "threshold chosen on these very labels (test-oracle), so an upper bound",
     "validation": "threshold chosen on the validation split",
@@ -18,7 +17,7 @@ _SHORT = {
     "fixed": "fixed beforehand",
     ORACLE: "test-oracle (chosen on these labels)",
 }
-SUBGROUP_NOTE = (
+_SUBGROUP_NOTE = (
     "Means of one attribute are over the same classes: those with positives and negatives in each of its groups of at "
     f"least {MIN_PATIENTS} patients. Smaller groups, and images of which the attribute is not known, have no AUROC."
 )
@@ -30,13 +29,10 @@ def best_source(report: Mapping) -> str:
     return next((s for s in ("validation", "fixed") if s in means and means[s]["accuracy"] is not None), ORACLE)
 
 
-def f1_key(source: str) -> str:
-    """The F1 that a threshold of that source gives: the test-oracle's is the best one there is."""
-    return "max_f1" if source == ORACLE else "f1"
-
-
-def classification_table(report: Mapping, *, intervals: Mapping | None = None, threshold_source: str = ORACLE) -> str:
-    """The macro mean, one line a class from the worst AUROC to the best, then notes; aligned for a fixed-width font.
+def classification_table(
+    report: Mapping, *, intervals: Mapping | None = None, threshold_source: str = ORACLE, what: str = "class"
+) -> Table:
+    """The macro mean, one line a class from the worst AUROC to the best, then notes.
 
     Example (shortened):
       class             n+   n-  AUROC                AP     max-F1   acc   sens   spec
@@ -50,69 +46,63 @@ def classification_table(report: Mapping, *, intervals: Mapping | None = None, t
       report: of `metrics.classification.classification_report`.
       intervals: of `metrics.classification_intervals` for the same classes, or None.
       threshold_source: "test-oracle" (column max-F1), or "validation" or "fixed" (column F1) where it is in.
+      what: head of the first column.
     """
-    f1 = "max-F1" if f1_key(threshold_source) == "max_f1" else "F1"
+    known = intervals or {"macro": None, "classes": {}}
+    # The F1 that a test-oracle threshold gives is the best one there is.
+    f1 = {"max-F1": "max_f1"} if threshold_source == ORACLE else {"F1": "f1"}
+    numbers = {**f1, "acc": "accuracy", "sens": "sensitivity", "spec": "specificity"}
+
+    def cells(row: Mapping, interval: Mapping | None) -> list:
+        point = row["by_threshold_source"].get(threshold_source, {})
+        decided = (point.get(key) for key in numbers.values())
+        return [with_interval(row["auroc"], interval), row["average_precision"], *decided]
+
     macro = report["macro"]
-    interval = intervals["macro"] if intervals else None
-    lines = [
-        ["class", "n+", "n-", "AUROC", "AP", f1, "acc", "sens", "spec"],
-        [f"macro mean of {macro['n_defined']}", "", "", *_cells(macro, interval, threshold_source)],
-    ]
+    rows = [[f"macro mean of {macro['n_defined']}", "", "", *cells(macro, known["macro"])]]
     # Undefined classes come last.
-    worst_first = sorted(
-        report["classes"].items(), key=lambda item: 2.0 if item[1]["auroc"] is None else item[1]["auroc"]
-    )
-    for name, row in worst_first:
-        interval = intervals["classes"][name] if intervals else None
-        counts = [str(row["n_positive"]), str(row["n_negative"])]
-        lines.append([name, *counts, *_cells(row, interval, threshold_source)])
-    body = align(lines, left=(0, 3))
-    body.insert(2, "-" * max(map(len, body)))
-    notes = classification_notes(report, intervals=intervals, source=threshold_source)
-    return "\n".join([*body, *(textwrap.fill(note, WIDTH, subsequent_indent="  ") for note in notes)])
+    order = sorted(report["classes"].items(), key=lambda item: 2.0 if item[1]["auroc"] is None else item[1]["auroc"])
+    for name, row in order:
+        rows.append([name, row["n_positive"], row["n_negative"], *cells(row, known["classes"].get(name))])
+    notes = _notes(report, intervals=intervals, source=threshold_source)
+    return Table([what, "n+", "n-", "AUROC", "AP", *numbers], rows, notes, left=(0, 3), summary=1)
 
 
-def threshold_table(report: Mapping, *, intervals: Mapping | None = None) -> str:
-    """The macro means at the thresholds of every source, a line each with where they come from; intervals of the first
-    two numbers, as more would not fit a terminal.
+def threshold_table(
+    report: Mapping, *, intervals: Mapping | None = None, ranges: Sequence[str] = ("f1", "accuracy")
+) -> Table:
+    """The macro means at the thresholds of every source, a line each with where they come from.
 
     Args:
       report: of `metrics.classification.classification_report`.
       intervals: of `metrics.classification_intervals.classification_intervals`, or None.
+      ranges: numbers that are shown with their interval; more than two would not fit a terminal.
     """
-    lines = [["macro mean at thresholds", "F1", "acc", "sens", "spec"]]
+    rows = []
     macro = report["macro"]["by_threshold_source"]
     known = (intervals or {}).get("macro", {}).get("by_threshold_source", {})
     for source in sorted(macro, key=[*_SHORT].index):
-        ranges = known.get(source, {})
-        cells = [with_interval(macro[source][key], ranges.get(key)) for key in ("f1", "accuracy")]
-        rest = [number(macro[source][key]) for key in ("sensitivity", "specificity")]
-        lines.append([_SHORT[source], *cells, *rest])
-    return "\n".join(align(lines, left=(0, 1, 2, 3, 4)))
+        ends = {key: known.get(source, {}).get(key) for key in ranges}
+        rows.append([_SHORT[source], *(with_interval(macro[source][key], ends.get(key)) for key in DECIDED)])
+    return Table(["macro mean at thresholds", "F1", "acc", "sens", "spec"], rows, left=(0, 1, 2, 3, 4))
 
 
-def subgroup_table(groups: Mapping) -> str:
+def subgroup_table(groups: Mapping) -> Table:
     """The macro AUROC of each group, of `metrics.subgroups.subgroup_report`."""
-    lines, notes = [["subgroup", "images", "patients", "macro AUROC", "classes"]], []
+    rows, notes = [], [_SUBGROUP_NOTE]
     for attribute, values in groups.items():
         for value, group in values.items():
             macro = group["macro"]
-            cells = [str(group["n_images"]), str(group["n_patients"]), with_interval(macro["auroc"], macro)]
-            lines.append([f"{attribute} {value}", *cells, str(macro["n_defined"])])
+            counts = [group["n_images"], group["n_patients"]]
+            auroc = with_interval(macro["auroc"], macro)
+            rows.append([f"{attribute} {value}", *counts, auroc, macro["n_defined"]])
             if macro.get("reason"):
                 notes.append(f"{attribute} {value}: {macro['reason']}.")
-    said = textwrap.fill(SUBGROUP_NOTE, WIDTH, subsequent_indent="  ")
-    return "\n".join([*align(lines, left=(0, 3)), said, *notes])
+    return Table(["subgroup", "images", "patients", "macro AUROC", "classes"], rows, notes, left=(0, 3))
 
 
-def _cells(row: Mapping, interval: Mapping | None, source: str) -> list[str]:
-    point = row["by_threshold_source"][source]
-    decided = [number(point.get(key)) for key in (f1_key(source), "accuracy", "sensitivity", "specificity")]
-    return [with_interval(row["auroc"], interval), number(row["average_precision"]), *decided]
-
-
-def classification_notes(report: Mapping, *, intervals: Mapping | None, source: str) -> list[str]:
-    """Lines below a table: where its threshold, its intervals and its gaps come from."""
+def _notes(report: Mapping, *, intervals: Mapping | None, source: str) -> list[str]:
+    """Where the threshold, the intervals and the gaps of a table come from."""
     notes = [f"F1, acc, sens, spec: {_NOTES[source]}."]
     if intervals:
         level = f"{100 * intervals['level']:g} %"

@@ -3,8 +3,7 @@
 import textwrap
 from collections.abc import Mapping
 
-from medslip_jax.report.tables.cells import align
-from medslip_jax.report.tables.classification import WIDTH
+from medslip_jax.report.tables.cells import WIDTH, Table
 
 _BOUNDS = {"compute": "computing", "memory": "memory bandwidth"}
 
@@ -15,9 +14,8 @@ def compile_table(result: Mapping) -> str:
     Args:
       result: of `aot.step_report.compile_report`.
     """
-    lines = [_title(result), ""]
-    lines += align([["one chip, one step", ""], *_rows(result)], left=(0, 1))
-    lines += ["", *_verdict(result), *_roofline(result)]
+    rows = str(Table(["one chip, one step", ""], _rows(result), left=(0, 1)))
+    lines = [_title(result), "", rows, "", *_verdict(result), *_roofline(result)]
     # Names of files stay whole.
     wrap = textwrap.TextWrapper(WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
     notes = [wrap.fill(f"note: {note}") for note in result["notes"]]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from medslip_jax.report.tables.cells import align, with_interval
+from medslip_jax.report.tables.cells import Table, with_interval
 
 
 def sweep_row(changes: Mapping, results: Mapping, *, comparison: Mapping | None) -> dict:
@@ -31,23 +31,24 @@ def sweep_row(changes: Mapping, results: Mapping, *, comparison: Mapping | None)
     }
 
 
-def sweep_table(rows: Mapping[str, Mapping], *, missing: Sequence[str] = ()) -> str:
+def sweep_table(rows: Mapping[str, Mapping], *, missing: Sequence[str] = ()) -> Table:
     """A line a variant of `sweep_row`s, in their order, for a fixed-width font; `missing` have no results yet."""
     first = next(iter(rows))
-    lines = [["variant", "macro AUROC", f"against {first}", "p", "pointing by cell", "anatomy AUROC", "changes"]]
+    head = ["variant", "macro AUROC", f"against {first}", "p", "pointing by cell", "anatomy AUROC", "changes"]
+    lines = []
     for name, row in rows.items():
         changes = ", ".join(f"{key}={value}" for key, value in row["changes"].items()) or "-"
         difference = row["difference"]
         # Too few patients give a difference without a p-value.
-        p = f"{difference['p']:.3f}" if difference and difference["p"] is not None else "-"
+        p = difference["p"] if difference else None
         cells = [_cell(row["auroc"]), _cell(difference, sign="+"), p, _cell(row["pointing"]), _cell(row["anatomy"])]
         lines.append([name, *cells, changes])
     notes = [
-        "[low, high]: 95 % patient-level bootstrap; differences are paired. One training a variant: equal settings",
+        "[low, high]: 95 % patient-level bootstrap; differences are paired. One training a variant: equal settings "
         "with other seeds (if the sweep has such variants) say how far apart trainings land by themselves.",
         *([f"no results yet: {', '.join(missing)}"] if missing else []),
     ]
-    return "\n".join([*align(lines, left=(0, 1, 2, 4, 5, 6)), *notes])
+    return Table(head, lines, notes, left=(0, 1, 2, 4, 5, 6))
 
 
 def _macro(section: Mapping) -> dict:

@@ -23,6 +23,9 @@ from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES
 
 MAPPED = ("nodule", "mass", "effusion", "edema", "pneumonia", "fracture")
 EVIL = '<script>alert(1)</script><img src="http://evil.example/x.png" onerror=alert(2)>'
+PROTOCOL = {"n_images": 3, "protocol": "per-image"}
+PROTOCOL |= {"maps": "alone", "upsampling": "cells", "threshold": 0.5, "iou": 0.2, "dice": 0.3}
+OTHER = {"protocol": EVIL, "pointing_cell": 0.5}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 browser = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (apt-get install chromium)")
 
@@ -79,7 +82,9 @@ def whole(phantom_data, tmp_path_factory):
         "classification": {"pathology": judged(test)},
         "grounding": {
             "size": 224,
-            "classes": {EVIL: {"n_images": 3, "protocols": [{"protocol": EVIL, "pointing_cell": 0.5}] * 60}},
+            "truth": "boxes",
+            "pooled": {},
+            "classes": {EVIL: {"n_images": 3, "protocols": [PROTOCOL, *[PROTOCOL | OTHER] * 60], "detection": []}},
         },
     }
     arrays = {key: value for key, value in test.items() if key != "matrix" and isinstance(value, np.ndarray)}

@@ -19,7 +19,7 @@ INTERVALS = {
 
 
 def test_the_whole_table():
-    assert classification_table(REPORT, intervals=INTERVALS).splitlines() == [
+    assert str(classification_table(REPORT, intervals=INTERVALS)).splitlines() == [
         "class            n+  n-  AUROC                    AP  max-F1    acc   sens   spec",
         "macro mean of 1          0.750 [0.500, 1.000]  0.833   0.800  0.500  0.500  0.500",
         "---------------------------------------------------------------------------------",
@@ -32,7 +32,7 @@ def test_the_whole_table():
 
 
 def test_another_threshold_source_is_named():
-    table = classification_table(REPORT, threshold_source="fixed")
+    table = str(classification_table(REPORT, threshold_source="fixed"))
     header, *_, effusion = table.splitlines()[:4]
     assert header.split() == ["class", "n+", "n-", "AUROC", "AP", "F1", "acc", "sens", "spec"]
     assert effusion.split() == ["effusion", "2", "2", "0.750", "0.833", "0.667", "0.750", "0.500", "1.000"]
@@ -54,7 +54,7 @@ def test_classes_come_from_the_worst_to_the_best():
     scores = np.hstack([SCORES[:, :1], -SCORES])
     labels = np.hstack([LABELS[:, :1], LABELS[:, :1], 0 * LABELS[:, :1]])
     report = classification_report(scores, labels=labels, names=["good", "bad", "none"])
-    assert [line.split()[0] for line in classification_table(report).splitlines()[3:6]] == ["bad", "good", "none"]
+    assert [line.split()[0] for line in str(classification_table(report)).splitlines()[3:6]] == ["bad", "good", "none"]
 
 
 def test_thresholds_name_their_source():
@@ -62,7 +62,7 @@ def test_thresholds_name_their_source():
     report = classification_report(SCORES, labels=LABELS, names=["effusion", "hernia"], thresholds=given)
     draw = {"patients": range(4), "resamples": 20}
     intervals = classification_intervals(SCORES, labels=LABELS, names=["effusion", "hernia"], thresholds=given, **draw)
-    table = threshold_table(report, intervals=intervals).splitlines()
+    table = str(threshold_table(report, intervals=intervals)).splitlines()
     assert [line.split("  ")[0] for line in table[1:]] == [
         "validation split",
         "fixed beforehand",
@@ -77,7 +77,7 @@ def test_a_subgroup_without_numbers_says_why():
     report = subgroup_report(
         SCORES, labels=LABELS, names=["effusion", "hernia"], patients=range(4), groups=groups, resamples=5
     )
-    lines = subgroup_table(report).splitlines()
+    lines = str(subgroup_table(report)).splitlines()
     assert lines[1].split() == ["sex", "F", "2", "2", "-", "0"]
     assert lines[4].startswith("Means of one attribute") and "of at least 10 patients" in " ".join(lines)
     assert "sex M: only 1 patients, fewer than 10." in lines
