@@ -29,18 +29,18 @@ def check_command(command: Sequence[str]) -> None:
     if command[0] not in VERBS:
         raise InputError(f"-- {command[0]}: what can be launched is {' or '.join(VERBS)}")
     for flag in ("--config", "--workdir"):
-        if value_of(command, flag) is None:
+        if not value_of(command, flag):
             raise InputError(f"{flag} is missing after --: end with {_EXAMPLE}")
     for flag in _ADDED_HERE:
-        if value_of(command, flag) is not None:
+        if value_of(command, flag):
             raise InputError(f"{flag} after --: leave it out, launch adds it")
     if "--dry_run" in command:
         raise InputError("--dry_run after --: put it before, where it keeps launch from doing anything")
 
 
-def value_of(command: Sequence[str], flag: str) -> str | None:
-    """What the command gives for `flag`, as "--flag VALUE" or "--flag=VALUE"; the last wins; None without it."""
-    found = None
+def value_of(command: Sequence[str], flag: str) -> str:
+    """What the command gives for `flag`, as "--flag VALUE" or "--flag=VALUE"; the last wins; "" without it."""
+    found = ""
     for i, word in enumerate(command):
         if word == flag and i + 1 < len(command):
             found = command[i + 1]

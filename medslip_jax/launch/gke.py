@@ -4,13 +4,16 @@ Fields are those of JobSet v1alpha2 (jobset.sigs.k8s.io) and of the GKE guide "D
 """
 
 import argparse
+import json
+import string
 from collections.abc import Sequence
+from pathlib import Path
 
 from medslip_jax.errors import InputError
 from medslip_jax.exit_codes import BAD_INPUT, DONE
 from medslip_jax.launch import commands
 from medslip_jax.launch.arguments import check_at_least, check_lasting_workdir, check_name, value_of
-from medslip_jax.launch.topology import Slice, slice_of
+from medslip_jax.launch.topology import slice_of
 
 HELP = "a JobSet manifest for TPUs on Google Kubernetes Engine"
 EXAMPLE = (
@@ -18,12 +21,10 @@ EXAMPLE = (
     "--bucket films -- pretrain --config configs/pretrain_mimic.py --workdir /gcs/films/runs/a"
 )
 _SPOT = "cloud.google.com/gke-spot"
-# Of libtpu between hosts, and of JAX's coordinator.
-_PORTS = (8471, 8482)
 # The names of pods add "-hosts-0-NN-xxxxx" to that of the set, and may have 63 letters.
 _LONGEST_NAME = 40
-# A checkpoint is written under another name and then renamed, which Cloud Storage FUSE allows for no folder by default.
-_MOUNT_OPTIONS = "implicit-dirs,rename-dir-limit=200000"
+_FLAGS = ("name", "accelerator", "topology", "image", "bucket", "retries", "grace")  # as the template has them
+_TEMPLATE = string.Template(Path(__file__).with_name("jobset.yaml").read_text(encoding="utf-8"))
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -43,24 +44,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def launch(flags: argparse.Namespace, command: Sequence[str]) -> int:
     """Writes the manifest; with `--apply` the exit code is kubectl's."""
+    import yaml
+
     check_name(flags.name, longest=_LONGEST_NAME)
     check_at_least(flags, chips_per_host=1, retries=0, grace=1)
     _check_workdir(flags, command)
-    text = as_yaml(manifest(flags, command))
+    text = yaml.safe_dump(manifest(flags, command), sort_keys=False, width=120)
     file = flags.out or f"{flags.name}.yaml"
-    apply = ["kubectl", "apply", "-f", file]
-    if flags.dry_run:
-        # As a comment, so that the whole output is still a manifest.
-        print(f"{text}# {commands.shown(apply)}")
-        return DONE
-    if flags.apply:
-        commands.need("kubectl", hint="install it")
-    commands.write(text, file)
-    if not flags.apply:
-        print(commands.shown(apply))
-        return DONE
-    code = commands.run(apply)
-    if code == DONE:
+    how = commands.how_far(flags, "apply")
+    code = commands.hand_over(text, file, ["kubectl", "apply", "-f", file], how=how, hint="install it")
+    if how == "submit" and code == DONE:
         commands.say(f"look: kubectl logs -f -l jobset.sigs.k8s.io/jobset-name={flags.name} --prefix")
         commands.say(f"stop, saving first: kubectl delete jobset {flags.name}")
     return code
@@ -77,80 +70,28 @@ def _check_workdir(flags: argparse.Namespace, command: Sequence[str]) -> None:
         raise InputError(f"--workdir {workdir}: {mounted}; give a path below /gcs/BUCKET")
 
 
-def as_yaml(tree: dict) -> str:
+def manifest(flags: argparse.Namespace, command: Sequence[str]) -> dict:
+    """The JobSet of `jobset.yaml`."""
     import yaml
 
-    return yaml.safe_dump(tree, sort_keys=False, width=120)
-
-
-def manifest(flags: argparse.Namespace, command: Sequence[str]) -> dict:
-    """The JobSet: one job whose pods are the hosts of one slice.
-
-    The hosts work in step, so no pod is restarted alone (backoffLimit 0): the first that fails fails the job, and the
-    set starts all of them again, maxRestarts times. BAD_INPUT would come again, so it fails the set at once; other
-    codes cannot be told from the echo of a preemption on the other hosts.
-    """
     part = slice_of(flags.accelerator, flags.topology, chips_per_host=flags.chips_per_host)
-    bad_input = {"containerName": "medslip", "operator": "In", "values": [BAD_INPUT]}
-    job = {
-        "parallelism": part.hosts,
-        "completions": part.hosts,
-        "completionMode": "Indexed",
-        "backoffLimit": 0,
-        "podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": bad_input}]},
-        "template": _pod(flags, command, part),
-    }
-    rule = {"name": "bad_input", "action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"]}
-    return {
-        "apiVersion": "jobset.x-k8s.io/v1alpha2",
-        "kind": "JobSet",
-        "metadata": {
-            "name": flags.name,
-            # One job a node pool: the hosts of a slice must not mix with those of another.
-            "annotations": {"alpha.jobset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gke-nodepool"},
-        },
-        "spec": {
-            "failurePolicy": {"maxRestarts": flags.retries, "rules": [rule]},
-            "replicatedJobs": [{"name": "hosts", "replicas": 1, "template": {"spec": job}}],
-        },
-    }
-
-
-def _pod(flags: argparse.Namespace, command: Sequence[str], part: Slice) -> dict:
     # GKE tells the hosts of a slice about each other; a single host has nobody to meet.
     words = ["medslip", *command, "--distributed", "tpu" if part.hosts > 1 else "off"]
-    chips = {"google.com/tpu": part.chips_per_host}
-    container = {
-        "name": "medslip",
-        "image": flags.image,
+    values = {
+        **{key: getattr(flags, key) for key in _FLAGS},
+        "hosts": part.hosts,
+        "chips": part.chips_per_host,
+        "bad_input": BAD_INPUT,
+        "mount": f"/gcs/{flags.bucket}",
         # Kubernetes would replace $(NAME) by a variable.
         "command": [word.replace("$(", "$$(") for word in words],
-        "env": [{"name": "PYTHONUNBUFFERED", "value": "1"}],
-        "ports": [{"containerPort": port} for port in _PORTS],
-        "resources": {"requests": chips.copy(), "limits": chips.copy()},
     }
-    spec = {
-        "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": flags.grace,
-        "nodeSelector": {
-            "cloud.google.com/gke-tpu-accelerator": flags.accelerator,
-            "cloud.google.com/gke-tpu-topology": flags.topology,
-        },
-        "containers": [container],
-    }
+    tree = yaml.safe_load(_TEMPLATE.substitute({key: json.dumps(value) for key, value in values.items()}))
+    spec = tree["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
     if flags.service_account:
         check_name(flags.service_account, flag="--service_account")
         spec["serviceAccountName"] = flags.service_account
     if flags.spot:
         spec["nodeSelector"][_SPOT] = "true"
         spec["tolerations"] = [{"key": _SPOT, "operator": "Equal", "value": "true", "effect": "NoSchedule"}]
-    return {"metadata": {"annotations": {"gke-gcsfuse/volumes": "true"}}, "spec": _with_bucket(spec, flags.bucket)}
-
-
-def _with_bucket(spec: dict, bucket: str) -> dict:
-    """The pod's spec with the bucket mounted by the Cloud Storage FUSE driver of GKE."""
-    attributes = {"bucketName": bucket, "mountOptions": _MOUNT_OPTIONS}
-    driver = {"driver": "gcsfuse.csi.storage.gke.io", "volumeAttributes": attributes}
-    spec["volumes"] = [{"name": "bucket", "csi": driver}]
-    spec["containers"][0]["volumeMounts"] = [{"name": "bucket", "mountPath": f"/gcs/{bucket}"}]
-    return spec
+    return tree

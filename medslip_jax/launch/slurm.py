@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from medslip_jax.errors import InputError
-from medslip_jax.exit_codes import DONE, INTERRUPTED, PREEMPTED, STUCK
+from medslip_jax.exit_codes import INTERRUPTED, PREEMPTED, STUCK
 from medslip_jax.launch import commands
 from medslip_jax.launch.arguments import check_at_least, check_name
 
@@ -67,18 +67,8 @@ def launch(flags: argparse.Namespace, command: Sequence[str]) -> int:
     _check(flags)
     text = script(flags, command)
     file = flags.out or f"{flags.name}.sbatch"
-    submit = ["sbatch", file]
-    if flags.dry_run:
-        # As a comment, so that the whole output is still a script.
-        print(f"{text}# {commands.shown(submit)}")
-        return DONE
-    if flags.submit:
-        commands.need("sbatch", hint="go to a login node of the cluster")
-    commands.write(text, file)
-    if flags.submit:
-        return commands.run(submit)
-    print(commands.shown(submit))
-    return DONE
+    how = commands.how_far(flags, "submit")
+    return commands.hand_over(text, file, ["sbatch", file], how=how, hint="go to a login node of the cluster")
 
 
 def script(flags: argparse.Namespace, command: Sequence[str]) -> str:

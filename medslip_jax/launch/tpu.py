@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 from medslip_jax.errors import InputError
 from medslip_jax.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED, PREEMPTED
@@ -52,7 +53,7 @@ def launch(flags: argparse.Namespace, command: Sequence[str]) -> int:
     check_name(flags.name)
     check_at_least(flags, retries=0, queue_minutes=0, poll_seconds=0)
     check_lasting_workdir(command, where="pods")
-    capacity = "spot" if flags.spot else "on_demand"
+    capacity: Literal["spot", "on_demand"] = "spot" if flags.spot else "on_demand"
     version = flags.version or runtime_of(flags.type)
     pod = Pod(flags.name, flags.zone, flags.type, version, project=flags.project, capacity=capacity)
     steps = steps_of(pod, command, install=flags.install, constraints=flags.constraints, setup=flags.setup)

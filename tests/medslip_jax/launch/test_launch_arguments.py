@@ -92,10 +92,10 @@ def test_value_of():
     command = ["pretrain", "--config=a.py:x=1", "--workdir", "w", "--config", "b.py"]
     assert value_of(command, "--config") == "b.py"
     assert value_of(command, "--workdir") == "w"
-    assert value_of(command, "--seed") is None
-    assert value_of(["--config"], "--config") is None
+    assert value_of(command, "--seed") == ""
+    assert value_of(["--config"], "--config") == ""
     # Keys of a config are other flags.
-    assert value_of(["--config.data.dir=x"], "--config") is None
+    assert value_of(["--config.data.dir=x"], "--config") == ""
     assert with_value(command, "--config", "c") == ["pretrain", "--config=c", "--workdir", "w", "--config", "c"]
 
 
