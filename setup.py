@@ -42,6 +42,7 @@ REQUIRES = [
     "jaxtyping>=0.3",
     "pyyaml>=6.0",
     "shtab>=1.13",
+    "packaging>=24",
 ]
 
 CUDA_13 = ["jax[cuda13]"]  # the newer one, which [cuda] stands for
@@ -78,7 +79,6 @@ setup(
             "pytest-xdist>=3.6",
             "hypothesis>=6.100",
             "threadpoolctl>=3.1",
-            "packaging>=24",
             "time-machine>=2.16",
             "ruff>=0.14",
             "nbclient>=0.10",
