@@ -5,13 +5,13 @@ more chips cost is read from compiled programs (`medslip compile`), not from a c
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
 
 from medslip_jax.benchmarks.loader import bench_workers
-from medslip_jax.benchmarks.other_process import OtherProcess
+from medslip_jax.benchmarks.other_process import other_process
 from medslip_jax.benchmarks.step import jax_step
 from medslip_jax.benchmarks.timing import in_turns, machine
 from medslip_jax.testing import synthetic_batch, tiny_books
@@ -55,7 +55,7 @@ def _batches_and_sizes(rounds: int) -> tuple[dict[int, float], dict[int, float],
 
 def _devices(rounds: int) -> dict[int, float]:
     with contextlib.ExitStack() as stack:
-        return _medians({n: stack.enter_context(OtherProcess(_step_on_devices, n)) for n in DEVICES}, rounds)
+        return _medians({n: stack.enter_context(other_process(_step_on_devices, n)) for n in DEVICES}, rounds)
 
 
 def _step_on_devices(count: int) -> Callable[[], None]:
@@ -64,8 +64,9 @@ def _step_on_devices(count: int) -> Callable[[], None]:
     return jax_step(tiny_books(768), images, dtype="float32")["run"]
 
 
-def _medians(runs: dict, rounds: int) -> dict[int, float]:
-    return {key: times["seconds_median"] for key, times in in_turns(runs, rounds=rounds).items()}
+def _medians(runs: Mapping[int, Callable[[], object]], rounds: int) -> dict[int, float]:
+    times = in_turns({str(key): run for key, run in runs.items()}, rounds=rounds)
+    return {key: times[str(key)]["seconds_median"] for key in runs}
 
 
 def line(x: list[float], y: list[float]) -> dict[str, float]:

@@ -7,8 +7,8 @@ import importlib.util
 import jax
 import numpy as np
 
-from medslip_jax.benchmarks.other_process import OtherProcess
-from medslip_jax.benchmarks.step import DTYPES, paper_trainer
+from medslip_jax.benchmarks.other_process import other_process
+from medslip_jax.benchmarks.step import DTYPES, Dtype, paper_trainer
 from medslip_jax.benchmarks.timing import in_turns, machine
 from medslip_jax.parallel import sharding
 from medslip_jax.step.train_step import eval_step, jit_init
@@ -31,7 +31,9 @@ def bench_inference(*, batch: int = 32, image_size: int = 224, precision: str = 
     variants = {"jax": _jax(books, images, dtype=DTYPES[precision])}
     with contextlib.ExitStack() as stack:
         if importlib.util.find_spec("torch") is not None:
-            variants["pytorch"] = stack.enter_context(OtherProcess(torch_inference, books, images, precision=precision))
+            variants["pytorch"] = stack.enter_context(
+                other_process(torch_inference, books, images, precision=precision)
+            )
         found = in_turns(variants, rounds=rounds, warm_up=2)
     rates = {name: batch / times["seconds_median"] for name, times in found.items()}
     result = {"images_per_second": rates["jax"], **found["jax"]}
@@ -41,7 +43,7 @@ def bench_inference(*, batch: int = 32, image_size: int = 224, precision: str = 
     return result | {"batch": batch, "image_size": image_size, "precision": precision, **machine()}
 
 
-def _jax(books, images: np.ndarray, *, dtype: str):
+def _jax(books, images: np.ndarray, *, dtype: Dtype):
     trainer = paper_trainer(books, dtype=dtype)
     mesh = sharding.make_mesh()
     state = jit_init(trainer, mesh, image_size=images.shape[1])()

@@ -17,12 +17,13 @@ import numpy as np
 from data_pipelines import images
 from data_pipelines.datasets import open_split
 from data_pipelines.loading import Loader, augment
+from data_pipelines.records import Source
 
 _PHANTOMS = 128
 
 
 def bench_loader(
-    source: Sequence[dict] | None = None,
+    source: Source | None = None,
     *,
     image_size: int = 224,
     batches: int = 16,
@@ -75,7 +76,7 @@ def _options(image_size: int) -> dict:
     return {"batch_size": 64, "image_size": image_size, "train": True, "augment": augment.AugmentConfig()}
 
 
-def _core_rate(source: Sequence[dict], options: dict, batches: int) -> float:
+def _core_rate(source: Source, options: dict, batches: int) -> float:
     loader = Loader(source, **options, workers=0, threads=1)
     next(loader)
     start = time.process_time()
@@ -86,7 +87,7 @@ def _core_rate(source: Sequence[dict], options: dict, batches: int) -> float:
     return batches * options["batch_size"] / used
 
 
-def _worker_rate(source: Sequence[dict], options: dict, batches: int, workers: int) -> dict:
+def _worker_rate(source: Source, options: dict, batches: int, workers: int) -> dict:
     before = _children()
     loader = Loader(source, **options, workers=workers, threads=1)
     for _ in range(2 * workers):
@@ -100,7 +101,7 @@ def _worker_rate(source: Sequence[dict], options: dict, batches: int, workers: i
     return {"count": workers, "images_per_second": rate, "memory_mb": memory}
 
 
-def _stages(source: Sequence[dict], image_size: int) -> dict[str, float]:
+def _stages(source: Source, image_size: int) -> dict[str, float]:
     """Microseconds of processor time an image, each stage on its own over the same records."""
     count = min(len(source), 256)
     kept = [source[i] for i in range(count)]
@@ -136,7 +137,7 @@ def _microseconds(work: Callable[[], object], count: int, repeats: int = 3) -> f
 
 
 @contextlib.contextmanager
-def _phantoms() -> Iterator[Sequence[dict]]:
+def _phantoms() -> Iterator[Source]:
     from data_pipelines.datasets import PhantomOptions, build
 
     with tempfile.TemporaryDirectory(prefix="medslip_bench_") as directory:

@@ -1,55 +1,37 @@
 """A variant in a process of its own: two libraries in one share threads that spin and memory that comes apart."""
 
+import contextlib
+import functools
 import multiprocessing
-from collections.abc import Callable
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 
 from data_pipelines.loading import begin_worker
 
+_work: list[Callable[[], object]] = []  # of the other process, made there
 
-class OtherProcess:
-    """Called, it runs once what `make` has made in the other process, and waits. A context manager.
+
+@contextlib.contextmanager
+def other_process(make: Callable[..., Callable[[], object]], *args, **kwargs) -> Iterator[Callable[[], None]]:
+    """What is entered, called, runs once what `make` has made in the other process, and waits.
 
     Args:
       make: a function of a module; its arguments follow. What it returns is called there.
+
+    Raises:
+      concurrent.futures.process.BrokenProcessPool: the other process has ended.
     """
-
-    def __init__(self, make: Callable[..., Callable[[], object]], *args, **kwargs):
-        context = multiprocessing.get_context("spawn")
-        self._here, there = context.Pipe()
-        self._process = context.Process(target=_serve, args=(there, make, args, kwargs), daemon=True)
-        self._process.start()
-        there.close()
-
-    def __enter__(self) -> "OtherProcess":
-        self._answer()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._here.close()
-        self._process.join()
-
-    def __call__(self) -> None:
-        self._here.send("run")
-        self._answer()
-
-    def _answer(self) -> None:
-        """`RuntimeError` if the other process has ended."""
-        try:
-            self._here.recv()
-        except EOFError as error:
-            self._process.join()
-            raise RuntimeError(f"the process beside this one ended with {self._process.exitcode}") from error
+    made = functools.partial(make, *args, **kwargs)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=(made,)) as pool:
+        pool.submit(int).result()  # made
+        yield lambda: pool.submit(_run).result()
 
 
-def _serve(there: Connection, make: Callable, args: tuple, kwargs: dict) -> None:
+def _begin(make: Callable[[], Callable[[], object]]) -> None:
     begin_worker()
-    work = make(*args, **kwargs)
-    there.send("made")
-    while True:
-        try:
-            there.recv()
-        except EOFError:
-            return
-        work()
-        there.send("done")
+    _work.append(make())
+
+
+def _run() -> None:
+    _work[0]()

@@ -18,14 +18,13 @@ from data_pipelines.radgraph import iter_label_matrices, iter_studies
 _GOLDEN = Path(__file__).parents[2] / "tests/golden/radgraph.json"
 
 
-def bench_radgraph(
-    *, source: str | Path | None = None, studies: int = 20_000, runs: int = 5, memory_at: tuple[int, ...] = ()
-) -> dict:
+def bench_radgraph(*, studies: int = 20_000, runs: int = 5, memory_at: tuple[int, ...] = ()) -> dict:
     """Time `iter_label_matrices` on one core, from bytes on disk to matrices.
 
+    The studies are those of the golden file of the checkout, or the reports of 100 phantoms where the package is
+    installed without it.
+
     Args:
-      source: RadGraph file whose studies are repeated; by default the golden file of the checkout, or the
-        reports of 100 phantoms where the package is installed without it.
       studies: in the file that is read.
       runs: repetitions.
       memory_at: numbers of studies at which the peak memory of a process of its own is measured as well.
@@ -35,34 +34,33 @@ def bench_radgraph(
       processor time of this process, which other jobs of the machine disturb less, "studies", "megabytes", "source",
       "peak_rss_mb": {number of studies: peak resident memory of a process that only reads them}}.
     """
-    origin, few = _studies(source)
+    few, peaks = _studies(), {}
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "radgraph.json"
         write_repeated(path, few, studies=studies)
+        megabytes = path.stat().st_size / 1e6
         rates = [_rate(path) for _ in range(runs)]
-        result = {
-            "studies_per_minute": round(float(np.median([rate["clock"] for rate in rates]))),
-            "runs": [rate["clock"] for rate in rates],
-            "cpu_runs": [rate["cpu"] for rate in rates],
-            "studies": studies,
-            "megabytes": round(path.stat().st_size / 1e6, 1),
-            "source": origin,
-            "peak_rss_mb": {},
-        }
         for count in memory_at:
             write_repeated(path, few, studies=count)
-            result["peak_rss_mb"][str(count)] = round(peak_memory(path) / 1e6, 1)
-    return result
+            peaks[str(count)] = round(peak_memory(path) / 1e6, 1)
+    return {
+        "studies_per_minute": round(float(np.median([rate["clock"] for rate in rates]))),
+        "runs": [rate["clock"] for rate in rates],
+        "cpu_runs": [rate["cpu"] for rate in rates],
+        "studies": studies,
+        "megabytes": round(megabytes, 1),
+        "source": _GOLDEN.name if _GOLDEN.exists() else "phantom reports",
+        "peak_rss_mb": peaks,
+    }
 
 
-def _studies(source: str | Path | None) -> tuple[str, dict[str, object]]:
-    if source is None and not _GOLDEN.exists():
-        from data_pipelines.phantom import draw
-        from data_pipelines.reports import extract
+def _studies() -> dict[str, object]:
+    if _GOLDEN.exists():
+        return dict(iter_studies(_GOLDEN))
+    from data_pipelines.phantom import draw
+    from data_pipelines.reports import extract
 
-        return "100 phantom reports", {str(i): extract(draw(i, size=64).report) for i in range(100)}
-    path = Path(source or _GOLDEN)
-    return path.name, dict(iter_studies(path))
+    return {str(i): extract(draw(i, size=64).report) for i in range(100)}
 
 
 def write_repeated(path: Path, few: Mapping[str, object], *, studies: int) -> None:
@@ -89,25 +87,13 @@ def _read(path: Path) -> int:
 
 
 def peak_memory(path: Path) -> int:
-    """Peak resident bytes of a fresh process that reads all label matrices of a file."""
+    """Peak resident bytes of a fresh process that reads all label matrices of a file (Linux)."""
     code = f"import sys; from {__name__} import read_and_print_peak; read_and_print_peak(sys.argv[1])"
     command = [sys.executable, "-c", code, str(path)]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def read_and_print_peak(path: str) -> None:
-    """What that process does."""
+    """What that process does; by Linux's own count, since `ru_maxrss` begins at the parent's size."""
     _read(Path(path))
-    print(_own_peak())
-
-
-def _own_peak() -> int:
-    """Peak resident bytes of this process; Linux's own count, since `ru_maxrss` begins at the parent's size."""
-    try:
-        status = Path("/proc/self/status").read_text()
-        return 1024 * int(status.split("VmHWM:")[1].split()[0])
-    except (OSError, IndexError):
-        import resource
-
-        unit = 1 if sys.platform == "darwin" else 1024
-        return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]))

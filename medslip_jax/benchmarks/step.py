@@ -4,12 +4,13 @@ import contextlib
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import jax
 import numpy as np
 
 from medslip_jax.aot.compiled import read_memory
-from medslip_jax.benchmarks.other_process import OtherProcess
+from medslip_jax.benchmarks.other_process import other_process
 from medslip_jax.benchmarks.timing import in_turns, machine
 from medslip_jax.benchmarks.traced import trace_step
 from medslip_jax.experiment.sections import LossConfig, OptimConfig
@@ -19,7 +20,8 @@ from medslip_jax.step.train_step import Trainer, jit_init, jit_train_step
 from medslip_jax.testing import synthetic_batch, tiny_books
 from medslip_jax.text.books import TextBooks
 
-DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
+Dtype = Literal["float32", "bfloat16"]
+DTYPES: dict[str, Dtype] = {"fp32": "float32", "bf16": "bfloat16"}
 
 
 def bench_step(
@@ -51,7 +53,7 @@ def bench_step(
     with contextlib.ExitStack() as stack:
         if importlib.util.find_spec("torch") is not None:
             for losses in ("looped", "whole"):
-                variants[losses] = stack.enter_context(OtherProcess(torch_step, books, images, losses=losses))
+                variants[losses] = stack.enter_context(other_process(torch_step, books, images, losses=losses))
         found = in_turns(variants, rounds=rounds, warm_up=2)
     ours = found.pop("jax")
     traced = {"trace": trace_step(step["run"], step["hlo"](), trace)} if trace else {}
@@ -68,7 +70,7 @@ def bench_step(
     }
 
 
-def paper_trainer(books: TextBooks, *, dtype: str) -> Trainer:
+def paper_trainer(books: TextBooks, *, dtype: Dtype) -> Trainer:
     """The paper's model with the released losses and optimiser."""
     model = MeDSLIPConfig(dtype=dtype)
     return Trainer(
@@ -76,7 +78,7 @@ def paper_trainer(books: TextBooks, *, dtype: str) -> Trainer:
     )
 
 
-def jax_step(books: TextBooks, images: dict[str, np.ndarray], *, dtype: str) -> dict:
+def jax_step(books: TextBooks, images: dict[str, np.ndarray], *, dtype: Dtype) -> dict:
     """{"run": does a step of training and waits, "peak": bytes that its program needs, "hlo": gives its text}."""
     trainer = paper_trainer(books, dtype=dtype)
     mesh = sharding.make_mesh()
@@ -91,7 +93,9 @@ def jax_step(books: TextBooks, images: dict[str, np.ndarray], *, dtype: str) -> 
     return {"run": run, "peak": read_memory(step.memory_analysis())["total"], "hlo": step.as_text}
 
 
-def torch_step(books: TextBooks, images: dict[str, np.ndarray], *, losses: str) -> Callable[[], object]:
+def torch_step(
+    books: TextBooks, images: dict[str, np.ndarray], *, losses: Literal["looped", "whole"]
+) -> Callable[[], object]:
     from medslip_jax.benchmarks.torch_step import TorchStep
 
     step = TorchStep({"pathology": books.pathology, "anatomy": books.anatomy}, losses=losses)

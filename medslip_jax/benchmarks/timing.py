@@ -26,7 +26,7 @@ def in_turns(variants: Mapping[str, Callable[[], object]], *, rounds: int, warm_
     Returns:
       {variant: {"seconds_median", "seconds_lowest", "seconds_highest", "seconds": all}}.
     """
-    seconds = {name: [] for name in variants}
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
     for turn in range(warm_up + rounds):
         for name, work in variants.items():
             if turn >= warm_up:

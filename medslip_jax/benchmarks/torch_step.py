@@ -50,7 +50,8 @@ class TorchStep:
     def __call__(self, batch: Mapping[str, np.ndarray]) -> float:
         """One step on {"image": uint8 b h w, "matrix": int8 b 51 75}; returns the total loss."""
         matrix = torch.as_tensor(batch["matrix"])
-        total = sum(self.terms(preprocess(batch["image"]), matrix, draw_negatives(matrix)).values())
+        terms = self.terms(preprocess(batch["image"]), matrix, draw_negatives(matrix))
+        total = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         self.optimizer.step()

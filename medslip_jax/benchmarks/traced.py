@@ -4,11 +4,11 @@ Each operation of the trace is looked up in the text, which says what it compute
 moment in which several threads work is divided among what they do: all shares and the idle time sum to the step.
 """
 
-import collections
 import itertools
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -16,6 +16,8 @@ from jax.profiler import ProfileData, ProfileOptions
 
 from medslip_jax.aot.collectives import Instruction, collective_kind, instructions
 
+Event = tuple[float, float, str]  # start and end in nanoseconds, instruction
+Described = tuple[str, str, str]  # kind, part, direction
 _MODEL = "MeDSLIP)"
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%([\w.\-]+) (?:\(|\{)", re.MULTILINE)
 _CALLS = re.compile(r"calls=%([\w.\-]+)")
@@ -49,21 +51,22 @@ def trace_step(run: Callable[[], object], hlo: str, directory: str | Path) -> di
         seconds = time.perf_counter() - start
     newest = max(Path(directory).rglob("*.xplane.pb"), key=lambda file: file.stat().st_mtime)
     shares = seconds_of_operations(_lines(ProfileData.from_file(str(newest))), describe(hlo))
-    kinds, parts = collections.Counter(), collections.defaultdict(collections.Counter)
+    kinds: defaultdict[str, float] = defaultdict(float)
+    parts: defaultdict[str, dict[str, float]] = defaultdict(dict)
     for (kind, part, direction), share in shares.items():
         kinds[kind] += share
-        parts[part][direction] += share
-    largest = sorted(parts, key=lambda part: -parts[part].total())
+        parts[part][direction] = parts[part].get(direction, 0.0) + share
+    largest = sorted(parts, key=lambda part: -sum(parts[part].values()))
     return {
         "directory": str(directory),
         "seconds": seconds,
-        "idle": max(0.0, seconds - kinds.total()),
-        "kinds": dict(kinds.most_common()),
+        "idle": max(0.0, seconds - sum(kinds.values())),
+        "kinds": dict(sorted(kinds.items(), key=lambda item: -item[1])),
         "parts": {part: dict(sorted(parts[part].items(), reverse=True)) for part in largest},
     }
 
 
-def describe(hlo: str) -> dict[str, tuple[str, str, str]]:
+def describe(hlo: str) -> dict[str, Described]:
     """{instruction: (kind, part, direction)} of a program.
 
     Kind is "products", "collectives", "moves" (copies, transpositions, slices) or "elementwise" with reductions and the
@@ -81,7 +84,7 @@ def describe(hlo: str) -> dict[str, tuple[str, str, str]]:
     return found
 
 
-def seconds_of_operations(lines: Iterable[list[tuple[float, float, str]]], described: dict) -> collections.Counter:
+def seconds_of_operations(lines: Iterable[list[Event]], described: Mapping[str, Described]) -> dict[Described, float]:
     """Seconds of each description, all lines together.
 
     Args:
@@ -92,7 +95,9 @@ def seconds_of_operations(lines: Iterable[list[tuple[float, float, str]]], descr
     for line in lines:
         for start, end, name in _innermost([event for event in line if event[2] in described]):
             changes += [(start, 1, described[name]), (end, -1, described[name])]
-    seconds, active, last = collections.Counter(), collections.Counter(), 0.0
+    seconds: defaultdict[Described, float] = defaultdict(float)
+    active: Counter[Described] = Counter()
+    last = 0.0
     for moment, step, description in sorted(changes, key=lambda change: change[0]):
         if active:
             share = (moment - last) / 1e9 / active.total()
@@ -105,24 +110,21 @@ def seconds_of_operations(lines: Iterable[list[tuple[float, float, str]]], descr
     return seconds
 
 
-def _innermost(events: list[tuple[float, float, str]]) -> Iterator[tuple[float, float, str]]:
+def _innermost(events: list[Event]) -> Iterator[Event]:
     """The pieces of time in which an event has no other inside of it: a loop's own, and those of its body."""
-    stack = []
+    stack: list[Event] = []
     for start, end, name in sorted(events, key=lambda event: (event[0], -event[1])):
         while stack and stack[-1][1] <= start:
-            yield tuple(stack.pop())
+            yield stack.pop()
         if stack:
             outer = stack[-1]
             yield outer[0], start, outer[2]
             end = min(end, outer[1])
-        for outer in stack:
-            outer[0] = max(outer[0], end)
-        stack.append([start, end, name])
-    while stack:
-        yield tuple(stack.pop())
+        stack = [*((max(begin, end), until, what) for begin, until, what in stack), (start, end, name)]
+    yield from reversed(stack)
 
 
-def _lines(data: ProfileData) -> Iterator[list[tuple[float, float, str]]]:
+def _lines(data: ProfileData) -> Iterator[list[Event]]:
     for plane in data.planes:
         for line in plane.lines:
             yield [(e.start_ns, e.start_ns + e.duration_ns, _instruction(e)) for e in line.events]

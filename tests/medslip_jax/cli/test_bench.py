@@ -30,7 +30,7 @@ def test_loader_by_workers():
 def test_curves_have_points_and_a_line(monkeypatch, capsys):
     """With steps that take no time: what they cost is for the benchmark itself."""
     monkeypatch.setattr(curves, "jax_step", lambda _, batch, **__: {"run": int, "peak": 1e9 * len(batch["image"])})
-    monkeypatch.setattr(curves, "OtherProcess", lambda *_: contextlib.nullcontext(int))
+    monkeypatch.setattr(curves, "other_process", lambda *_: contextlib.nullcontext(int))
     monkeypatch.setattr(curves, "bench_workers", lambda counts: {n: 10.0 * n for n in counts})
     assert main.main(["bench", "curves", "--rounds=1", "--json"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
