@@ -31,9 +31,8 @@ def bench_inference(*, batch: int = 32, image_size: int = 224, precision: str = 
     variants = {"jax": _jax(books, images, dtype=DTYPES[precision])}
     with contextlib.ExitStack() as stack:
         if importlib.util.find_spec("torch") is not None:
-            variants["pytorch"] = stack.enter_context(
-                other_process(torch_inference, books, images, precision=precision)
-            )
+            there = other_process(torch_inference, books, images, precision=precision)
+            variants["pytorch"] = stack.enter_context(there)
         found = in_turns(variants, rounds=rounds, warm_up=2)
     rates = {name: batch / times["seconds_median"] for name, times in found.items()}
     result = {"images_per_second": rates["jax"], **found["jax"]}

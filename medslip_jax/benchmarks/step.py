@@ -4,7 +4,7 @@ import contextlib
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import numpy as np
@@ -20,6 +20,7 @@ from medslip_jax.step.train_step import Trainer, jit_init, jit_train_step
 from medslip_jax.testing import synthetic_batch, tiny_books
 from medslip_jax.text.books import TextBooks
 
+Losses = Literal["looped", "whole"]
 Dtype = Literal["float32", "bfloat16"]
 DTYPES: dict[str, Dtype] = {"fp32": "float32", "bf16": "bfloat16"}
 
@@ -52,7 +53,7 @@ def bench_step(
     variants = {"jax": step["run"]}
     with contextlib.ExitStack() as stack:
         if importlib.util.find_spec("torch") is not None:
-            for losses in ("looped", "whole"):
+            for losses in get_args(Losses):
                 variants[losses] = stack.enter_context(other_process(torch_step, books, images, losses=losses))
         found = in_turns(variants, rounds=rounds, warm_up=2)
     ours = found.pop("jax")
@@ -93,9 +94,7 @@ def jax_step(books: TextBooks, images: dict[str, np.ndarray], *, dtype: Dtype) -
     return {"run": run, "peak": read_memory(step.memory_analysis())["total"], "hlo": step.as_text}
 
 
-def torch_step(
-    books: TextBooks, images: dict[str, np.ndarray], *, losses: Literal["looped", "whole"]
-) -> Callable[[], object]:
+def torch_step(books: TextBooks, images: dict[str, np.ndarray], *, losses: Losses) -> Callable[[], object]:
     from medslip_jax.benchmarks.torch_step import TorchStep
 
     step = TorchStep({"pathology": books.pathology, "anatomy": books.anatomy}, losses=losses)

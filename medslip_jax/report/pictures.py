@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from data_pipelines.images import decode_grey
+from data_pipelines.records import Source
 from medslip_jax.evaluation import grounding
 from medslip_jax.evaluation.run import Evaluation
 from medslip_jax.report.overlays import OverlayRow, overlay_grid
@@ -43,7 +44,7 @@ def _all_calibration(sections: Mapping) -> dict:
     return {"classes": classes, "macro": {"ece": float(np.mean(known))}}
 
 
-def overlay_rows(test: Mapping, source: Sequence[Mapping], *, classes: Sequence[str], count: int) -> list[OverlayRow]:
+def overlay_rows(test: Mapping, source: Source, *, classes: Sequence[str], count: int) -> list[OverlayRow]:
     """`count` cases taken in turn from the classes, the first marked images of each: chosen by order, not by result."""
     queues = [(name, column, list(grounding.grounding_cases(test, name).index)) for column, name in enumerate(classes)]
     rows: list[OverlayRow] = []
@@ -54,7 +55,7 @@ def overlay_rows(test: Mapping, source: Sequence[Mapping], *, classes: Sequence[
     return rows
 
 
-def _overlay_row(test: Mapping, source: Sequence[Mapping], *, row: int, name: str, column: int) -> OverlayRow:
+def _overlay_row(test: Mapping, source: Source, *, row: int, name: str, column: int) -> OverlayRow:
     wanted = pathology_index(name)
     record = source[int(test["index"][row])]
     return OverlayRow(
