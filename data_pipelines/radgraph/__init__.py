@@ -3,13 +3,13 @@
 from etils import epy
 
 with epy.lazy_api_imports(globals()):
+    from data_pipelines.radgraph.entities import Entity, Skipped, read_entities
     from data_pipelines.radgraph.lemmas import without_plural
     from data_pipelines.radgraph.matrices import (
-        Entity,
         Triplet,
         fill_study,
         label_matrices,
-        read_entities,
+        study_id,
         study_triplets,
         triplets_matrix,
     )
