@@ -13,6 +13,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from types import FrameType
 
 from medslip_jax.exit_codes import INTERRUPTED
 
@@ -25,6 +27,17 @@ _ONE_PRESS_SECONDS = 1.0
 QUIET = "MEDSLIP_PARENT_SAYS_INTERRUPTED"
 _CLEAN_UP_SECONDS = 3.0
 _LOST = b"\0"
+
+
+@contextlib.contextmanager
+def handled(*numbers: int, by: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """Signals of the main thread have another handler inside of it."""
+    former = {number: signal.signal(number, by) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 class CtrlC:

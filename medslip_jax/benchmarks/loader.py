@@ -106,24 +106,19 @@ def _stages(source: Source, image_size: int) -> dict[str, float]:
     count = min(len(source), 256)
     kept = [source[i] for i in range(count)]
     grey = [images.decode_grey(record["image"], name="bench") for record in kept]
-    config = augment.AugmentConfig()
 
-    def crop() -> None:
+    def change(by: Callable, **options) -> None:
         rng = np.random.default_rng(0)
         for record, image in zip(kept, grey, strict=True):
-            augment.random_resized_crop({"image": image, "matrix": record["matrix"]}, rng=rng, size=image_size)
+            by({"image": image, "matrix": record["matrix"]}, rng=rng, size=image_size, **options)
 
-    def everything() -> None:
-        rng = np.random.default_rng(0)
-        for record, image in zip(kept, grey, strict=True):
-            augment.augment({"image": image, "matrix": record["matrix"]}, rng=rng, size=image_size, config=config)
-
-    cropping = _microseconds(crop, count)
+    cropping = _microseconds(lambda: change(augment.random_resized_crop), count)
+    everything = _microseconds(lambda: change(augment.augment, config=augment.AugmentConfig()), count)
     return {
         "read record": _microseconds(lambda: [source[i] for i in range(count)], count),
         "decode JPEG": _microseconds(lambda: [images.decode_grey(r["image"], name="bench") for r in kept], count),
         "random resized crop": cropping,
-        "flip and RandAugment": _microseconds(everything, count) - cropping,
+        "flip and RandAugment": everything - cropping,
     }
 
 

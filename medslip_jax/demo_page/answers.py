@@ -3,13 +3,14 @@
 import dataclasses
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
 
 from data_pipelines import images
 from medslip_jax.errors import InputError
-from medslip_jax.evaluation.prediction import class_names
+from medslip_jax.evaluation.prediction import class_maps, class_names, class_values
 from medslip_jax.models.kinds import kind_of
 from medslip_jax.text.encoder import TextEncoder
 from medslip_jax.text.user_queries import check_encoder, encode_query
@@ -99,15 +100,9 @@ class Reader:
 
     def _classes(self, image: np.ndarray) -> Answer:
         outputs = self._outputs(image, self._pretrained.inputs[0] if self.kind == "medslip" else None)
-        if self.kind == "medslip":
-            values, maps = outputs["pathology_probability"], outputs["pathology_attention"]
-        elif self.kind == "segmenter":
-            maps = np.moveaxis(outputs["mask_probability"], -1, 0)
-            values = (maps > 0.5).mean(axis=(1, 2))
-        else:
-            values, maps = outputs["probability"], np.empty(0)
-        probabilities = {name: float(value) for name, value in zip(self.names, values, strict=True)}
-        return Answer(probabilities, dict(zip(self.names, maps, strict=True)) if len(maps) else {})
+        maps = class_maps(outputs)
+        probabilities = {name: float(value) for name, value in zip(self.names, class_values(outputs), strict=True)}
+        return Answer(probabilities, {} if maps is None else dict(zip(self.names, maps, strict=True)))
 
     def _outputs(self, image: np.ndarray, pathology: np.ndarray | None) -> dict[str, np.ndarray]:
         batch = images.squash(image, self._pretrained.info["preprocessing"]["image_size"])[None]
@@ -119,7 +114,7 @@ class Reader:
         module, variables, inputs = self._pretrained.module, self._pretrained.variables, self._pretrained.inputs
 
         def step(image: jax.Array, pathology: jax.Array | None) -> dict[str, jax.Array]:
-            tables = None if pathology is None else _Tables(pathology, inputs[1])
+            tables: Any = None if pathology is None else _Tables(pathology, inputs[1])  # as good as TextBooks
             return serving_function(module, kind=self.kind, variables=variables, books=tables)(image)
 
         return jax.jit(step)

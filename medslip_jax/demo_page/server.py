@@ -7,13 +7,13 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from medslip_jax.demo_page.answers import Reader
 from medslip_jax.errors import InputError
+from medslip_jax.interrupts import handled
 from medslip_jax.text.encoder import MAX_LENGTH, load_encoder
 from medslip_jax.weights.loading import load
 
@@ -45,7 +45,7 @@ def serve(
     if importlib.util.find_spec("gradio") is None:
         raise InputError("serve needs Gradio: pip install 'medslip_jax[demo]'")
     # Before the model, whose reading takes longer than a look at the port.
-    with contextlib.suppress(_Terminated), _terminable(), bind(host, port) as listener:
+    with contextlib.suppress(_Terminated), handled(signal.SIGTERM, by=_terminate), bind(host, port) as listener:
         pretrained = load(checkpoint, books=books)["pretrained"]
         provenance = pretrained.books.provenance if pretrained.books else {}
         bert = load_encoder(encoder, max_length=provenance.get("max_length", MAX_LENGTH)) if encoder else None
@@ -107,15 +107,6 @@ class _Terminated(BaseException):
     """SIGTERM has come."""
 
 
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM unwinds what is inside like Ctrl-C does, so that temporary folders are removed."""
-
-    def terminate(number, frame) -> None:
-        raise _Terminated
-
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _terminate(*_) -> None:
+    """Unwinds like Ctrl-C does, so that temporary folders are removed."""
+    raise _Terminated

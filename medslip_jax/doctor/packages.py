@@ -32,8 +32,8 @@ def requirements(name: str = PACKAGE) -> dict[str, list[Requirement]]:
     needs = [Requirement(line) for line in metadata.get_all("Requires-Dist", ())]
     found = {"": [need for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]}
     for extra in metadata.get_all("Provides-Extra", ()):
-        others = [need for need in needs if need.marker and need not in found[""]]
-        found[extra] = [need for need in others if need.marker.evaluate({"extra": extra})]
+        others = [need for need in needs if need not in found[""]]
+        found[extra] = [need for need in others if need.marker and need.marker.evaluate({"extra": extra})]
     return found
 
 

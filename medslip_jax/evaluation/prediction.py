@@ -46,6 +46,20 @@ def class_names(pretrained: Pretrained) -> list[str]:
     return list(given) if given else [f"class_{i}" for i in range(pretrained.config.num_classes)]
 
 
+def class_values(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(classes,) of one image's outputs: probabilities, or of masks the share of pixels above 0.5."""
+    if "mask_probability" in outputs:
+        return (outputs["mask_probability"] > 0.5).mean(axis=(0, 1))
+    return outputs["pathology_probability" if "pathology_probability" in outputs else "probability"]
+
+
+def class_maps(outputs: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """(classes, h, w) of one image's outputs: attention, or probabilities of masks; a plain classifier has none."""
+    if "mask_probability" in outputs:
+        return np.moveaxis(outputs["mask_probability"], -1, 0)
+    return outputs.get("pathology_attention")
+
+
 def chosen_classes(pretrained: Pretrained, names: str | None) -> list[str]:
     """The classes that overlays show: those named, else all that the model knows but "normal", "clear" and their like.
 

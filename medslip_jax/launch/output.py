@@ -7,7 +7,7 @@ from typing import TextIO
 
 
 def relay(
-    source: io.BufferedIOBase,
+    source: io.BufferedReader,
     target: TextIO,
     *,
     process: int,

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from medslip_jax.exit_codes import DONE, PREEMPTED
-from medslip_jax.interrupts import QUIET
+from medslip_jax.interrupts import QUIET, handled
 from medslip_jax.launch.commands import say
 from medslip_jax.launch.output import relay
 
@@ -101,12 +101,8 @@ def _passing_on_signals(children: Sequence[subprocess.Popen]) -> Iterator[list[i
             else:
                 child.send_signal(number)
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handled(signal.SIGINT, signal.SIGTERM, by=pass_on):
         yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _wait_for_all(children: Sequence[subprocess.Popen], *, grace: float, asked: Sequence[int]) -> list[int]:

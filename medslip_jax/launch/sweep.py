@@ -14,7 +14,7 @@ from medslip_jax.errors import InputError
 from medslip_jax.evaluation import compare
 from medslip_jax.exit_codes import INTERRUPTED, PREEMPTED
 from medslip_jax.experiment import differences, load_config, names_of, read, tree_of
-from medslip_jax.interrupts import QUIET
+from medslip_jax.interrupts import QUIET, handled
 from medslip_jax.report.tables.sweep import sweep_row, sweep_table
 from medslip_jax.storage.files import tree_hash, write_bytes
 
@@ -119,15 +119,11 @@ def _ended(command: Sequence[str]) -> int:
 
     # Who ignores SIGINT (nohup) has it ignored in the command, too.
     numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
-    former = {number: signal.signal(number, pass_on) for number in numbers}
-    try:
+    with handled(*numbers, by=pass_on):
         started.append(subprocess.Popen([*_COMMAND, *command], env=os.environ | {QUIET: "1"}))
         for number in asked[:1]:  # it came before there was anyone to pass it on to
             started[0].send_signal(number)
         return started[0].wait()
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
 
 
 def _finished(directory: Path, wanted) -> bool:

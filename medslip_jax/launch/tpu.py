@@ -5,17 +5,17 @@ them, and deletes the pod at the end. With a name that is there already, it goes
 """
 
 import argparse
-import contextlib
 import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from medslip_jax.errors import InputError
 from medslip_jax.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED, PREEMPTED
+from medslip_jax.interrupts import handled
 from medslip_jax.launch import commands, pods
 from medslip_jax.launch.arguments import check_at_least, check_lasting_workdir, check_name, value_of, with_value
 from medslip_jax.launch.commands import say, shown
@@ -64,7 +64,8 @@ def launch(flags: argparse.Namespace, command: Sequence[str]) -> int:
         return DONE
     commands.need("gcloud", hint="install the Google Cloud CLI")
     try:
-        with _sigterm_as_interrupt():
+        # A `kill` of the launcher must not leave a pod behind in silence.
+        with handled(signal.SIGTERM, by=signal.default_int_handler):
             code = _train(pod, steps, retries=flags.retries, poll=flags.poll_seconds, timeout=60 * flags.queue_minutes)
             if flags.keep:
                 say(f"kept, and costs money until: {shown(pod.delete())}")
@@ -169,13 +170,3 @@ def _tell_what_runs(pod: Pod) -> None:
     say("the same launch command follows it again")
     say(f"save and stop the training: {shown(stop)}")
     say(f"delete the pod: {shown(pod.delete())}")
-
-
-@contextlib.contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """A `kill` of the launcher must not leave a pod behind in silence."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -4,7 +4,7 @@ import base64
 import io
 import re
 from html import escape
-from typing import Any
+from typing import Any, Literal, cast
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#6a51a3", "#555555")
 FAINT = "#b9c6d2"
 CHANCE: dict[str, Any] = {"linestyle": "--", "linewidth": 0.8, "color": "#99aabb"}
+Place = Literal["best", "lower right", "upper right"]  # of a legend
 _LEFT, _RIGHT, _TOP, _BOTTOM = 38, 8, 8, 32  # points around the plot
 _LEAST_BEND = 0.5  # points by which a line may miss a point that it is drawn without
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "medslip_jax",
     "text.parse_math": False,
@@ -41,10 +42,10 @@ def empty_chart(width: int, height: int, *, x_label: str, y_label: str = "") -> 
         return axes
 
 
-def picture(axes: Axes, *, title: str, legend: str | None = None) -> str:
+def picture(axes: Axes, *, title: str, legend: Place | None = None) -> str:
     """The picture of `empty_chart`'s axes as HTML; `title` is for those who do not see it.
 
-    With a `legend` of what has a label, at that place, such as "best" or "lower right".
+    With a `legend` of what has a label, at that place.
 
     An image and not inline, so that neither its styles nor its ids meet those of the page.
     """
@@ -57,7 +58,7 @@ def picture(axes: Axes, *, title: str, legend: str | None = None) -> str:
         if legend:
             axes.legend(loc=legend, fontsize=7)
         metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        axes.figure.savefig(text, format="svg", metadata=metadata)
+        cast(Figure, axes.figure).savefig(text, format="svg", metadata=metadata)
     drawn = re.sub(r"\s+", " ", text.getvalue())
     drawn = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d)\d+", r"\1", path[0]), drawn)
     source = base64.b64encode(drawn.encode()).decode()

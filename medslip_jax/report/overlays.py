@@ -67,7 +67,11 @@ def overlay_grid(rows: Sequence[OverlayRow], path: str | Path, *, title: str | N
     if not rows:
         raise InputError(f"there is no case to draw in {path}; check the split and the classes asked for")
     for number, row in enumerate(rows):
-        _check(row.image, row.attention, row.boxes, where=f"overlay row {number} ({row.name})")
+        where = f"overlay row {number} ({row.name})"
+        _check(row.image, row.attention, where=where)
+        if np.ndim(row.boxes) != 2 or np.shape(row.boxes)[1] != 4:
+            shape = np.shape(row.boxes)
+            raise InputError(f"{where}: boxes have shape {shape}; give K x 4 fractions x0, y0, x1, y1")
     lines = math.ceil(len(rows) / _CASES_A_LINE)
     across = 2 * min(_CASES_A_LINE, len(rows))
     figure = Figure(figsize=(_PANEL_INCHES * across + 0.9, (_PANEL_INCHES + 0.35) * lines + 0.5), dpi=110)
@@ -93,31 +97,19 @@ def write_figure(figure: Figure, path: str | Path) -> Path:
     return _write(buffer.getvalue(), Path(path))
 
 
-def save_overlay(image: np.ndarray, attention: np.ndarray, boxes: np.ndarray | None, path: str | Path) -> Path:
-    """Write one X-ray under its heat map, boxes outlined, as a PNG of the image's size; returns the path.
+def save_overlay(image: np.ndarray, attention: np.ndarray, path: str | Path) -> Path:
+    """Write one X-ray under its heat map as a PNG of the image's size; returns the path.
 
     Args:
       image: uint8 H x W.
       attention: float h x w, not negative.
-      boxes: float K x 4 fractions (x0, y0, x1, y1), or None.
       path: the PNG to write.
 
     Raises:
-      InputError: image, map or boxes of the wrong shape; the file is named.
+      InputError: image or map of the wrong shape; the file is named.
     """
-    boxes = np.zeros((0, 4)) if boxes is None else np.asarray(boxes, np.float64)
-    _check(image, attention, boxes, where=str(path))
-    picture = blend(image, attention)
-    height, width = image.shape
-    thickness = max(1, round(max(image.shape) / 256))
-    colour = tuple(int(TRUTH[i : i + 2], 16) for i in (1, 3, 5))
-    for x0, y0, x1, y1 in boxes:
-        first = (round(x0 * width), round(y0 * height))
-        last = (round(x1 * width) - 1, round(y1 * height) - 1)
-        cv2.rectangle(picture, first, last, colour, thickness)
-    done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    if not done:
-        raise InputError(f"{path}: OpenCV could not encode an image of shape {picture.shape}; check the image")
+    _check(image, attention, where=str(path))
+    _, data = cv2.imencode(".png", cv2.cvtColor(blend(image, attention), cv2.COLOR_RGB2BGR))
     return _write(data.tobytes(), Path(path))
 
 
@@ -157,13 +149,11 @@ def _relative(attention: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
     return large / top if top > 0 else large
 
 
-def _check(image: np.ndarray, attention: np.ndarray, boxes: np.ndarray, *, where: str) -> None:
+def _check(image: np.ndarray, attention: np.ndarray, *, where: str) -> None:
     if np.ndim(image) != 2 or image.dtype != np.uint8:
         raise InputError(f"{where}: the image is {image.dtype} {image.shape}; give grey uint8 H x W")
     if np.ndim(attention) != 2 or not np.isfinite(attention).all() or np.min(attention) < 0:
         raise InputError(f"{where}: the attention map must be h x w, finite and not negative; check the checkpoint")
-    if np.ndim(boxes) != 2 or np.shape(boxes)[1] != 4:
-        raise InputError(f"{where}: boxes have shape {np.shape(boxes)}; give K x 4 fractions x0, y0, x1, y1")
 
 
 def _write(data: bytes, path: Path) -> Path:

@@ -7,10 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from medslip_jax.errors import InputError
-from medslip_jax.evaluation.prediction import Prediction, class_names
+from medslip_jax.evaluation.prediction import Prediction, class_maps, class_names, class_values
 from medslip_jax.report.overlays import save_overlay
 from medslip_jax.report.sheet import SheetCase, small, write_sheet
 from medslip_jax.storage.files import made_directory, replacing_directory, write_bytes
@@ -50,7 +48,8 @@ def write_predictions(
       InputError: not one file could be read, or nothing can be written.
     """
     out = made_directory(out, flag="--out")
-    rows, cases = [], []
+    rows: list[dict] = []
+    cases: list[SheetCase] = []
     with replacing_directory(out / OVERLAYS) as directory:
         for number, one in enumerate(found):
             rows.append(row_of(one, pretrained))
@@ -65,42 +64,32 @@ def write_predictions(
 
 def row_of(found: Prediction, pretrained: Pretrained) -> dict:
     """{"file", "error", "notes", probabilities by name}; anatomies as "anatomy:NAME". Masks give their share."""
-    row = {"file": str(found.file), "error": found.error, "notes": "; ".join(found.notes)}
+    row: dict[str, str | float] = {"file": str(found.file), "error": found.error, "notes": "; ".join(found.notes)}
     names, outputs = class_names(pretrained), found.outputs
     if "anatomy_probability" in outputs:
         row |= {f"anatomy:{name}": float(p) for name, p in zip(ANATOMIES, outputs["anatomy_probability"], strict=True)}
-    if "mask_probability" in outputs:
-        values = (outputs["mask_probability"] > 0.5).mean(axis=(0, 1))
-        return row | {f"share:{name}": float(p) for name, p in zip(names, values, strict=True)}
-    key = "pathology_probability" if "pathology_probability" in outputs else "probability"
-    return row | ({name: float(p) for name, p in zip(names, outputs[key], strict=True)} if outputs else {})
+    prefix = "share:" if "mask_probability" in outputs else ""
+    return row | (
+        {f"{prefix}{n}": float(v) for n, v in zip(names, class_values(outputs), strict=True)} if outputs else {}
+    )
 
 
 def _drawn(
     found: Prediction, number: int, classes: Sequence[str], *, out: Path, pretrained: Pretrained, count: int
 ) -> SheetCase:
     """Writes the overlays of the `count` most probable of the chosen classes, and keeps what the sheet shows."""
-    names, heats = class_names(pretrained), []
-    outputs = found.outputs
-    key = next(k for k in ("pathology_probability", "probability", "mask_probability") if k in outputs)
-    values = outputs[key].max(axis=(0, 1)) if key == "mask_probability" else outputs[key]
+    if found.image is None:
+        raise ValueError(f"{found.file}: was not read")
+    names, outputs, heats = class_names(pretrained), found.outputs, []
+    maps = class_maps(outputs)
+    values = outputs["mask_probability"].max(axis=(0, 1)) if "mask_probability" in outputs else class_values(outputs)
     order = sorted((names.index(name) for name in classes), key=lambda i: -values[i])
-    for index in order[:count]:
-        heat = _heat(outputs, index)
-        if heat is not None:
-            label = re.sub(r"[^\w .+-]", "_", names[index])  # a fine-tuned class may be called "mass/nodule"
-            file = out / f"{number:05d}_{found.file.stem}_{label}.png"
-            save_overlay(found.image, heat, None, file)
-            heats.append((names[index], heat))
+    for index, heat in ((i, maps[i]) for i in order[:count]) if maps is not None else ():
+        label = re.sub(r"[^\w .+-]", "_", names[index])  # a fine-tuned class may be called "mass/nodule"
+        save_overlay(found.image, heat, out / f"{number:05d}_{found.file.stem}_{label}.png")
+        heats.append((names[index], heat))
     probabilities = {names[i]: float(values[i]) for i in order[: max(count, 10)]}
     return SheetCase(found.file.name, small(found.image), probabilities, tuple(heats), found.notes)
-
-
-def _heat(outputs, index: int) -> np.ndarray | None:
-    """The map of a class: attention, or the probability of its mask; a plain classifier has none."""
-    if "pathology_attention" in outputs:
-        return outputs["pathology_attention"][index]
-    return outputs["mask_probability"][..., index] if "mask_probability" in outputs else None
 
 
 def _write(out: Path, rows: Sequence[dict], cases: Sequence[SheetCase], *, form: str, checkpoint: str) -> Path:

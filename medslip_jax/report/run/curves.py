@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from medslip_jax.evaluation.metrics.curves import Curves, curves_of
 from medslip_jax.evaluation.result_files import Judged
-from medslip_jax.report.charts import CHANCE, COLOURS, FAINT, empty_chart, picture
+from medslip_jax.report.charts import CHANCE, COLOURS, FAINT, Place, empty_chart, picture
 from medslip_jax.report.html import captioned, paragraph, quiet, side_by_side, small_multiples
 
 _SHOWN = 12
@@ -49,7 +49,7 @@ def _overview(found: Sequence[Curves]) -> str:
             _draw(axes, kind, curve, color=FAINT, linewidth=0.9)
         for curve, colour in zip((c for c in ranked if c.name in chosen), COLOURS, strict=False):
             _draw(axes, kind, curve, color=colour, linewidth=1.8, label=chosen[curve.name])
-        place = "lower right" if kind == "ROC" else "upper right"
+        place: Place = "lower right" if kind == "ROC" else "upper right"
         drawn = picture(axes, title=f"{kind} of {len(found)} classes", legend=place)
         charts.append(captioned(f"{kind}, all classes", drawn))
     return side_by_side(charts)

@@ -8,7 +8,7 @@ from medslip_jax.report.tables.grounding import class_table, detection_table, po
 
 def grounding(found: Mapping) -> str:
     """The section's body, from metrics.json's "grounding": the findings' boxes, and folded the other truths."""
-    parts = []
+    parts: list[str] = []
     for title, section in sections(found).items():
         about = f"{title}, {found['size']} x {found['size']} pixels"
         body = _section(section) if section["classes"] else ""

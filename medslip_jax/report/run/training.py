@@ -1,10 +1,11 @@
 """The training section of the page on a run: what `metrics.jsonl` holds, as charts over the steps."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from medslip_jax.report.charts import COLOURS, empty_chart, picture
+from medslip_jax.report.charts import COLOURS, Place, empty_chart, picture
 from medslip_jax.report.html import captioned, folded, quiet, side_by_side, table
 
 # Titles of what a run of ours writes, in the order of the page; other names follow under their own.
@@ -62,16 +63,15 @@ def _card(names: Sequence[str], series: Mapping[str, np.ndarray], *, title: str)
     axes = empty_chart(*_SIZE, x_label="step")
     axes.locator_params(axis="x", integer=True)
     for i, name in enumerate(names):
-        mark = "o" if len(series[name]) <= _FEW else ""
-        style = {"color": COLOURS[i], "linestyle": _DASHES[i], "linewidth": 1.4, "marker": mark, "markersize": 3.5}
-        axes.plot(*series[name].T, label=name, **style)
+        style: dict[str, Any] = {"marker": "o" if len(series[name]) <= _FEW else "", "linestyle": _DASHES[i]}
+        axes.plot(*series[name].T, label=name, color=COLOURS[i], linewidth=1.4, markersize=3.5, **style)
     values = np.concatenate([series[name][:, 1] for name in names])
     finite = values[np.isfinite(values)]
     if not len(finite):
         return captioned(title, quiet("No value to draw."))
     if finite.min() > 0 and finite.max() > _RATIO_OF_LOG * finite.min():
         axes.set_yscale("log")
-    legend = "best" if len(names) > 1 else None
+    legend: Place | None = "best" if len(names) > 1 else None
     return captioned(title, picture(axes, title=f"{title} over the steps", legend=legend))
 
 

@@ -23,7 +23,7 @@ def _redness(picture):
 
 
 def test_the_written_png_is_hot_where_the_map_is_hot(tmp_path):
-    path = save_overlay(IMAGE, ATTENTION, None, tmp_path / "new" / "one.png")
+    path = save_overlay(IMAGE, ATTENTION, tmp_path / "new" / "one.png")
     picture = _read(path)
     assert picture.shape == (140, 280, 3)
     row, column = np.unravel_index(np.argmax(_redness(picture)), IMAGE.shape)
@@ -34,17 +34,8 @@ def test_the_written_png_is_hot_where_the_map_is_hot(tmp_path):
 
 def test_row_0_of_the_image_is_the_top_of_the_png(tmp_path):
     gradient = np.repeat(np.arange(140, dtype=np.uint8)[:, None], 280, axis=1)
-    picture = _read(save_overlay(gradient, np.zeros((14, 14)), None, tmp_path / "gradient.png"))
+    picture = _read(save_overlay(gradient, np.zeros((14, 14)), tmp_path / "gradient.png"))
     np.testing.assert_array_equal(picture, np.repeat(gradient[..., None], 3, axis=2))
-
-
-def test_the_box_outlines_its_fractions(tmp_path):
-    plain = _read(save_overlay(IMAGE, np.zeros((14, 14)), None, tmp_path / "a.png"))
-    boxed = _read(save_overlay(IMAGE, np.zeros((14, 14)), BOX, tmp_path / "b.png"))
-    rows, columns = np.nonzero((plain != boxed).any(axis=-1))
-    assert (rows.min(), rows.max()) == (20, 29)
-    assert (columns.min(), columns.max()) == (200, 219)
-    np.testing.assert_array_equal(boxed[25, 210], 100)
 
 
 def test_blend_by_hand():
@@ -109,7 +100,7 @@ def test_nothing_to_draw_is_refused(tmp_path):
 
 
 def test_a_write_that_fails_leaves_the_old_picture(tmp_path, monkeypatch):
-    path = save_overlay(IMAGE, ATTENTION, None, tmp_path / "one.png")
+    path = save_overlay(IMAGE, ATTENTION, tmp_path / "one.png")
     before = path.read_bytes()
 
     def full_disk(*_):
@@ -117,6 +108,6 @@ def test_a_write_that_fails_leaves_the_old_picture(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "replace", full_disk)
     with pytest.raises(InputError, match=r"cannot be written .*no space left"):
-        save_overlay(IMAGE, ATTENTION.T, BOX, path)
+        save_overlay(IMAGE, ATTENTION.T, path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
