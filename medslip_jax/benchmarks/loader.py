@@ -77,28 +77,26 @@ def _options(image_size: int) -> dict:
 
 
 def _core_rate(source: Source, options: dict, batches: int) -> float:
-    loader = Loader(source, **options, workers=0, threads=1)
-    next(loader)
-    start = time.process_time()
-    for _ in range(batches):
-        next(loader)
-    used = time.process_time() - start
-    loader.close()
-    return batches * options["batch_size"] / used
+    return _measured(source, options, batches, workers=0, clock=time.process_time)["images_per_second"]
 
 
 def _worker_rate(source: Source, options: dict, batches: int, workers: int) -> dict:
+    return {"count": workers, **_measured(source, options, batches, workers=workers, clock=time.perf_counter)}
+
+
+def _measured(source: Source, options: dict, batches: int, *, workers: int, clock: Callable[[], float]) -> dict:
+    """{"images_per_second" by the clock, "memory_mb" of the worker processes}."""
     before = _children()
     loader = Loader(source, **options, workers=workers, threads=1)
-    for _ in range(2 * workers):
+    for _ in range(max(1, 2 * workers)):
         next(loader)
-    start = time.perf_counter()
+    start = clock()
     for _ in range(batches):
         next(loader)
-    rate = batches * options["batch_size"] / (time.perf_counter() - start)
+    rate = batches * options["batch_size"] / (clock() - start)
     memory = sum(map(_own_memory_mb, _children() - before))
     loader.close()
-    return {"count": workers, "images_per_second": rate, "memory_mb": memory}
+    return {"images_per_second": rate, "memory_mb": memory}
 
 
 def _stages(source: Source, image_size: int) -> dict[str, float]:

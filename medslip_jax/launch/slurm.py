@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from medslip_jax.errors import InputError
 from medslip_jax.exit_codes import INTERRUPTED, PREEMPTED, STUCK
@@ -19,32 +20,12 @@ EXAMPLE = (
     "medslip launch slurm --nodes 2 --gpus_per_node 4 --time 24:00:00 "
     "-- pretrain --config configs/pretrain_mimic.py:bf16 --workdir runs/a"
 )
-_OUT_OF_MEMORY = 253  # srun's; it would come again
+_OUT_OF_MEMORY = 253  # srun's
 # Seconds after the end of the first task, also of one that is done; the training's own watchdog is faster for one
 # that hangs.
 _STRAGGLERS = 600
 
-_SCRIPT = """\
-#!/usr/bin/env bash
-{directives}
-
-set -uo pipefail
-code=0
-# The training itself gets Slurm's SIGTERM and saves. A task that ends does not end the others at once: they may be
-# writing the same checkpoint.
-# shellcheck disable=SC2016 # a $ in your words stays one
-srun {srun_flags} \\
-  {command} || code=$?
-echo "training ended with $code, restart ${{SLURM_RESTART_COUNT:-0}} of {retries}"
-# {preempted}: saved on SIGTERM, {stuck}: hung; above 128: killed by a signal, as when another task was lost, but not by
-# the SIGINT of who wants it to stop ({interrupted}).
-if [[ $code -eq {preempted} || $code -eq {stuck} ||
-  ($code -gt 128 && $code -ne {interrupted} && $code -ne {out_of_memory}) ]] &&
-  [[ ${{SLURM_RESTART_COUNT:-0}} -lt {retries} ]]; then
-  scontrol requeue "$SLURM_JOB_ID"
-fi
-exit "$code"
-"""
+_JOB = Path(__file__).with_name("slurm_job.sh")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -79,20 +60,18 @@ def script(flags: argparse.Namespace, command: Sequence[str]) -> str:
     asked for by task, each would see one, and none but the first would find its number.
     """
     words = [flags.python, "-m", "medslip_jax.cli.main", *command, "--distributed", "slurm"]
-    srun_flags = ["--kill-on-bad-exit=0", f"--wait={_STRAGGLERS}"]
-    if flags.cpus_per_task:
-        # srun no longer takes it from the job (Slurm 22.05 and later).
-        srun_flags.append(f"--cpus-per-task={flags.cpus_per_task}")
-    return _SCRIPT.format(
-        directives="\n".join(f"#SBATCH --{directive}" for directive in _directives(flags)),
-        srun_flags=" ".join(srun_flags),
-        command=shlex.join(words),
-        retries=flags.retries,
-        preempted=PREEMPTED,
-        stuck=STUCK,
-        interrupted=INTERRUPTED,
-        out_of_memory=_OUT_OF_MEMORY,
-    )
+    # srun no longer takes it from the job (Slurm 22.05 and later).
+    cores = [f"--cpus-per-task={flags.cpus_per_task}"] if flags.cpus_per_task else []
+    codes = {"preempted": PREEMPTED, "stuck": STUCK, "interrupted": INTERRUPTED, "out_of_memory": _OUT_OF_MEMORY}
+    lines = [
+        "#!/usr/bin/env bash",
+        *(f"#SBATCH --{directive}" for directive in _directives(flags)),
+        "",
+        "# shellcheck disable=SC2016 # a $ in your words stays one",
+        f"training=({shlex.join(['srun', '--kill-on-bad-exit=0', f'--wait={_STRAGGLERS}', *cores, *words])})",
+        " ".join(f"{name}={value}" for name, value in ({"retries": flags.retries} | codes).items()),
+    ]
+    return "\n".join([*lines, _JOB.read_text(encoding="utf-8")])
 
 
 def _directives(flags: argparse.Namespace) -> list[str]:
