@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +84,10 @@ def probe() -> dict[str, Any]:
     # Ones, so that a TPU's products of bfloat16 are exact as well.
     product = [jax.jit(lambda x: (x @ x).sum())(jax.device_put(jnp.ones((8, 8)), device)) for device in local]
     seconds = time.monotonic() - start
-    kinds: dict[str, int] = {}
-    for device in local:
-        kinds[device.device_kind] = kinds.get(device.device_kind, 0) + 1
     limit = (local[0].memory_stats() or {}).get("bytes_limit", 0)
     return {
         "platform": local[0].platform,
-        "devices": kinds,
+        "devices": dict(Counter(device.device_kind for device in local)),
         "memory": round(limit / 2**30, 1),
         "sum": min((float(jax.device_put(2.0, device) + 2.0) for device in local), key=lambda value: value == 4),
         "product": min((float(value) for value in product), key=lambda value: value == 512),
