@@ -11,3 +11,13 @@ STUCK = 70
 PREEMPTED = 75
 # Ctrl-C, as shells say it.
 INTERRUPTED = 130
+
+
+def worth_another_run(code: int) -> bool:
+    """True for a training that was preempted, stuck, killed by a signal, or cut off; False for done and for failures
+    that would come again.
+
+    Args:
+      code: exit code as `subprocess` (-9 for SIGKILL), a shell, srun (137) or ssh (255: connection lost) gives it.
+    """
+    return code in (STUCK, PREEMPTED) or code < 0 or (code > 128 and code != INTERRUPTED)

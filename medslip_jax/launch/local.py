@@ -11,10 +11,9 @@ import sys
 from collections.abc import Sequence
 
 from medslip_jax.errors import InputError
-from medslip_jax.exit_codes import DONE
+from medslip_jax.exit_codes import DONE, worth_another_run
 from medslip_jax.launch.arguments import check_at_least
 from medslip_jax.launch.commands import say, shown
-from medslip_jax.launch.outcomes import worth_another_run
 from medslip_jax.launch.processes import run_together
 
 HELP = "several processes on this machine"

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Literal
 
 from medslip_jax.errors import InputError
-from medslip_jax.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED, PREEMPTED
+from medslip_jax.exit_codes import BAD_INPUT, DONE, FAILED, INTERRUPTED, PREEMPTED, worth_another_run
 from medslip_jax.interrupts import handled
 from medslip_jax.launch import commands, pods
 from medslip_jax.launch.arguments import check_at_least, check_lasting_workdir, check_name, value_of, with_value
 from medslip_jax.launch.commands import say, shown
 from medslip_jax.launch.gcloud import Pod
-from medslip_jax.launch.outcomes import worth_another_run
 from medslip_jax.launch.topology import runtime_of
 
 HELP = "a Cloud TPU pod through gcloud"

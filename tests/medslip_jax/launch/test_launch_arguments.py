@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from medslip_jax.cli import launch as verb
 from medslip_jax.errors import InputError
+from medslip_jax.exit_codes import worth_another_run
 from medslip_jax.launch.arguments import split, value_of, with_value
 from medslip_jax.launch.commands import shown
 from medslip_jax.launch.gcloud import Pod
-from medslip_jax.launch.outcomes import worth_another_run
 
 COMMAND = ["--", "pretrain", "--config", "a.py", "--workdir", "/gcs/b/runs"]
 LOCAL = ["local", "--processes", "2", "--dry_run"]
