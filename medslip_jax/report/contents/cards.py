@@ -2,7 +2,7 @@
 
 import base64
 import collections
-import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -24,61 +24,53 @@ def evenly_spaced(length: int, count: int) -> list[int]:
 
 def card(record: Mapping, *, split: str, number: int) -> str:
     """One record."""
-    marks = _marks([annotation for annotation in record["annotations"] if annotation["pathology"] >= 0])
+    findings = _findings(record)
     lines = [
         f"<h3>{escape(split)} {number}: {escape(record['image_id'])}</h3>",
         f'<p class="quiet">patient {escape(record["patient_id"])}</p>',
-        _legend(marks),
+        _legend(findings),
         _named("labels: present", [PATHOLOGIES[i] for i in np.flatnonzero(record["labels"] == 1)]),
         _named("dotted outlines", [ANATOMIES[annotation["anatomy"]] for annotation in _regions(record)]),
         _named("targets", [f"{name} = {value}" for name, value in record.get("targets", {}).items()]),
         _triplets(record["matrix"]),
         f"<blockquote>{escape(record['report'])}</blockquote>" if record["report"].strip() else "",
     ]
-    return f'<article class="card">{_picture(record, marks)}<div>{"".join(lines)}</div></article>'
+    return f'<article class="card">{_picture(record, findings)}<div>{"".join(lines)}</div></article>'
 
 
-@dataclasses.dataclass(frozen=True)
-class _Mark:
-    """One box, for which a record has an annotation a class: RSNA's mean both opacity and pneumonia."""
-
-    first: Mapping
-    classes: str
-    colour: str
-
-
-def _marks(annotations: Sequence[Mapping]) -> list[_Mark]:
-    """Marks of the same classes have the same colour."""
+def _findings(record: Mapping) -> dict[str, list[Mapping]]:
+    """{classes: an annotation a box}, for which a record has one a class: RSNA's mean both opacity and pneumonia."""
     same = collections.defaultdict(list)
-    for annotation in annotations:
-        same[np.asarray(annotation["box"]).tobytes(), annotation["mask"]].append(annotation)
-    names = [" + ".join(PATHOLOGIES[annotation["pathology"]] for annotation in group) for group in same.values()]
-    order = list(dict.fromkeys(names))
-    return [
-        _Mark(first=group[0], classes=name, colour=_COLOURS[order.index(name) % len(_COLOURS)])
-        for group, name in zip(same.values(), names, strict=True)
-    ]
+    for annotation in record["annotations"]:
+        if annotation["pathology"] >= 0:
+            same[np.asarray(annotation["box"]).tobytes(), annotation["mask"]].append(annotation)
+    found = collections.defaultdict(list)
+    for group in same.values():
+        found[" + ".join(PATHOLOGIES[annotation["pathology"]] for annotation in group)].append(group[0])
+    return found
 
 
-def _picture(record: Mapping, marks: Sequence[_Mark]) -> str:
+def _picture(record: Mapping, findings: Mapping[str, Sequence[Mapping]]) -> str:
     """The stored bytes of the image, under its boxes and masks as SVG."""
     data = record["image"]
     height, width = images.decode_grey(data, name=record["image_id"]).shape
     kind = "jpeg" if data.startswith(b"\xff\xd8") else "png"
     source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
     # Anatomies first, so that they hide no finding.
-    shapes = "".join(map(_dotted, _regions(record))) + "".join(shape(mark.first, mark.colour) for mark in marks)
-    alt = escape(f"X-ray {record['image_id']}")
-    return f'<figure><img src="{source}" width="{width}" height="{height}" alt="{alt}">{drawing(shapes)}</figure>'
+    coloured = zip(findings.values(), itertools.cycle(_COLOURS), strict=False)
+    shapes = "".join(map(_dotted, _regions(record)))
+    shapes += "".join(shape(annotation, colour) for group, colour in coloured for annotation in group)
+    return figure(source, shapes, width=width, height=height, about=f"X-ray {record['image_id']}")
 
 
-def drawing(shapes: str) -> str:
-    """Shapes of 1000 x 1000 units as an SVG that is stretched over the image of its figure; nothing without any."""
-    return f'<svg viewBox="0 0 {_SIDE} {_SIDE}" preserveAspectRatio="none">{shapes}</svg>' if shapes else ""
+def figure(source: str, shapes: str, *, width: int, height: int, about: str) -> str:
+    """An image under shapes of 1000 x 1000 units, an SVG that is stretched over it; `about` is not HTML."""
+    over = f'<svg viewBox="0 0 {_SIDE} {_SIDE}" preserveAspectRatio="none">{shapes}</svg>' if shapes else ""
+    return f'<figure><img src="{source}" width="{width}" height="{height}" alt="{escape(about)}">{over}</figure>'
 
 
 def shape(annotation: Mapping, colour: str) -> str:
-    """The box of an annotation and its mask, for `drawing`."""
+    """The box of an annotation and its mask, for `figure`."""
     x0, y0, x1, y1 = (round(float(side) * _SIDE) for side in annotation["box"])
     outline = f'fill="none" stroke="{colour}" vector-effect="non-scaling-stroke"'
     box = f'<rect x="{x0}" y="{y0}" width="{x1 - x0}" height="{y1 - y0}" stroke-width="2" {outline} />'
@@ -111,12 +103,11 @@ def _outlines(mask: bytes) -> str:
     return "".join("M" + "L".join(f"{x} {y}" for x, y in contour) + "Z" for contour in points)
 
 
-def _legend(marks: Sequence[_Mark]) -> str:
+def _legend(findings: Mapping[str, Sequence[Mapping]]) -> str:
     lines = []
-    for name, colour in dict.fromkeys((mark.classes, mark.colour) for mark in marks):
-        own = [mark.first["anatomy"] for mark in marks if mark.classes == name]
-        places = ", ".join(ANATOMIES[anatomy] for anatomy in own if anatomy >= 0)
-        where = f" ({places})" if places else f" ({len(own)} times)" if len(own) > 1 else ""
+    for (name, group), colour in zip(findings.items(), itertools.cycle(_COLOURS), strict=False):
+        places = ", ".join(ANATOMIES[annotation["anatomy"]] for annotation in group if annotation["anatomy"] >= 0)
+        where = f" ({places})" if places else f" ({len(group)} times)" if len(group) > 1 else ""
         lines.append(f'<li><b style="background:{colour}"></b>{escape(name + where)}</li>')
     return f'<ul class="legend">{"".join(lines)}</ul>' if lines else ""
 

@@ -9,7 +9,7 @@ import numpy as np
 from data_pipelines import images
 from medslip_jax.evaluation.grounding_cases import attention_grids
 from medslip_jax.evaluation.metrics.regions import upsample_strided
-from medslip_jax.report.contents.cards import drawing, shape
+from medslip_jax.report.contents.cards import figure, shape
 from medslip_jax.report.html import folded, paragraph, quiet
 from medslip_jax.report.overlays import TRUTH, blend
 from medslip_jax.report.run.cases import RULE, Choice
@@ -100,10 +100,7 @@ def _report(text: str) -> str:
 
 def _shot(picture: np.ndarray, boxes: Sequence[Mapping], caption: str, *, about: str) -> str:
     height, width = picture.shape[:2]
-    over = drawing("".join(shape(annotation, TRUTH) for annotation in boxes))
-    alt = escape(f"{caption} of {about}")
+    shapes = "".join(shape(annotation, TRUTH) for annotation in boxes)
     source = jpeg_source(picture, quality=_QUALITY)
-    return (
-        f'<div><figure><img src="{source}" width="{width}" height="{height}" alt="{alt}">{over}</figure>'
-        f"{quiet(caption)}</div>"
-    )
+    drawn = figure(source, shapes, width=width, height=height, about=f"{caption} of {about}")
+    return f"<div>{drawn}{quiet(caption)}</div>"
