@@ -3,13 +3,13 @@
 import dataclasses
 import hashlib
 import json
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from medslip_jax.errors import InputError
+from medslip_jax.storage.arrays import read_arrays
 
 # Section of metrics.json -> its arrays in predictions.npz: names, scores, labels.
 SECTIONS = {
@@ -73,7 +73,7 @@ def read_results(where: str | Path, *, missing: str = "") -> Results:
     for file in (metrics, predictions):
         if not file.is_file():
             raise InputError(f"{file}: no such file; {missing or f'`medslip evaluate --out {directory}` writes it'}")
-    results = Results(str(where), _read_metrics(metrics), _read_arrays(predictions))
+    results = Results(str(where), _read_metrics(metrics), read_arrays(predictions, repair="evaluate again"))
     _check_arrays(predictions, results)
     return results
 
@@ -133,14 +133,6 @@ def _read_metrics(file: Path) -> dict:
     if not known:
         raise InputError(f"{file}: not a result of `medslip evaluate`; evaluate again")
     return content
-
-
-def _read_arrays(file: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{file}: cannot be read ({_short(error)}); evaluate again") from error
 
 
 def _check_arrays(file: Path, results: Results) -> None:
