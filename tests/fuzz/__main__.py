@@ -48,7 +48,7 @@ def tried(name: str, kind: Kind, folder: Path, *, seconds: float, seed: int, kee
     seeds = [files_in(place) for place in sorted((folder / kind.seeds).iterdir())]
     for place, outcome in zip(seeds, outcomes(kind.read, seeds, key=kind.key), strict=True):
         if outcome.kind == "fell":
-            raise SystemExit(f"{name}: an undamaged input, {sorted(place)}: {outcome.said}")
+            raise SystemExit(f"{name}: an undamaged input, {min(place)}: {outcome.said}")
     fallen: set[str] = set()
     rng, count, end = random.Random(f"{seed} {name}"), collections.Counter(), time.monotonic() + seconds
     while time.monotonic() < end:
