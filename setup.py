@@ -43,6 +43,7 @@ REQUIRES = [
     "pyyaml>=6.0",
     "shtab>=1.13",
     "packaging>=24",
+    "psutil>=6.0",
 ]
 
 CUDA_13 = ["jax[cuda13]"]  # the newer one, which [cuda] stands for

@@ -9,10 +9,10 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 
 from data_pipelines import images
 from data_pipelines.datasets import open_split
@@ -86,7 +86,7 @@ def _worker_rate(source: Source, options: dict, batches: int, workers: int) -> d
 
 def _measured(source: Source, options: dict, batches: int, *, workers: int, clock: Callable[[], float]) -> dict:
     """{"images_per_second" by the clock, "memory_mb" of the worker processes}."""
-    before = _children()
+    before = set(psutil.Process().children())
     loader = Loader(source, **options, workers=workers, threads=1)
     for _ in range(max(1, 2 * workers)):
         next(loader)
@@ -94,7 +94,8 @@ def _measured(source: Source, options: dict, batches: int, *, workers: int, cloc
     for _ in range(batches):
         next(loader)
     rate = batches * options["batch_size"] / (clock() - start)
-    memory = sum(map(_own_memory_mb, _children() - before))
+    # Pages shared with other processes count by their share (Linux).
+    memory = sum(child.memory_full_info().pss for child in {*psutil.Process().children()} - before) / 2**20
     loader.close()
     return {"images_per_second": rate, "memory_mb": memory}
 
@@ -137,15 +138,3 @@ def _phantoms() -> Iterator[Source]:
         options = PhantomOptions(train=_PHANTOMS, validation=1, test=1)
         build("phantom", out=directory, options=options, workers=1)
         yield open_split(directory, "phantom", "train")
-
-
-def _children() -> set[int]:
-    """Process ids of this process's children (Linux)."""
-    tasks = Path(f"/proc/{os.getpid()}/task")
-    return {int(pid) for task in tasks.glob("*/children") for pid in task.read_text().split()}
-
-
-def _own_memory_mb(pid: int) -> float:
-    """Proportional set size: pages shared with other processes count by their share."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024

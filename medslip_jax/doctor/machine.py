@@ -7,6 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import psutil
+
 from medslip_jax.doctor.findings import Section
 from medslip_jax.parallel import compilation_cache
 from medslip_jax.storage import home
@@ -27,9 +29,8 @@ def machine(*, data_dir: Path) -> Section:
     section.facts["system"] = platform.platform()
     section.facts["cores"] = {"usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0}
     section.facts["cores"] |= {"there": os.cpu_count() or 0}
-    memory = host_memory()
-    section.facts["memory"] = memory or "unknown on this system"
-    if memory and memory["GiB free"] < _LEAST_GIB:
+    section.facts["memory"] = memory = host_memory()
+    if memory["GiB free"] < _LEAST_GIB:
         what = f"only {memory['GiB free']} GiB of memory are free"
         section.complain(what, next_step="end other programs, or take a larger machine")
     disks = {"disk here": Path.cwd(), "disk of the data": data_dir}
@@ -44,18 +45,14 @@ def machine(*, data_dir: Path) -> Section:
     return section
 
 
-def host_memory(meminfo: Path = Path("/proc/meminfo"), limit: Path = _CGROUP) -> dict[str, float]:
-    """{"GiB", "GiB free"} of Linux, at most what the container may use; {} elsewhere."""
+def host_memory(limit: Path = _CGROUP) -> dict[str, float]:
+    """{"GiB", "GiB free"}, at most what the container may use."""
+    found = psutil.virtual_memory()
     try:
-        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
-        total, free = (int(lines[key].split()[0]) / 2**20 for key in ("MemTotal", "MemAvailable"))
-    except (OSError, KeyError, ValueError):
-        return {}
-    try:
-        most = int(limit.read_text()) / _GIB
+        most = int(limit.read_text())
     except (OSError, ValueError):  # "max": no limit
-        most = total
-    return {"GiB": round(min(total, most), 1), "GiB free": round(min(free, most), 1)}
+        most = found.total
+    return {"GiB": round(min(found.total, most) / _GIB, 1), "GiB free": round(min(found.available, most) / _GIB, 1)}
 
 
 def _disk(section: Section, name: str, path: Path) -> None:
