@@ -5,6 +5,7 @@ more chips cost is read from compiled programs (`medslip compile`), not from a c
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Mapping
 
 import jax
@@ -55,7 +56,8 @@ def _batches_and_sizes(rounds: int) -> tuple[dict[int, float], dict[int, float],
 
 def _devices(rounds: int) -> dict[int, float]:
     with contextlib.ExitStack() as stack:
-        return _medians({n: stack.enter_context(other_process(_step_on_devices, n)) for n in DEVICES}, rounds)
+        steps = {n: other_process(functools.partial(_step_on_devices, n)) for n in DEVICES}
+        return _medians({n: stack.enter_context(step) for n, step in steps.items()}, rounds)
 
 
 def _step_on_devices(count: int) -> Callable[[], None]:
@@ -65,8 +67,7 @@ def _step_on_devices(count: int) -> Callable[[], None]:
 
 
 def _medians(runs: Mapping[int, Callable[[], object]], rounds: int) -> dict[int, float]:
-    times = in_turns({str(key): run for key, run in runs.items()}, rounds=rounds)
-    return {key: times[str(key)]["seconds_median"] for key in runs}
+    return {key: times["seconds_median"] for key, times in in_turns(runs, rounds=rounds).items()}
 
 
 def line(x: list[float], y: list[float]) -> dict[str, float]:

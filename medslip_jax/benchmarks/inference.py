@@ -1,15 +1,13 @@
 """Zero-shot inference of the paper's model on a batch, beside PyTorch where it is installed."""
 
-import contextlib
 import functools
-import importlib.util
 
 import jax
 import numpy as np
 
-from medslip_jax.benchmarks.other_process import other_process
+from medslip_jax.benchmarks.other_process import beside_pytorch
 from medslip_jax.benchmarks.step import DTYPES, Dtype, paper_trainer
-from medslip_jax.benchmarks.timing import in_turns, machine
+from medslip_jax.benchmarks.timing import machine
 from medslip_jax.parallel import sharding
 from medslip_jax.step.train_step import eval_step, jit_init
 from medslip_jax.testing import synthetic_batch, tiny_books
@@ -28,12 +26,8 @@ def bench_inference(*, batch: int = 32, image_size: int = 224, precision: str = 
       "images_per_second" (of the median), "pytorch": {"images_per_second", ...} and "times_as_fast".
     """
     books, images = tiny_books(768), synthetic_batch(batch, image_size=image_size)["image"]
-    variants = {"jax": _jax(books, images, dtype=DTYPES[precision])}
-    with contextlib.ExitStack() as stack:
-        if importlib.util.find_spec("torch") is not None:
-            there = other_process(torch_inference, books, images, precision=precision)
-            variants["pytorch"] = stack.enter_context(there)
-        found = in_turns(variants, rounds=rounds, warm_up=2)
+    theirs = {"pytorch": functools.partial(torch_inference, books, images, precision=precision)}
+    found = beside_pytorch(_jax(books, images, dtype=DTYPES[precision]), theirs, rounds=rounds)
     rates = {name: batch / times["seconds_median"] for name, times in found.items()}
     result = {"images_per_second": rates["jax"], **found["jax"]}
     if "pytorch" in found:

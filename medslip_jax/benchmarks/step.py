@@ -1,7 +1,6 @@
 """The train step of the paper's model: forward, all losses, backward, AdamW; beside PyTorch where it is installed."""
 
-import contextlib
-import importlib.util
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
@@ -10,8 +9,8 @@ import jax
 import numpy as np
 
 from medslip_jax.aot.compiled import read_memory
-from medslip_jax.benchmarks.other_process import other_process
-from medslip_jax.benchmarks.timing import in_turns, machine
+from medslip_jax.benchmarks.other_process import beside_pytorch
+from medslip_jax.benchmarks.timing import machine
 from medslip_jax.benchmarks.traced import trace_step
 from medslip_jax.experiment.sections import LossConfig, OptimConfig
 from medslip_jax.models import MeDSLIPConfig
@@ -50,12 +49,8 @@ def bench_step(
     books = tiny_books(768)
     images = synthetic_batch(batch, image_size=image_size)
     step = jax_step(books, images, dtype=DTYPES[precision])
-    variants = {"jax": step["run"]}
-    with contextlib.ExitStack() as stack:
-        if importlib.util.find_spec("torch") is not None:
-            for losses in get_args(Losses):
-                variants[losses] = stack.enter_context(other_process(torch_step, books, images, losses=losses))
-        found = in_turns(variants, rounds=rounds, warm_up=2)
+    theirs = {losses: functools.partial(torch_step, books, images, losses=losses) for losses in get_args(Losses)}
+    found = beside_pytorch(step["run"], theirs, rounds=rounds)
     ours = found.pop("jax")
     traced = {"trace": trace_step(step["run"], step["hlo"](), trace)} if trace else {}
     return {

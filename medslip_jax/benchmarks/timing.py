@@ -6,13 +6,15 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from medslip_jax.doctor.packages import version_of
 
+Name = TypeVar("Name", str, int)
 _PACKAGES = ("jax", "jaxlib", "flax", "torch")
 
 
-def in_turns(variants: Mapping[str, Callable[[], object]], *, rounds: int, warm_up: int = 1) -> dict[str, dict]:
+def in_turns(variants: Mapping[Name, Callable[[], object]], *, rounds: int, warm_up: int = 1) -> dict[Name, dict]:
     """Seconds of each variant, all of them once a round, so that a slow minute of the machine meets all.
 
     What is timed follows the same work untimed, as a step follows a step: memory that others have used meanwhile comes
@@ -26,7 +28,7 @@ def in_turns(variants: Mapping[str, Callable[[], object]], *, rounds: int, warm_
     Returns:
       {variant: {"seconds_median", "seconds_lowest", "seconds_highest", "seconds": all}}.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    seconds: dict[Name, list[float]] = {name: [] for name in variants}
     for turn in range(warm_up + rounds):
         for name, work in variants.items():
             if turn >= warm_up:

@@ -1,3 +1,4 @@
+import functools
 import os
 from concurrent.futures.process import BrokenProcessPool
 
@@ -19,7 +20,7 @@ def make(path: str, *, text: str):
 
 def test_work_is_done_elsewhere_before_the_call_returns(tmp_path):
     file = tmp_path / "log"
-    with other_process(make, str(file), text="a") as other:
+    with other_process(functools.partial(make, str(file), text="a")) as other:
         found = in_turns({"other": other}, rounds=2, warm_up=1)
         lines = file.read_text().splitlines()
     assert len(lines) == 1 + 2 * 2 and len(set(lines)) == 1 and lines[0] != f"a {os.getpid()}"
@@ -27,5 +28,8 @@ def test_work_is_done_elsewhere_before_the_call_returns(tmp_path):
 
 
 def test_a_process_that_ends_is_an_error(tmp_path):
-    with other_process(make, str(tmp_path / "log"), text="fail") as other, pytest.raises(BrokenProcessPool):
+    with (
+        other_process(functools.partial(make, str(tmp_path / "log"), text="fail")) as other,
+        pytest.raises(BrokenProcessPool),
+    ):
         other()
