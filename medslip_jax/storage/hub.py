@@ -51,8 +51,8 @@ def snapshot(repo: str, patterns: Sequence[str], *, local: bool, revision: str |
     """The folder with a repository's files of these patterns; `local` looks into the cache only."""
     from huggingface_hub import snapshot_download
 
-    extra = {"revision": revision} if revision else {}
-    return Path(snapshot_download(repo, allow_patterns=list(patterns), local_files_only=local, **extra))
+    found = snapshot_download(repo, allow_patterns=list(patterns), local_files_only=local, revision=revision)
+    return Path(found)
 
 
 @contextlib.contextmanager
@@ -96,7 +96,7 @@ def _weights_names(repo: str, *, revision: str | None, local: bool) -> list[str]
         from huggingface_hub import HfApi
 
         # One request; the client's list of files would try six times before it says that there is no network.
-        files = HfApi().repo_info(repo, revision=revision).siblings or []
+        files = HfApi().model_info(repo, revision=revision).siblings or []
         names = sorted(file.rfilename for file in files if "/" not in file.rfilename)
     weights = [name for name in names if name.endswith(SUFFIXES)]
     # Training scripts leave optimiser states beside the weights under such names.

@@ -14,7 +14,7 @@ from jaxtyping import Array, UInt8
 
 from medslip_jax.checkpoints import find_checkpoint, read_config, read_info, read_variables
 from medslip_jax.errors import InputError
-from medslip_jax.experiment.sections import UNKNOWN_BOOKS, BooksConfig, Pretraining
+from medslip_jax.experiment.sections import UNKNOWN_BOOKS, BooksConfig, Experiment
 from medslip_jax.experiment.tables import checked_tables
 from medslip_jax.experiment.trees import differences, tree_of
 from medslip_jax.models.config import MeDSLIPConfig
@@ -66,7 +66,7 @@ def load(
     where: str | Path,
     *,
     kind: str | None = None,
-    expected: Pretraining | None = None,
+    expected: Experiment | None = None,
     books: str | Path | None = None,
     excuse: Iterable[str] = (),
 ) -> dict:
@@ -122,7 +122,7 @@ def locate(where: str | Path) -> Path:
     return fetch_weights(text)
 
 
-def _read_weights(path: Path, *, expected: Pretraining | None, books: str | Path | None, excuse: tuple) -> dict:
+def _read_weights(path: Path, *, expected: Experiment | None, books: str | Path | None, excuse: tuple) -> dict:
     """A state_dict with its side files."""
     content = read_state(path)
     try:
@@ -163,7 +163,7 @@ def _read_weights(path: Path, *, expected: Pretraining | None, books: str | Path
     }
 
 
-def _settle(path: Path, shapes: Mapping, *, info: Mapping, expected: Pretraining | None) -> dict:
+def _settle(path: Path, shapes: Mapping, *, info: Mapping, expected: Experiment | None) -> dict:
     """{"config", "assumed"}: from the caller's experiment, else the side file, else the tensors themselves."""
     assumed = info.get("assumed", {})
     stated = config_from_fields(info.get("kind", "medslip"), info["model"]) if info.get("model") else None
@@ -183,7 +183,7 @@ def _check_same_model(stated: ModelConfig, expected: ModelConfig, *, assumed: Ma
         raise InputError(f"{where}: not the model of --config: {'; '.join(wrong)}")
 
 
-def _read_orbax(path: Path, *, expected: Pretraining | None, books: str | Path | None, excuse: tuple) -> dict:
+def _read_orbax(path: Path, *, expected: Experiment | None, books: str | Path | None, excuse: tuple) -> dict:
     """A run's checkpoint, or a converted one."""
     settings, info = read_config(path), read_info(path)
     config = config_from_fields(settings.get("kind", "medslip"), settings["model"])
