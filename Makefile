@@ -42,6 +42,7 @@ portable: $(BIN)/.installed-dev
 lint: $(BIN)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy data_pipelines medslip_jax
 
 clean:
 	rm -rf $(VENV) runs/demo runs/demo_tiny data/demo data/demo_tiny
