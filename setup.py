@@ -81,6 +81,7 @@ setup(
             "packaging>=24",
             "time-machine>=2.16",
             "ruff>=0.14",
+            "mypy>=2.0",  # 1.20 asks for the stubs of PyYAML
             "nbclient>=0.10",
             "nbformat>=5.10",
             "ipykernel>=6.29",
