@@ -7,6 +7,7 @@ text tables, describe.
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TypedDict
 
 import jax
 import numpy as np
@@ -62,6 +63,15 @@ class Pretrained(ModelBundle):
         save_pretrained(self, directory, license=license, metrics=metrics)
 
 
+class Loaded(TypedDict):
+    """`left_out`: names beside the state_dict; `assumed`: {field: value} that a bare state_dict does not show."""
+
+    pretrained: Pretrained
+    report: MatchReport
+    left_out: list[str]
+    assumed: dict
+
+
 def load(
     where: str | Path,
     *,
@@ -69,7 +79,7 @@ def load(
     expected: Experiment | None = None,
     books: str | Path | None = None,
     excuse: Iterable[str] = (),
-) -> dict:
+) -> Loaded:
     """Reads a model from wherever it is.
 
     Args:
@@ -79,10 +89,6 @@ def load(
       expected: the experiment whose model it must be; settles what a bare state_dict does not show.
       books: text tables to go with it, in place of those found beside it.
       excuse: PyTorch names (leaf paths of a checkpoint directory) that need not fit; `*` for any part.
-
-    Returns:
-      {"pretrained": Pretrained, "report": MatchReport, "left_out": names beside the state_dict, "assumed": {field:
-      value} that a bare state_dict does not show}.
 
     Raises:
       InputError: nothing there, damaged, of another kind or architecture, NaN inside; one line names it.
@@ -122,7 +128,7 @@ def locate(where: str | Path) -> Path:
     return fetch_weights(text)
 
 
-def _read_weights(path: Path, *, expected: Experiment | None, books: str | Path | None, excuse: tuple) -> dict:
+def _read_weights(path: Path, *, expected: Experiment | None, books: str | Path | None, excuse: tuple) -> Loaded:
     """A state_dict with its side files."""
     content = read_state(path)
     try:
@@ -183,7 +189,7 @@ def _check_same_model(stated: ModelConfig, expected: ModelConfig, *, assumed: Ma
         raise InputError(f"{where}: not the model of --config: {'; '.join(wrong)}")
 
 
-def _read_orbax(path: Path, *, expected: Experiment | None, books: str | Path | None, excuse: tuple) -> dict:
+def _read_orbax(path: Path, *, expected: Experiment | None, books: str | Path | None, excuse: tuple) -> Loaded:
     """A run's checkpoint, or a converted one."""
     settings, info = read_config(path), read_info(path)
     config = config_from_fields(settings.get("kind", "medslip"), settings["model"])
