@@ -1,23 +1,34 @@
 """What ends a command on purpose: bad input, or a request to stop; and the checks that most options need."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Literal, get_args, get_origin, get_type_hints
+
+_LONGEST = 1000  # characters of a message
+_BREAKS = re.compile(r"\s*[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
 
 
 class InputError(ValueError):
     """Bad input: a file, row, key or flag.
 
     The message is one line that names the file, row, key or flag and the next step. The command line prints it
-    after "medslip: " and exits with code 2; any other exception is a bug of ours and shows its traceback.
+    after "medslip: " and exits with code 2; any other exception is a bug of ours and shows its traceback. What it
+    quotes of a file stays on that line: breaks become blanks, other unprintable characters escapes, and the middle of
+    a very long one is left out.
 
     Attributes:
       kind: a few words to count by, where many such errors are collected; "" if the raiser had no reason to say.
     """
 
     def __init__(self, message: str = "", *, kind: str = ""):
-        super().__init__(message)
+        super().__init__(_one_line(message))
         self.kind = kind
+
+
+def _one_line(message: str) -> str:
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in _BREAKS.sub(" ", message))
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 300]} ... {text[-290:]}"
 
 
 class Preempted(Exception):

@@ -14,6 +14,7 @@ from data_pipelines.datasets.building.plan import Job, Made, Plan, Policy
 from data_pipelines.datasets.mimic_cxr_lists import read_split, read_views, study_matrices
 from data_pipelines.datasets.shared import official, xray
 from data_pipelines.datasets.shared.official import Expected, OfficialOptions
+from data_pipelines.radgraph import Skipped
 from data_pipelines.reports import TextPolicy, read_sections, select_section
 from medslip_jax.errors import InputError, check_choices
 
@@ -80,16 +81,20 @@ class MimicCxr(official.OfficialBuilder):
 
         Policy "fail" also stops at a report that is missing, where labels are of the reports.
         """
-        reports = _reports(root, options)
+        reports, skipped = _reports(root, options), Skipped()
         listed = read_split(
             root / SPLIT_FILE,
             views=read_views(root / METADATA_FILE) if options.text.lateral == "drop" else None,
-            matrices=_matrices(root, options),
+            matrices=_matrices(root, options, skipped),
             without_matrix=options.text.empty_text,
+            unusable=skipped.studies,
         )
         official.obey(
             policy, listing=root / SPLIT_FILE, drops=listed.drops, kinds=("duplicate id", "patient in two splits")
         )
+        notes = [f"{options.radgraph}: {line}" for line in skipped.lines()]
+        if not reports:
+            notes.append(f"{root / options.reports}: not there, so that records have no report text")
         return Plan(
             jobs={split: jobs for split, jobs in listed.jobs.items() if jobs},
             encode=functools.partial(
@@ -99,7 +104,7 @@ class MimicCxr(official.OfficialBuilder):
             metadata=dataclasses.asdict(options) | {"report_text": "stored" if reports else "none"},
             listing=root / SPLIT_FILE,
             drops=listed.drops,
-            notes=() if reports else (f"{root / options.reports}: not there, so that records have no report text",),
+            notes=tuple(notes),
             policy=policy,
             wanted_drops=frozenset({"empty text"}),
         )
@@ -117,13 +122,13 @@ def _reports(root: Path, options: MimicOptions) -> Path | None:
     return None
 
 
-def _matrices(root: Path, options: MimicOptions) -> dict[str, bytes] | None:
+def _matrices(root: Path, options: MimicOptions, skipped: Skipped) -> dict[str, bytes] | None:
     if options.labels == "reports":
         return None
     path = root / options.radgraph
     if not path.is_file():
         raise InputError(f"{path}: not there; download RadGraph, name its file with option radgraph, or labels reports")
-    return study_matrices(path, uncertain=options.text.uncertain)
+    return study_matrices(path, uncertain=options.text.uncertain, skipped=skipped)
 
 
 def encode(job: Job, *, root: Path, reports: Path | None, storing: xray.Storing, text: TextPolicy, labels: str) -> Made:

@@ -15,7 +15,7 @@ from data_pipelines import records
 from data_pipelines.datasets.building.plan import Drop, Job
 from data_pipelines.datasets.shared.listings import read_columns
 from data_pipelines.datasets.shared.xray import compressed
-from data_pipelines.radgraph import fill_study, iter_entities
+from data_pipelines.radgraph import Skipped, fill_study, iter_entities, study_id
 from data_pipelines.reports import Uncertain, with_uncertain
 from medslip_jax.errors import InputError
 
@@ -36,18 +36,25 @@ class Listed:
 
 
 def read_split(
-    path: Path, *, views: Mapping[str, str] | None, matrices: Mapping[str, bytes] | None, without_matrix: str
+    path: Path,
+    *,
+    views: Mapping[str, str] | None,
+    matrices: Mapping[str, bytes] | None,
+    without_matrix: str,
+    unusable: Mapping[str, str],
 ) -> Listed:
     """Sorts the rows of mimic-cxr-2.0.0-split.csv.gz.
 
     Left out are: "duplicate id", "patient in two splits" (the first row of a patient decides), "unknown view", "lateral
-    view", "other view", "no RadGraph entry".
+    view", "other view", "no RadGraph entry", "unusable RadGraph
+    entry".
 
     Args:
       path: the list.
       views: dicom_id -> ViewPosition, of which only frontal ones stay; None keeps all.
       matrices: study id -> matrix, see `study_matrices`; None leaves payloads empty.
       without_matrix: "drop" a study that is not in `matrices`, or "keep" it with the matrix `UNKNOWN`.
+      unusable: study key -> why its RadGraph entry cannot be read.
 
     Raises:
       InputError: as `read_columns`, or a row with an unknown split or impossible id.
@@ -55,6 +62,7 @@ def read_split(
     listed = Listed({split: [] for split in SPLIT_NAMES.values()}, [])
     seen: dict[str, int] = {}
     patients: dict[str, tuple[str, int]] = {}
+    reasons = {study_id(key): reason for key, reason in unusable.items()}
     for row, (dicom, study, patient, split) in read_columns(path, ("dicom_id", "study_id", "subject_id", "split")):
         _check(path, row, (dicom, study, patient), split)
         file, split = f"files/p{patient[:2]}/p{patient}/s{study}/{dicom}.jpg", SPLIT_NAMES[split]
@@ -66,7 +74,7 @@ def read_split(
         elif first_split != split:
             problem = "patient in two splits", f"patient {patient} is in {first_split} (row {first_patient_row})"
         else:
-            problem = _view_problem(dicom, views) or _matrix_problem(study, matrices, without_matrix)
+            problem = _view_problem(dicom, views) or _matrix_problem(study, matrices, without_matrix, reasons)
         if problem:
             listed.drops.append(Drop(row, file, *problem, split=split))
         else:
@@ -82,14 +90,19 @@ def read_views(path: Path) -> dict[str, str]:
     }
 
 
-def study_matrices(path: Path, *, uncertain: Uncertain) -> dict[str, bytes]:
+def study_matrices(path: Path, *, uncertain: Uncertain, skipped: Skipped | None = None) -> dict[str, bytes]:
     """study id -> `compressed` matrix of a RadGraph file, read study by study; one without entities is left out.
+
+    Args:
+      path: the file.
+      uncertain: see `reports.with_uncertain`.
+      skipped: collects what cannot be used; without it that is a warning.
 
     Raises:
       InputError: as `radgraph.stream.iter_label_matrices`.
     """
     found: dict[str, bytes] = {}
-    for name, entities in iter_entities(path):
+    for name, entities in iter_entities(path, skipped=skipped):
         matrix = np.full(records.MATRIX_SHAPE, -1, np.int8)
         fill_study(matrix, with_uncertain(entities, uncertain))
         found[name] = compressed(matrix)
@@ -113,7 +126,11 @@ def _view_problem(dicom: str, views: Mapping[str, str] | None) -> tuple[str, str
     return "lateral view" if view in _LATERAL else "other view", f"ViewPosition {view}"
 
 
-def _matrix_problem(study: str, matrices: Mapping[str, bytes] | None, without_matrix: str) -> tuple[str, str] | None:
+def _matrix_problem(
+    study: str, matrices: Mapping[str, bytes] | None, without_matrix: str, unusable: Mapping[str, str]
+) -> tuple[str, str] | None:
     if matrices is None or without_matrix == "keep" or study in matrices:
         return None
+    if study in unusable:
+        return "unusable RadGraph entry", unusable[study]
     return "no RadGraph entry", f"study {study} has no entities in the RadGraph file"

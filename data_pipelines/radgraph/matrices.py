@@ -2,50 +2,25 @@
 
 `label_matrices` reads parsed JSON; `stream.iter_label_matrices` reads a file of any size, study by study.
 
-    radgraph   {"p10/p<patient>/s<study>.txt": {"text": tokens, "entities": {id: {...}}}}
+    radgraph   {"p10/p<patient>/s<study>.txt": {"text": tokens, "entities": {id: {...}}}}, see `entities`
     Row        one observation at one anatomy string in one sentence
     Triplet    (landmark, class, exists)
     matrix     int8 51 x 75 a study: 1 present, 0 stated absent, -1 not mentioned
-
-Labels are read in both spellings, "OBS-DA" and "Observation::definitely absent". `reports.extract` writes
-one optional key more, "lemma": the normal form of an entity ("heart" for the place of "cardiomegaly"), used
-instead of its tokens.
 """
 
 import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_pipelines.radgraph.lemmas import lemmatise
+from data_pipelines.radgraph.entities import OBSERVED, Entity, Skipped, in_list
 from medslip_jax import vocabulary
 from medslip_jax.errors import InputError
 
-_LABELS = {
-    "Anatomy::definitely present": "ANAT-DP",
-    "Anatomy::definitely absent": "ANAT-DA",
-    "Anatomy::uncertain": "ANAT-U",
-    "Observation::definitely present": "OBS-DP",
-    "Observation::definitely absent": "OBS-DA",
-    "Observation::uncertain": "OBS-U",
-}
-_LABELS |= {short: short for short in _LABELS.values()}
 _EXISTS = {"OBS-DP": True, "OBS-DA": False}
-_OBSERVED = frozenset({*_EXISTS, "OBS-U"})
-_SENTENCE_ENDS = frozenset(".?!")
 _STUDY_KEY = re.compile(r"(?:.*/)?s(\d+)(?:\.txt)?")
-
-
-class Entity(NamedTuple):
-    """One checked entity; `text` is lower case and already normalised where the file says how."""
-
-    text: str
-    lemma: str
-    label: str
-    sentence: int
-    relations: tuple[tuple[str, str], ...]
 
 
 class Row(NamedTuple):
@@ -70,11 +45,13 @@ class Triplet(NamedTuple):
     exists: bool
 
 
-def label_matrices(radgraph: Mapping[str, dict]) -> tuple[np.ndarray, np.ndarray]:
-    """All studies of a RadGraph file as label matrices, in the order of the file.
+def label_matrices(
+    radgraph: Mapping[Any, Any] | Sequence[Any], *, skipped: Skipped | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """All studies of RadGraph's output as label matrices, in its order.
 
     Keys that start with "_" are notes and skipped. A study without any entity is left out; one with
-    entities but no observation is kept, all -1.
+    entities but no observation is kept, all -1. A malformed study is left out with a warning.
 
     >>> from data_pipelines.reports import extract
     >>> study_ids, matrices = label_matrices({"p1/s50.txt": extract("Left effusion. No pneumothorax.")})
@@ -83,22 +60,26 @@ def label_matrices(radgraph: Mapping[str, dict]) -> tuple[np.ndarray, np.ndarray
     (['50'], [1, 0])
 
     Args:
-      radgraph: study key -> {"text", "entities"}; see the head of this file.
+      radgraph: study key -> study (`entities.read_entities`), or a list as of `entities.in_list`.
+      skipped: collects what is left out, in place of the warning.
 
     Returns:
       (study_ids, matrices): str (n,), the digits of "s<study>.txt" or else the whole key; int8 (n, 51, 75).
 
     Raises:
-      InputError: a malformed study, naming its key and the field, or two keys of the same study.
+      InputError: no object of studies, all of them malformed, or two keys of the same study.
     """
-    if not isinstance(radgraph, Mapping):
-        raise InputError(f"RadGraph: expected a JSON object of studies, got {type(radgraph).__name__}")
-    matrices = np.full((len(radgraph), len(vocabulary.ANATOMIES), len(vocabulary.PATHOLOGIES)), -1, np.int8)
+    if isinstance(radgraph, Mapping):
+        studies: list[tuple[str, object]] = [(str(key), study) for key, study in radgraph.items()]
+    elif isinstance(radgraph, list | tuple):
+        studies = list(in_list(radgraph))
+    else:
+        raise InputError(f"RadGraph: expected an object or a list of studies, got {type(radgraph).__name__}")
+    found = Skipped() if skipped is None else skipped
+    matrices = np.full((len(studies), len(vocabulary.ANATOMIES), len(vocabulary.PATHOLOGIES)), -1, np.int8)
     row_of: dict[str, int] = {}
-    for key, study in radgraph.items():
-        if key.startswith("_"):
-            continue
-        entities = read_entities(study, key=key)
+    for key, study in studies:
+        entities = None if key.startswith("_") else found.entities(study, key=key)
         if not entities:
             continue
         name = study_id(key)
@@ -106,6 +87,7 @@ def label_matrices(radgraph: Mapping[str, dict]) -> tuple[np.ndarray, np.ndarray
             raise InputError(f"RadGraph study {key!r}: study id {name} occurs twice; give each study one key")
         row_of[name] = len(row_of)
         fill_study(matrices[row_of[name]], entities)
+    found.conclude(warn=skipped is None)
     return np.array(list(row_of), dtype=np.str_), matrices[: len(row_of)]
 
 
@@ -172,7 +154,7 @@ def rows(entities: Mapping[str, Entity]) -> Iterator[Row]:
 
 
 def _sentence_rows(entities: Mapping[str, Entity], sentence: int) -> Iterator[Row]:
-    observations = [entity for entity in entities.values() if entity.label in _OBSERVED]
+    observations = [entity for entity in entities.values() if entity.label in OBSERVED]
     if not observations:
         return
     names, owners = _anatomy_strings(entities) if len(observations) < len(entities) else ({}, {})
@@ -226,66 +208,3 @@ def landmark(anatomy: str) -> str:
         ):
             return rule["landmark"]
     return "unspecified" if anatomy == "unspecified" else "other"
-
-
-def read_entities(study: Mapping, *, key: str) -> dict[str, Entity]:
-    """Check one study of a RadGraph file.
-
-    Args:
-      study: {"text": tokens separated by spaces, "entities": {id: {"tokens", "label", "start_ix", "end_ix",
-        "relations": [[type, target id], ...]}}}.
-      key: its name in the file, for the message.
-
-    Raises:
-      InputError: naming the study and the first field that is missing or wrong.
-    """
-    where = f"RadGraph study {key!r}"
-    if not isinstance(study, Mapping) or not isinstance(study.get("text"), str):
-        raise InputError(f"{where}: field 'text' must be a string of tokens separated by spaces")
-    if not isinstance(study.get("entities"), Mapping):
-        raise InputError(f"{where}: field 'entities' must be an object of id -> entity")
-    sentences = _sentence_of_token(study["text"].split())
-    raw = study["entities"]
-    for name, entity in raw.items():
-        problem = _problem(entity, raw, len(sentences))
-        if problem:
-            raise InputError(f"{where}, entity {name!r}: field {problem}")
-    return {name: _entity(entity, sentences) for name, entity in raw.items()}
-
-
-def _sentence_of_token(tokens: list[str]) -> list[int]:
-    numbers, current = [], 0
-    for token in tokens:
-        numbers.append(current)
-        current += token in _SENTENCE_ENDS
-    return numbers
-
-
-def _entity(entity: Mapping, sentences: Sequence[int]) -> Entity:
-    tokens, label, lemma = entity["tokens"], _LABELS[entity["label"]], entity.get("lemma")
-    text = (lemma if lemma and label not in _OBSERVED else tokens).lower()
-    relations = tuple([(kind, target) for kind, target in entity["relations"]])
-    return Entity(text, lemma or lemmatise(tokens), label, sentences[entity["start_ix"]], relations)
-
-
-def _problem(entity: object, raw: Mapping, length: int) -> str:
-    """What is wrong with an entity of a text of `length` tokens, beginning with the field's name; "" if nothing is."""
-    if not isinstance(entity, Mapping) or not isinstance(entity.get("tokens"), str):
-        return "'tokens' must be a string"
-    label = entity.get("label")
-    if not isinstance(label, str) or label not in _LABELS:
-        return f"'label' is {label!r}; expected one of {sorted(_LABELS)}"
-    start = entity.get("start_ix")
-    if type(start) is not int or not 0 <= start < length:
-        return f"'start_ix' is {start!r}; expected a token number below {length}"
-    lemma = entity.get("lemma")
-    if lemma is not None and not isinstance(lemma, str):
-        return "'lemma' must be a string or left out"
-    relations = entity.get("relations")
-    if not isinstance(relations, list):
-        return "'relations' must be a list of [type, target id]"
-    for relation in relations:
-        pair = isinstance(relation, list | tuple) and len(relation) == 2
-        if not pair or not all(isinstance(part, str) for part in relation) or relation[1] not in raw:
-            return f"'relations' has {relation!r}; expected [type, id of an entity here]"
-    return ""

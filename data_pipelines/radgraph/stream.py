@@ -15,7 +15,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from data_pipelines.radgraph.matrices import Entity, fill_study, read_entities, study_id
+from data_pipelines.radgraph.entities import Entity, Skipped, in_list
+from data_pipelines.radgraph.matrices import fill_study, study_id
 from medslip_jax import vocabulary
 from medslip_jax.errors import InputError
 
@@ -23,13 +24,16 @@ CHUNK = 1 << 20
 LARGEST_ENTRY = 1 << 26
 _DECODE = json.JSONDecoder().raw_decode
 _SPACE = " \t\r\n"
+_CLOSING = {"{": "}", "[": "]"}
 _GZIP = b"\x1f\x8b"
 # A token that the window's end cuts in two is an error for the decoder at most this far from the end.
 _CUT = 16
 _DIGITS = 8
 
 
-def iter_label_matrices(path: str | Path, *, chunk: int = CHUNK) -> Iterator[tuple[str, np.ndarray]]:
+def iter_label_matrices(
+    path: str | Path, *, chunk: int = CHUNK, skipped: Skipped | None = None
+) -> Iterator[tuple[str, np.ndarray]]:
     """Label matrices of a RadGraph file, in its order, with memory that does not grow with the file.
 
     The same studies, ids and numbers as `radgraph.label_matrices(json.load(file))`.
@@ -38,44 +42,45 @@ def iter_label_matrices(path: str | Path, *, chunk: int = CHUNK) -> Iterator[tup
     ...     store(study, matrix)
 
     Args:
-      path: .json or .json.gz (told by content), one object {study key: {"text", "entities"}}.
+      path: .json or .json.gz (told by content), an object or a list of studies, see `radgraph.label_matrices`.
       chunk: bytes that are read at a time.
+      skipped: collects what is left out; without it that is a warning behind the last study.
 
     Yields:
       (study_id, int8 (51, 75)): each matrix is an array of its own.
 
     Raises:
-      InputError: the file cannot be read, is cut short, is no JSON object, or has a malformed or repeated study.
-        One line with the file's name and the study or byte.
+      InputError: the file cannot be read, is cut short, is neither an object nor a list, has a repeated study or
+        malformed ones only. One line with the file's name and the study or byte.
     """
     shape = len(vocabulary.ANATOMIES), len(vocabulary.PATHOLOGIES)
-    for name, entities in iter_entities(path, chunk=chunk):
+    for name, entities in iter_entities(path, chunk=chunk, skipped=skipped):
         matrix = np.full(shape, -1, np.int8)
         fill_study(matrix, entities)
         yield name, matrix
 
 
-def iter_entities(path: str | Path, *, chunk: int = CHUNK) -> Iterator[tuple[str, dict[str, Entity]]]:
+def iter_entities(
+    path: str | Path, *, chunk: int = CHUNK, skipped: Skipped | None = None
+) -> Iterator[tuple[str, dict[str, Entity]]]:
     """(study id, entities) of each study that has any.
 
     Args, Raises: as `iter_label_matrices`.
     """
-    seen = _Seen()
+    seen, found = _Seen(), Skipped() if skipped is None else skipped
     for key, study in iter_studies(path, chunk=chunk):
-        try:
-            entities = read_entities(study, key=key)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
+        entities = found.entities(study, key=key)
         if not entities:
             continue
         name = study_id(key)
         if seen.twice(name):
             raise InputError(f"{path}: RadGraph study {key!r}: study id {name} occurs twice; give each study one key")
         yield name, entities
+    found.conclude(where=f"{path}: ", warn=skipped is None)
 
 
 def iter_studies(path: str | Path, *, chunk: int = CHUNK) -> Iterator[tuple[str, Any]]:
-    """(key, parsed value) of each entry of a JSON object in a file; keys that start with "_" are notes, left out.
+    """(key, parsed value) of each study of a JSON file; keys that start with "_" are notes, left out.
 
     Args, Raises: as `iter_label_matrices`, less what is wrong inside of a study.
     """
@@ -91,15 +96,26 @@ def iter_studies(path: str | Path, *, chunk: int = CHUNK) -> Iterator[tuple[str,
 
 
 def _entries(window: "_Window") -> Iterator[tuple[str, Any]]:
-    if window.next() != "{":
-        raise window.error("expected a JSON object of studies that begins with '{'")
+    opening = window.next()
+    if not opening or opening not in _CLOSING:
+        raise window.error("expected a JSON object of studies that begins with '{', or a list with '['")
     window.take()
-    if window.next() == "}":
+    if window.next() == _CLOSING[opening]:
         window.take()
     else:
-        yield from _pairs(window)
+        entries = _pairs(window) if opening == "{" else in_list(_elements(window))
+        yield from (entry for entry in entries if not entry[0].startswith("_"))
     if window.next():
         raise window.error("expected nothing behind the object of studies")
+
+
+def _elements(window: "_Window") -> Iterator[Any]:
+    separator, position = ",", 0
+    while separator == ",":
+        element = window.value(f"element {position}")
+        separator = window.expect(",]", after=f"element {position}")
+        yield element
+        position += 1
 
 
 def _pairs(window: "_Window") -> Iterator[tuple[str, Any]]:
@@ -111,8 +127,7 @@ def _pairs(window: "_Window") -> Iterator[tuple[str, Any]]:
         window.expect(":", after=key)
         study = window.value(f"study {key!r}")
         separator = window.expect(",}", after=key)
-        if not key.startswith("_"):
-            yield key, study
+        yield key, study
 
 
 class _Window:

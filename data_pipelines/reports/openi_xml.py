@@ -64,7 +64,7 @@ def _archive(path: Path) -> Iterator[tuple[str, bytes]]:
                     _check_size(member.size, f"{path}: {member.name}")
                     yield member.name, content.read()
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = getattr(error, "strerror", None) or str(error).partition(":\n")[0]
         raise InputError(f"{path}: cannot read the archive ({reason}); expected NLMCXR_reports.tgz") from error
 
 
@@ -108,6 +108,6 @@ def _tree(content: bytes, name: str) -> Element:
     parser.CharacterDataHandler = builder.data
     try:
         parser.Parse(content, True)
-    except expat.ExpatError as error:
+    except (expat.ExpatError, LookupError) as error:  # the latter for an encoding that nobody knows
         raise InputError(f"{name}: not well-formed XML ({error})") from error
     return builder.close()

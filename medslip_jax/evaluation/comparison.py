@@ -8,7 +8,7 @@ import numpy as np
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation.metrics.intervals import Draw
 from medslip_jax.evaluation.metrics.paired import paired_classification, paired_means
-from medslip_jax.evaluation.result_files import Judged, Results, read_results
+from medslip_jax.evaluation.result_files import Judged, Results, read_results, reading
 
 
 def compare(a: str | Path, b: str | Path, *, resamples: int = 1000, seed: int = 0, common: bool = False) -> dict:
@@ -29,11 +29,17 @@ def compare(a: str | Path, b: str | Path, *, resamples: int = 1000, seed: int = 
       InputError: no such results, or such that cannot be paired: other images, patients or labels.
     """
     results = {"a": read_results(a), "b": read_results(b)}
+    with reading(*results.values()):
+        return _compared(results, resamples=resamples, seed=seed, common=common)
+
+
+def _compared(results: Mapping[str, Results], *, resamples: int, seed: int, common: bool) -> dict:
     rows = _aligned(results, common=common)
     judged = {key: judged_classes(result) for key, result in results.items()}
     names = [name for name in judged["a"].names if name in judged["b"].names]
     if not names:
-        raise InputError(f"{a} and {b} judge no class in common; evaluate both with the same protocol")
+        paths = " and ".join(result.path for result in results.values())
+        raise InputError(f"{paths} judge no class in common; evaluate both with the same protocol")
     both = {key: found.chosen(names, rows=rows[key]) for key, found in judged.items()}
     _check_labels(results, rows, both)
     images = results["a"].arrays["image_id"][rows["a"]]

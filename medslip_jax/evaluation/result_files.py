@@ -1,15 +1,17 @@
 """The two files of a result, metrics.json and predictions.npz: how numbers are written, and the one reader of both."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from medslip_jax.errors import InputError
+from medslip_jax.storage.arrays import read_arrays
+from medslip_jax.storage.files import file_hash, write_bytes
 
 # Section of metrics.json -> its arrays in predictions.npz: names, scores, labels.
 SECTIONS = {
@@ -18,6 +20,8 @@ SECTIONS = {
 }
 _DIGITS, _WIDTH = 6, 400
 _ALWAYS = ("image_id", "patient_id", "index")
+# Key of metrics.json with the hashes of itself without it and of predictions.npz.
+_SEAL = "sha256"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,11 +40,15 @@ class Judged:
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """What `medslip evaluate` or `medslip finetune` left: `metrics` of metrics.json, `arrays` of predictions.npz."""
+    """What `medslip evaluate` or `medslip finetune` left: `metrics` of metrics.json, `arrays` of predictions.npz.
+
+    `sealed` says that both files are as they were written, by their hashes; files without hashes may lack anything.
+    """
 
     path: str
     metrics: Mapping
     arrays: Mapping[str, np.ndarray]
+    sealed: bool = False
 
     @property
     def sections(self) -> list[str]:
@@ -65,7 +73,8 @@ def read_results(where: str | Path, *, missing: str = "") -> Results:
       missing: what to do if a file is not there; by default the command that writes it.
 
     Raises:
-      InputError: a file is missing, damaged, of another evaluation than the other one, or holds no classification.
+      InputError: a file is missing, damaged, changed, of another evaluation than the other one, or holds no
+        classification.
     """
     path = Path(where)
     directory = path.parent if path.name == "metrics.json" else path
@@ -73,9 +82,51 @@ def read_results(where: str | Path, *, missing: str = "") -> Results:
     for file in (metrics, predictions):
         if not file.is_file():
             raise InputError(f"{file}: no such file; {missing or f'`medslip evaluate --out {directory}` writes it'}")
-    results = Results(str(where), _read_metrics(metrics), _read_arrays(predictions))
+    content, seal = _read_metrics(metrics), None
+    if _SEAL in content:
+        seal = {"predictions.npz": file_hash(predictions), "metrics": _content_hash(content)}
+        differing = [
+            name for name in seal if not isinstance(content[_SEAL], dict) or content[_SEAL].get(name) != seal[name]
+        ]
+        if differing:
+            changed = predictions if differing == ["predictions.npz"] else metrics
+            raise InputError(f"{changed}: not as it was written (another sha256); evaluate again")
+    arrays = read_arrays(predictions, repair="evaluate again")
+    results = Results(str(where), content, arrays, sealed=seal is not None)
     _check_arrays(predictions, results)
     return results
+
+
+def write_metrics(out: Path, metrics: Mapping) -> dict:
+    """Writes metrics.json beside the predictions.npz that is there, with the hashes of both; returns what it holds."""
+    content = {key: value for key, value in metrics.items() if key != _SEAL}
+    plain = json.loads(json_bytes(content))
+    seal = {"predictions.npz": file_hash(out / "predictions.npz"), "metrics": _content_hash(plain)}
+    write_bytes(out / "metrics.json", json_bytes(content | {_SEAL: seal}))
+    return content | {_SEAL: seal}
+
+
+def _content_hash(metrics: Mapping) -> str:
+    content = {key: value for key, value in metrics.items() if key != _SEAL}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def reading(*results: Results) -> Iterator[None]:
+    """Around what takes numbers out of results: where files without hashes lack some, the files are at fault.
+
+    Raises:
+      InputError: a number is not there or none.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError, ArithmeticError) as error:
+        foreign = [result.path for result in results if not result.sealed]
+        if isinstance(error, InputError) or not foreign:
+            raise
+        raise InputError(
+            f"{foreign[0]}: not as `medslip evaluate` writes it ({_short(error)}); evaluate again"
+        ) from error
 
 
 def ids_hash(arrays: Mapping) -> str:
@@ -133,14 +184,6 @@ def _read_metrics(file: Path) -> dict:
     if not known:
         raise InputError(f"{file}: not a result of `medslip evaluate`; evaluate again")
     return content
-
-
-def _read_arrays(file: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{file}: cannot be read ({_short(error)}); evaluate again") from error
 
 
 def _check_arrays(file: Path, results: Results) -> None:

@@ -9,9 +9,9 @@ from ml_collections import ConfigDict
 from medslip_jax.evaluation import grounding, zero_shot
 from medslip_jax.evaluation.judging import Task, open_model, open_task, score_splits, where_it_is
 from medslip_jax.evaluation.protocol import Protocol, read_protocol
-from medslip_jax.evaluation.result_files import json_bytes, round_numbers
+from medslip_jax.evaluation.result_files import round_numbers, write_metrics
 from medslip_jax.evaluation.results import header, prompts, write_predictions
-from medslip_jax.storage.files import made_directory, write_bytes
+from medslip_jax.storage.files import made_directory
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -61,6 +61,5 @@ def evaluate(
             seed=p.seed,
         )
         metrics["grounding"] = round_numbers(found)
-    write_bytes(out / "metrics.json", json_bytes(metrics))
     write_predictions(out / "predictions.npz", test, classes=task.map_classes)
-    return Evaluation(metrics, test, task)
+    return Evaluation(write_metrics(out, metrics), test, task)

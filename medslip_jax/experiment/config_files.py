@@ -7,6 +7,7 @@ what differs.
 import contextlib
 import runpy
 import traceback
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,7 +106,8 @@ def _config_of(text: str) -> ConfigDict:
 def _named(file: str) -> Iterator[None]:
     """Whatever goes wrong in a config file, in one line with the file and, where it is known, the line."""
     try:
-        yield
+        with warnings.catch_warnings(action="ignore", category=SyntaxWarning):  # of what is an error a moment later
+            yield
     except InputError:
         raise
     except OSError as error:

@@ -11,14 +11,14 @@ from ml_collections import ConfigDict
 
 from medslip_jax.checkpoints import Best, read_config, read_variables
 from medslip_jax.evaluation.provenance import computed_with
-from medslip_jax.evaluation.result_files import json_bytes, round_numbers
+from medslip_jax.evaluation.result_files import round_numbers, write_metrics
 from medslip_jax.experiment.sections import FineTuning
 from medslip_jax.experiment.trees import read_as, tree_of
 from medslip_jax.finetuning.data import Split, known_split
 from medslip_jax.finetuning.judge import Judge, classification_result, segmentation_result
 from medslip_jax.finetuning.start import make_tuner
 from medslip_jax.parallel import processes, sharding
-from medslip_jax.storage.files import replacing_file, tree_hash, write_bytes
+from medslip_jax.storage.files import replacing_file, tree_hash
 from medslip_jax.training.setup import run_mesh
 
 
@@ -59,7 +59,7 @@ def test_once(config: ConfigDict, workdir: str | Path, *, resamples: int = 1000)
         out.mkdir(parents=True, exist_ok=True)
         # Last what a later call takes as a sign that all is there.
         write_predictions(out / "predictions.npz", rows["test"], names=task.wanted.names)
-        write_bytes(out / "metrics.json", json_bytes(result))
+        result = write_metrics(out, result)
     return result
 
 

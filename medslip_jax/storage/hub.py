@@ -7,7 +7,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from medslip_jax.errors import InputError
-from medslip_jax.storage.tensor_files import PRETRAINED_WEIGHTS, SUFFIXES, TORCH_SUFFIXES, books_file, info_file
+from medslip_jax.storage.tensor_files import (
+    PRETRAINED_WEIGHTS,
+    READ_SUFFIXES,
+    SUFFIXES,
+    TORCH_SUFFIXES,
+    books_file,
+    info_file,
+)
+from medslip_jax.storage.tensor_reading import INDEX_SUFFIX
 
 # owner/name, then optionally @revision, then optionally /FILE.
 _REFERENCE = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(?:@(?P<revision>[\w.-]+))?(?:/(?P<file>[\w./-]+))?")
@@ -80,7 +88,9 @@ def _fetch(reference: str, repo: str, names: Sequence[str], *, revision: str | N
     if len(names) > 1 and name != PRETRAINED_WEIGHTS:
         raise InputError(f"{reference}: holds {', '.join(sorted(names))}; name one, {reference}/{names[0]}")
     sides = [str(side(Path(name))) for side in (info_file, books_file)]
-    path = snapshot(repo, [name, *sides], local=local, revision=revision) / name
+    # The files of an index are called after it: model-00001-of-00002.safetensors.
+    parts = [f"{name.split('.')[0]}-*"] if name.endswith(INDEX_SUFFIX) else []
+    path = snapshot(repo, [name, *sides, *parts], local=local, revision=revision) / name
     if not path.is_file():
         if local:
             raise FileNotFoundError(path)
@@ -98,6 +108,10 @@ def _weights_names(repo: str, *, revision: str | None, local: bool) -> list[str]
         # One request; the client's list of files would try six times before it says that there is no network.
         files = HfApi().model_info(repo, revision=revision).siblings or []
         names = sorted(file.rfilename for file in files if "/" not in file.rfilename)
-    weights = [name for name in names if name.endswith(SUFFIXES)]
+    if PRETRAINED_WEIGHTS not in names and (
+        indices := [n for n in names if n.endswith(f"{SUFFIXES[-1]}{INDEX_SUFFIX}")]
+    ):
+        return indices
+    weights = [name for name in names if name.lower().endswith(READ_SUFFIXES)]
     # Training scripts leave optimiser states beside the weights under such names.
-    return [n for n in weights if not (n.endswith(TORCH_SUFFIXES) and n.startswith(("optimizer", "scheduler")))]
+    return [n for n in weights if not (n.lower().endswith(TORCH_SUFFIXES) and n.startswith(("optimizer", "scheduler")))]

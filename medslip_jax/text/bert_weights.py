@@ -18,7 +18,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from medslip_jax.errors import InputError
 from medslip_jax.storage.matching import match, shapes_of
-from medslip_jax.storage.tensor_files import damaged, read_state
+from medslip_jax.storage.tensor_reading import damaged, read_state
 from medslip_jax.text.bert import Bert, BertConfig
 
 # The pooler and the pre-training heads come after the last hidden state; position_ids is a constant buffer.

@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
-import zipfile
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,6 +16,7 @@ import numpy as np
 
 from medslip_jax import vocabulary
 from medslip_jax.errors import InputError
+from medslip_jax.storage.arrays import read_arrays
 from medslip_jax.storage.files import replacing_file
 from medslip_jax.version import __version__
 
@@ -111,16 +111,13 @@ def load_books(path: str | Path | None = None) -> TextBooks:
     """
     path = shipped_books() if path is None else Path(path)
     hint = "make it with `medslip books`"
+    arrays = read_arrays(path, repair=hint)
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            tables = {name: arrays[name] for name in (*_ROWS, "provenance")}
-        provenance = json.loads(str(tables.pop("provenance")))
-        return TextBooks(**tables, provenance=provenance)
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the text books ({error.strerror}); {hint}") from error
+        tables = {name: arrays[name] for name in _ROWS}
+        return TextBooks(**tables, provenance=json.loads(str(arrays["provenance"])))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except (ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: not a file of text books ({error}); {hint}") from error
 
 

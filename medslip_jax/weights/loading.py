@@ -22,11 +22,12 @@ from medslip_jax.models.config import MeDSLIPConfig
 from medslip_jax.models.kinds import ModelConfig, config_from_fields, fields_of, kind_of
 from medslip_jax.parallel import sharding
 from medslip_jax.step.train_step import normalise
-from medslip_jax.storage.files import file_hash, tree_hash
+from medslip_jax.storage.files import tree_hash
 from medslip_jax.storage.hub import fetch_weights, looks_like_hub_id
 from medslip_jax.storage.matching import MatchReport, check_finite, shapes_of
-from medslip_jax.storage.tensor_files import PRETRAINED_WEIGHTS, SUFFIXES, books_file, canonical, info_file, read_state
+from medslip_jax.storage.tensor_files import PRETRAINED_WEIGHTS, READ_SUFFIXES, books_file, info_file
 from medslip_jax.storage.tensor_files import read_info as read_side_info
+from medslip_jax.storage.tensor_reading import canonical, read_state, weights_hash, weights_in
 from medslip_jax.text.books import TextBooks, books_hash, load_books, shipped_books
 from medslip_jax.weights.bundle import ModelBundle, describe
 from medslip_jax.weights.saving import save_pretrained
@@ -83,8 +84,8 @@ def load(
     """Reads a model from wherever it is.
 
     Args:
-      where: a `.pth`, `.pt`, `.bin` or `.safetensors` file, a directory of `save_pretrained`, a run or a checkpoint
-        directory, or a hub id owner/name[@revision][/FILE].
+      where: a file of PyTorch or safetensors under any name, an index of several, a directory of `save_pretrained`, a
+        run or a checkpoint directory, or a hub id owner/name[@revision][/FILE].
       kind: that it must be, "medslip", "classifier" or "segmenter"; None for any.
       expected: the experiment whose model it must be; settles what a bare state_dict does not show.
       books: text tables to go with it, in place of those found beside it.
@@ -112,15 +113,13 @@ def locate(where: str | Path) -> Path:
     path = Path(where)
     if path.is_dir():
         weights = path / PRETRAINED_WEIGHTS
-        return weights if weights.is_file() else find_checkpoint(path)
+        return weights if weights.is_file() else weights_in(path) or find_checkpoint(path)
     if path.is_file():
-        if path.suffix not in SUFFIXES:
-            raise InputError(f"{where}: expected a directory or a file with {', '.join(SUFFIXES)}")
         return path
     text = str(where)
     # A repository is hardly called "x.pth": with one slash it is a file that is not there.
     if (
-        (path.suffix in SUFFIXES and not (looks_like_hub_id(text) and text.count("/") > 1))
+        (path.suffix.lower() in READ_SUFFIXES and not (looks_like_hub_id(text) and text.count("/") > 1))
         or path.is_absolute()
         or text.startswith((".", "~"))
     ):
@@ -134,7 +133,7 @@ def _read_weights(path: Path, *, expected: Experiment | None, books: str | Path 
     try:
         state = canonical(content["state"])
         info = read_side_info(path)
-        digest = file_hash(path)
+        digest = weights_hash(path)
         if info.get("weights_sha256", digest) != digest:
             raise InputError(f"{info_file(path)}: describes another {path.name}; remove it or convert again")
         settled = _settle(path, shapes_of(state), info=info, expected=expected)

@@ -38,7 +38,7 @@ Form = Literal["weights", DirectoryForm]
 
 def form_of(path: Path, directory_form: DirectoryForm) -> Form:
     """What `path` is to become: a weights file by its suffix, else a directory of `directory_form`."""
-    if path.suffix in SUFFIXES:
+    if path.suffix.lower() in SUFFIXES:
         return "weights"
     if path.suffix and directory_form != "pretrained" and len(path.suffix) <= 5 and not path.suffix[1:].isdigit():
         raise InputError(f"--to {path}: unknown suffix {path.suffix}; write {', '.join(SUFFIXES)} or a directory")

@@ -1,15 +1,25 @@
-"""The TFDS builder that every data set shares: it writes the parts of a plan as ArrayRecord."""
+"""The TFDS builder that every data set shares: it writes the parts of a plan as ArrayRecord files, with the same bytes
+in every process and one record in memory at a time.
 
-from collections.abc import Iterator, Mapping, Sequence
+TFDS's own writer gives neither. It leaves the order of a record's fields to the hash seed of the process, and it keeps
+a split in memory up to 1 GB, beyond which it asks for TensorFlow.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
+from array_record.python import array_record_module
+from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from data_pipelines import records
 from data_pipelines.datasets.building.parts import Part, read_parts
 from data_pipelines.datasets.building.plan import Drop, Job, Made, Plan
-from data_pipelines.datasets.building.shards import write_split
 from medslip_jax.errors import InputError
+
+# Bytes of records in a file. Every reader opens all files, so not many; a file is copied whole, so not one.
+SHARD_BYTES = 256 * 2**20
 
 
 # TFDS has no types, so that mypy asks `object` for the argument.
@@ -63,11 +73,11 @@ class PlannedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
         return {split: self._generate_examples(split, parts) for split, parts in self._parts.items() if parts}
 
     def _generate_splits(self, dl_manager, download_config) -> list[tfds.core.SplitInfo]:
-        """In place of TFDS's own writer, see `shards`."""
+        """In place of TFDS's own writer."""
         del download_config
         return [
-            write_split(
-                examples=(record for _, record in examples),
+            _write_split(
+                (record for _, record in examples),
                 name=split,
                 features=self.info.features,
                 template=self._get_filename_template(split_name=split),
@@ -112,3 +122,45 @@ def _line(entry: Job | Drop, *, patient: str = "", labels: str = "", sha256: str
 
 def _dropped(drop: Drop) -> dict:
     return _line(drop, sha256=drop.sha256, reason=f"{drop.kind}: {drop.reason}")
+
+
+def _write_split(
+    examples: Iterable[dict], *, name: str, features: tfds.features.FeaturesDict, template
+) -> tfds.core.SplitInfo:
+    """Writes a split.
+
+    Args:
+      examples: encoded records (`records.encode`) in order, at least one.
+      name: of the split.
+      features: of the records (`records.features`).
+      template: TFDS's template of the names of the split's files.
+
+    Returns:
+      The files, as TFDS describes them.
+
+    Raises:
+      RuntimeError: ArrayRecord's writer, on a full disk for one.
+    """
+    serializer = ExampleSerializer(features.get_serialized_info())
+    directory = Path(template.data_dir)
+    lengths: list[int] = []
+    filled, total, writer = 0, 0, None
+    for example in examples:
+        data = serializer.get_tf_example(features.encode_example(example)).SerializeToString(deterministic=True)
+        if writer is None or filled + len(data) > SHARD_BYTES:
+            if writer is not None:
+                writer.close()
+            writer = array_record_module.ArrayRecordWriter(str(_temporary(directory, len(lengths))), "group_size:1")
+            lengths, filled = [*lengths, 0], 0
+        writer.write(data)
+        lengths[-1], filled, total = lengths[-1] + 1, filled + len(data), total + len(data)
+    if writer is not None:
+        writer.close()
+    for number in range(len(lengths)):  # the names hold the number of files, which is known only now
+        final = template.sharded_filepath(shard_index=number, num_shards=len(lengths))
+        _temporary(directory, number).rename(Path(final))
+    return tfds.core.SplitInfo(name=name, shard_lengths=lengths, num_bytes=total, filename_template=template)
+
+
+def _temporary(directory: Path, number: int) -> Path:
+    return directory / f".shard-{number}"

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
-from medslip_jax.evaluation.result_files import Results
+from medslip_jax.evaluation.result_files import Results, reading
 from medslip_jax.report.contents.html import HEAD, STYLE, facts, section
 from medslip_jax.report.run.calibration import calibration
 from medslip_jax.report.run.curves import curves
@@ -38,7 +38,12 @@ class RunContents:
 
 
 def page(contents: RunContents) -> str:
-    """The whole page as text."""
+    """The whole page as text; `InputError` where results without hashes lack a number."""
+    with reading(contents.results):
+        return _page(contents)
+
+
+def _page(contents: RunContents) -> str:
     results, metrics = contents.results, contents.results.metrics
     sections = metrics["classification"]
     kind = "Classification" if "training" in metrics else "Zero-shot classification"

@@ -13,7 +13,7 @@ from medslip_jax.errors import InputError
 from medslip_jax.models.config import MeDSLIPConfig
 from medslip_jax.models.kinds import ModelConfig, abstract_variables, initial_leaves
 from medslip_jax.storage.matching import MatchReport, match, shapes_of, some
-from medslip_jax.storage.tensor_files import canonical
+from medslip_jax.storage.tensor_reading import canonical
 from medslip_jax.weights.torch.config import check_fit
 from medslip_jax.weights.torch.names import FlatTree, rules
 
@@ -48,7 +48,7 @@ def from_torch(
 ) -> dict[str, dict]:
     """{PyTorch name: array} -> {"params", "batch_stats"} as nested dicts of NumPy arrays.
 
-    A `module.` prefix (DDP) and the older `disease_embedding_layer` are understood (SPEC 8).
+    What wrappers add to names, the older `disease_embedding_layer` (SPEC 8) and absent counters are understood.
 
     Args:
       state: the tensors.
@@ -85,7 +85,9 @@ def from_torch(
 def match_state(state: Mapping, config: ModelConfig, *, excuse: Iterable[str] = ()) -> MatchReport:
     """How the tensors of `state`, of canonical names, fit the model of `config`."""
     leaves = shapes_of(flatten(abstract_variables(config)))
-    want = {rule.torch: rule.shape(leaves) for rule in rules(config)}
+    # No counter changes what a model computes, and some tools leave them out.
+    wanted = (rule for rule in rules(config) if rule.layout != "counter" or rule.torch in state)
+    want = {rule.torch: rule.shape(leaves) for rule in wanted}
     return match(shapes_of(state), want, excuse=excuse)
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 
 from medslip_jax.errors import InputError, from_section
 from medslip_jax.models.config import MeDSLIPConfig
-from medslip_jax.storage import tensor_files
+from medslip_jax.storage import tensor_files, tensor_reading
 from medslip_jax.storage.matching import match, shapes_of
 from medslip_jax.text import books as text_books
 
@@ -165,7 +165,7 @@ class MeDSLIP(nn.Module):
             model = cls(**info.get("model", {}))
         except InputError as error:
             raise InputError(f"{tensor_files.info_file(weights)}: {error}") from error
-        state = tensor_files.read_state(weights)["state"]
+        state = tensor_reading.read_state(weights)["state"]
         try:
             model._load(state)
         except InputError as error:
@@ -177,12 +177,15 @@ class MeDSLIP(nn.Module):
         return model.requires_grad_(False)
 
     def _load(self, given: Mapping[str, np.ndarray]) -> None:
-        state = tensor_files.canonical(given)
-        match(shapes_of(state), shapes_of(self.state_dict())).check("PyTorch state_dict")
+        state = tensor_reading.canonical(given)
+        own = self.state_dict()
+        counters = {name: own[name] for name in own.keys() - state.keys() if name.endswith("num_batches_tracked")}
+        wanted = {name: tensor for name, tensor in own.items() if name not in counters}
+        match(shapes_of(state), shapes_of(wanted)).check("PyTorch state_dict")
         for name in [name for name in state if name.startswith("decoder_anatomy.norm.")]:
             if not np.array_equal(state[name], state[name.replace("anatomy", "pathology")]):
                 raise InputError(f"{name} differs from the pathology decoder's norm, which it must equal")
-        self.load_state_dict({name: torch.tensor(array) for name, array in state.items()}, strict=True)
+        self.load_state_dict({name: torch.tensor(array) for name, array in state.items()} | counters, strict=True)
 
     def _set_books(self, path: Path, *, tables: text_books.TextTables) -> None:
         books = text_books.prepared(text_books.load_books(path), text_tables=tables)

@@ -256,6 +256,21 @@ def test_radgraph_file_must_be_there_and_whole(own):
     assert "two_a" in kept(own, dataclasses.replace(OPTIONS, radgraph=str(own / "own.json")))
 
 
+def test_a_study_that_radgraph_spoilt_is_dropped_with_its_reason(own):
+    path = own / "MIMIC-CXR_graphs.json"
+    graphs = radgraph()
+    graphs["p19/p19000001/s59000001.txt"]["text"] = None
+    key = next(key for key in graphs if key.endswith("s59000009.txt"))
+    graphs[key]["entities"]["x"] = {"tokens": "new", "label": "NEW", "start_ix": 0, "relations": []}
+    path.write_text(json.dumps(graphs))
+    plan = MimicCxr.plan(root=own, options=OPTIONS)
+    reasons = {drop.reason for drop in plan.drops if drop.kind == "unusable RadGraph entry"}
+    said = "RadGraph study 'p19/p19000001/s59000001.txt': field 'text' must be a string of tokens separated by spaces"
+    assert reasons == {said}
+    counted = f"{path.name}: RadGraph: 1 of {len(graphs)} studies left out: {said}"
+    assert plan.notes == (counted, f"{path.name}: RadGraph: entities of unknown labels left out: 'NEW' (1)")
+
+
 def test_reports_outside_of_the_root(own, tmp_path_factory):
     place = tmp_path_factory.mktemp("reports")
     opts = dataclasses.replace(OPTIONS, labels="reports", reports=str(place))

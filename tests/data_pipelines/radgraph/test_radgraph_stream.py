@@ -79,7 +79,9 @@ def test_truncated_gzip(tmp_path):
     ("content", "said"),
     [
         ("", "byte 0: expected a JSON object"),
-        ("[1, 2]", "byte 0: expected a JSON object"),
+        ("7", "byte 0: expected a JSON object"),
+        ("[1, 2]", "study '0': field 'text' must be a string"),
+        ("[" + json.dumps(ONE) + "}", "expected ',' or ']' after 'element 0'"),
         ("{1: 2}", "expected a study's key in quotes"),
         ('{"a" 1}', "byte 5: expected ':' after 'a', got '1'"),
         ("{" + ENTRY + " " + ENTRY + "}", "expected ',' or '}' after 'p1/s1.txt'"),

@@ -23,7 +23,8 @@ from tiny_weights import (
 from medslip_jax.models import MeDSLIPConfig
 from medslip_jax.models.config import ClassifierConfig, SegmenterConfig
 from medslip_jax.models.kinds import initial_leaves
-from medslip_jax.storage.tensor_files import read_state, write_state
+from medslip_jax.storage.tensor_files import write_state
+from medslip_jax.storage.tensor_reading import read_state
 from medslip_jax.testing import recipe_state, tiny_books, tiny_config
 from medslip_jax.text.books import TextBooks, load_books, save_books
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES

@@ -93,6 +93,7 @@ def test_same_numbers_again(run, results, tmp_path):
     assert main.main(["evaluate", f"--checkpoint={run}", f"--out={tmp_path}", "--resamples=50", "--pictures=0"]) == 0
     again, first = (json.loads((d / "metrics.json").read_text()) for d in (tmp_path, results))
     assert (again["protocol"].pop("pictures"), first["protocol"].pop("pictures")) == (0, 12)
+    assert again["sha256"].pop("metrics") != first["sha256"].pop("metrics")  # the former two are in it
     assert again == first
     assert not (tmp_path / "heatmaps.png").exists()
 

@@ -8,8 +8,9 @@ import pytest
 from bert_directory import write_toy_bert
 
 from data_pipelines import images, phantom
-from medslip_jax.cli import main, serve
+from medslip_jax.cli import main
 from medslip_jax.demo_page import html as serve_html
+from medslip_jax.demo_page import server
 from medslip_jax.demo_page.answers import Answer, Reader
 from medslip_jax.errors import InputError
 from medslip_jax.models import ClassifierConfig, SegmenterConfig
@@ -132,5 +133,5 @@ def test_without_gradio(monkeypatch, capsys):
 
 @pytest.mark.parametrize(("host", "loopback"), [("127.0.0.1", True), ("localhost", True), ("0.0.0.0", False)])
 def test_who_can_reach_it(host, loopback):
-    with serve.bind(host, 0) as listener:
-        assert serve.is_loopback(listener) is loopback
+    with server.bind(host, 0) as listener:
+        assert server.is_loopback(listener) is loopback

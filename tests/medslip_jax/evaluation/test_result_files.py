@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medslip_jax.errors import InputError
-from medslip_jax.evaluation.result_files import ids_hash, json_bytes, read_results, round_numbers
+from medslip_jax.evaluation.result_files import (
+    ids_hash,
+    json_bytes,
+    read_results,
+    reading,
+    round_numbers,
+    write_metrics,
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9),
@@ -121,3 +128,46 @@ def test_a_missing_file_says_what_writes_it(directory):
         read_results(directory)
     with pytest.raises(InputError, match=r"predictions.npz: no such file; do this"):
         read_results(directory, missing="do this")
+
+
+def sealed(directory):
+    """The same results as `evaluate` leaves them."""
+    write_metrics(directory, json.loads((directory / "metrics.json").read_text()))
+    return directory
+
+
+def test_what_is_written_is_sealed(directory):
+    assert not read_results(directory).sealed
+    found = read_results(sealed(directory))
+    assert found.sealed
+    assert write_metrics(directory, found.metrics) == found.metrics
+
+
+def test_a_changed_number_is_noticed(directory):
+    file = sealed(directory) / "metrics.json"
+    file.write_text(file.read_text().replace('"hernia": {}', '"hernia": {"auroc": 0.99}'))
+    with pytest.raises(InputError, match=r"metrics.json: not as it was written \(another sha256\); evaluate again$"):
+        read_results(directory)
+
+
+def test_changed_predictions_are_noticed(directory):
+    file = sealed(directory) / "predictions.npz"
+    arrays = dict(np.load(file))
+    np.savez(file, **arrays | {"pathology": arrays["pathology"] + 1e-6})
+    with pytest.raises(InputError, match=r"predictions.npz: not as it was written"):
+        read_results(directory)
+
+
+def test_a_seal_that_is_none(directory):
+    file = directory / "metrics.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"sha256": 7}))
+    with pytest.raises(InputError, match=r"metrics.json: not as it was written"):
+        read_results(directory)
+
+
+def test_files_without_a_seal_are_blamed_for_what_they_lack(directory):
+    said = r"not as `medslip evaluate` writes it \(KeyError: 'auroc'\)"
+    with pytest.raises(InputError, match=said), reading(read_results(directory)):
+        raise KeyError("auroc")
+    with pytest.raises(KeyError), reading(read_results(sealed(directory))):
+        raise KeyError("auroc")

@@ -1,5 +1,6 @@
 """Hub ids: their forms, the local cache first, and every way of not getting a file."""
 
+import fnmatch
 import os
 import subprocess
 import sys
@@ -49,7 +50,8 @@ class FakeHub:
             raise self.online
         if local_files_only and not self.cached:
             raise LocalEntryNotFoundError("not here")
-        wanted = self.cached if local_files_only else {n for n in self.online if n in allow_patterns}
+        there = self.cached if local_files_only else self.online
+        wanted = {n for n in there if local_files_only or any(fnmatch.fnmatch(n, p) for p in allow_patterns)}
         for name in wanted:
             (self.root / name).parent.mkdir(exist_ok=True)
             (self.root / name).touch()
@@ -110,6 +112,19 @@ def test_pretrained_repository(hub, tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {"model.safetensors", "config.json", "books.npz"}
 
 
+def test_repository_of_several_files_and_their_index(hub, tmp_path):
+    parts = {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"}
+    hub(online={*parts, "model.safetensors.index.json", "README.md"})
+    assert fetch_weights("o/n") == tmp_path / "model.safetensors.index.json"
+    assert {p.name for p in tmp_path.iterdir()} == {*parts, "model.safetensors.index.json"}
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "W.PTH", "best.pth.tar"])
+def test_other_names_of_weights(hub, tmp_path, name):
+    hub(online={name, "README.md"})
+    assert fetch_weights("o/n") == tmp_path / name
+
+
 def test_cache_without_the_wanted_file_asks_the_network(hub, tmp_path):
     fake = hub(cached={"README.md"}, online={"w.pth"})
     assert fetch_weights("o/n/w.pth") == tmp_path / "w.pth"
@@ -155,7 +170,9 @@ def test_a_bug_is_not_called_a_network_error(hub):
         fetch_weights("o/n")
 
 
-@pytest.mark.parametrize("where", ["runs/a.pth", "./runs/a", "/runs/a", "~/a", "a.safetensors", "x/y/z w.pth"])
+@pytest.mark.parametrize(
+    "where", ["runs/a.pth", "./runs/a", "/runs/a", "~/a", "a.safetensors", "x/y/z w.pth", "runs/a.ckpt"]
+)
 def test_a_mistyped_path_is_not_looked_up(hub, where):
     fake = hub(cached={"w.pth"})
     with pytest.raises(InputError, match=f"^{where}: no such file or directory$"):

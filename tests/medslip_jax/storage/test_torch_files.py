@@ -14,7 +14,8 @@ from tiny_weights import CONFIGS, assert_same, files_below, state_of
 
 from medslip_jax.errors import InputError
 from medslip_jax.storage import tensor_files
-from medslip_jax.storage.tensor_files import canonical, info_file, read_info, read_state, write_state
+from medslip_jax.storage.tensor_files import info_file, read_info, write_state
+from medslip_jax.storage.tensor_reading import canonical, read_state
 
 STATE = {
     "b.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -75,8 +76,10 @@ def test_written_files_are_as_readable_as_others(tmp_path):
         (lambda s: {"state_dict": s, "epoch": 3, "optimizer": {"state": {0: {"step": 1}}}}, ["epoch", "optimizer"]),
         (lambda s: {"model_state_dict": s, "args": None}, ["args"]),
         (lambda s: {"model": "MeDSLIP", "state_dict": s}, ["model"]),
+        (lambda s: {"module": s, "dp_world_size": 8}, ["dp_world_size"]),
+        (lambda s: {"state_dict": {"model": s, "ema": None}, "epoch": 3}, ["epoch", "ema"]),
     ],
-    ids=["bare", "model", "state_dict and optimiser", "model_state_dict", "model is a name"],
+    ids=["bare", "model", "state_dict and optimiser", "model_state_dict", "model is a name", "DeepSpeed", "nested"],
 )
 def test_where_the_state_dict_lies(torch, tmp_path, wrap, left_out):
     torch.save(wrap(_tensors(torch)), tmp_path / "x.pth")
@@ -112,6 +115,14 @@ def test_bfloat16_without_torch(tmp_path):
 
     save_file({"w": np.array([1 + 2**-7, 3], ml_dtypes.bfloat16)}, tmp_path / "x.safetensors")
     assert_same(read_state(tmp_path / "x.safetensors")["state"], {"w": np.array([1 + 2**-7, 3], np.float32)})
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod.", "_orig_mod.module.model."])
+def test_what_wrappers_add_to_names(prefix):
+    plain = {"decoder_anatomy.layers.0.linear1.bias": 1, "pathology_embedding_layer.weight": 2}
+    assert canonical({f"{prefix}{name}": value for name, value in plain.items()}) == plain
+    inner = {"decoder_anatomy._orig_mod.layers.0.linear1.bias": 1, f"{prefix}disease_embedding_layer.weight": 2}
+    assert canonical(inner) == plain
 
 
 def test_canonical_names():
@@ -230,7 +241,7 @@ def test_without_torch(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"/x\.pth: needs PyTorch; `pip install .*\[torch\]`, or use .safetensors"):
         write_state(tmp_path / "x.pth", STATE)
     assert files_below(tmp_path) == before
-    (tmp_path / "y.pth").write_bytes(b"x")
+    (tmp_path / "y.pth").write_bytes(pickle.dumps({}, protocol=2))
     with pytest.raises(InputError, match="needs PyTorch"):
         read_state(tmp_path / "y.pth")
 

@@ -98,7 +98,7 @@ GOOD = {
         ({"anatomy": np.full((51, 4), np.nan, np.float32)}, "holds NaN"),
         ({"provenance": np.array("not json")}, "not a file of text books"),
         ({"provenance": np.array("[]")}, "provenance is not a JSON object"),
-        ({"provenance": np.array([{"a": 1}], object)}, "not a file of text books"),
+        ({"provenance": np.array([{"a": 1}], object)}, "cannot be read .*Object arrays cannot be loaded"),
     ],
 )
 def test_file_that_does_not_fit(tmp_path, change, message):
@@ -114,7 +114,7 @@ def test_file_that_is_none(tmp_path):
     with pytest.raises(InputError, match="No such file"):
         load_books(path)
     np.savez(path, pathology=GOOD["pathology"])
-    with pytest.raises(InputError, match="anatomy is not a file in the archive"):
+    with pytest.raises(InputError, match=r"not a file of text books \('anatomy'\)"):
         load_books(path)
     np.savez(path, **GOOD)
     content = path.read_bytes()

@@ -70,10 +70,7 @@ SOURCES = {
     "all NaN": (lambda path: _nan(path, ()), "tensors hold NaN or infinity"),
     "integers": (_int8, "tensors are not floats, as quantised ones are"),
     "missing": (lambda path: path, "a.safetensors: no such file or directory"),
-    "unknown suffix": (
-        lambda path: _text(path.with_suffix(".onnx")),
-        "a.onnx: expected a directory or a file with .pth",
-    ),
+    "no weights": (lambda path: _text(path.with_suffix(".onnx")), "a.onnx: not a readable checkpoint"),
     "no checkpoint in it": (lambda path: path.parent, "holds no checkpoint"),
 }
 

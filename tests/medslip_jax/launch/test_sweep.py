@@ -8,9 +8,10 @@ import sys
 import pytest
 from places import CONFIGS
 
-from medslip_jax.cli import main, sweep
+from medslip_jax.cli import main
 from medslip_jax.errors import InputError
 from medslip_jax.experiment import differences, load_config
+from medslip_jax.launch import sweep
 from medslip_jax.report.tables.sweep import sweep_row, sweep_table
 from medslip_jax.storage.files import tree_hash
 
@@ -103,7 +104,7 @@ def test_sigterm_goes_on_to_the_part_that_runs(tmp_path):
     """Two real processes: the sweep, and a part that says which signal ended it."""
     part = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(75)); print('up', flush=True)"
     part += "; [time.sleep(0.05) for _ in range(12000)]"  # a signal just before a sleep is handled after it
-    program = f"from medslip_jax.cli import sweep; sweep._COMMAND = ({sys.executable!r}, '-c')"
+    program = f"from medslip_jax.launch import sweep; sweep._COMMAND = ({sys.executable!r}, '-c')"
     program += f"; print(sweep._ended([{part!r}]))"
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "up\n"
