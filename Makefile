@@ -12,7 +12,7 @@ CONFIG := configs/phantom.py$(if $(SIZE),:$(SIZE))
 
 SHARED_OUT := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
-.PHONY: demo test portable lint clean
+.PHONY: demo test portable fuzz lint clean
 
 $(BIN)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +38,11 @@ test: $(BIN)/.installed-dev
 # What breaks between versions; for another Python: make portable PYTHON=python3.13 VENV=.venv3.13
 portable: $(BIN)/.installed-dev
 	$(BIN)/python -m pytest -m portable $(SHARED_OUT)
+
+# Damaged inputs for every reader: make fuzz SECONDS=3600. What falls is kept in fuzz_fell/.
+SECONDS ?= 60
+fuzz: $(BIN)/.installed-dev
+	PYTHONPATH=.:tests:tests/helpers $(BIN)/python -m fuzz --seconds $(SECONDS)
 
 lint: $(BIN)/.installed-dev
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from absl import logging
 
 from data_pipelines import images, radgraph, reports
 from data_pipelines.datasets import builder_class, options_of
@@ -19,6 +20,9 @@ from medslip_jax.report.run.reading import read_run
 from medslip_jax.storage.tensor_reading import read_state
 from medslip_jax.text.books import load_books
 from medslip_jax.weights.loading import load
+
+# As every verb does.
+logging.set_verbosity(logging.ERROR)
 
 
 @dataclasses.dataclass(frozen=True)

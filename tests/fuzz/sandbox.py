@@ -1,6 +1,5 @@
 """Runs a reader on damaged inputs in forked processes with limits, and says how each ended."""
 
-import contextlib
 import dataclasses
 import io
 import json
@@ -20,6 +19,7 @@ from medslip_jax.errors import InputError
 
 CPU_SECONDS, WALL_SECONDS = 5.0, 120.0
 MEMORY = 1 << 30  # of resident memory that an input may need
+_TOO_BIG = "took"
 _ADDRESS_SPACE = 6 << 30  # beyond it, an allocation fails
 
 
@@ -73,7 +73,7 @@ def _of_one_process(
                 ended = "died"
     _, status = os.waitpid(pid, 0)
     shutil.rmtree(folder, ignore_errors=True)
-    if told < len(inputs):
+    if told < len(inputs) and status:
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         slow = number == signal.SIGPROF
         yield Outcome("fell", f"more than {CPU_SECONDS:g} s" if slow else f"{ended}, signal {number}, status {status}")
@@ -86,6 +86,8 @@ def _child(
     noise = os.open(folder / "noise", os.O_RDWR | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(noise, stream)
+    # pytest has streams of its own.
+    sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(stream, "w", closefd=False)) for stream in (1, 2))
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + _ADDRESS_SPACE,) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -99,14 +101,15 @@ def _child(
         signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
         outcome = _outcome(read, place, key)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        with contextlib.suppress(AttributeError):
-            sys.stderr.flush()
-            sys.stdout.flush()
+        sys.stderr.flush()
+        sys.stdout.flush()
         printed = os.pread(noise, 2000, before).decode(errors="replace")
         if printed and outcome.kind != "fell":
             outcome = Outcome("fell", f"printed: {printed}")
         os.write(pipe, json.dumps(dataclasses.asdict(outcome)).encode() + b"\n")
         shutil.rmtree(place, ignore_errors=True)
+        if outcome.said.startswith(_TOO_BIG):  # the peak of this process hides those to come
+            break
     os._exit(0)
 
 
@@ -126,7 +129,7 @@ def _outcome(read: Callable[[Path], object], place: Path, key: str) -> Outcome:
         traceback.print_exc(file=out)
         outcome = Outcome("fell", out.getvalue())
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) * 1024
-    return Outcome("fell", f"took {grown >> 20} MB; {outcome.said}") if grown > MEMORY else outcome
+    return Outcome("fell", f"{_TOO_BIG} {grown >> 20} MB; {outcome.said}") if grown > MEMORY else outcome
 
 
 def _names(place: Path) -> list[str]:
