@@ -47,6 +47,7 @@ fuzz: $(BIN)/.installed-dev
 lint: $(BIN)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy data_pipelines medslip_jax
 
 clean:
 	rm -rf $(VENV) runs/demo runs/demo_tiny data/demo data/demo_tiny

@@ -82,6 +82,7 @@ setup(
             "threadpoolctl>=3.1",
             "time-machine>=2.16",
             "ruff>=0.14",
+            "mypy>=2.0",  # 1.20 asks for the stubs of PyYAML
             "nbclient>=0.10",
             "nbformat>=5.10",
             "ipykernel>=6.29",

@@ -18,3 +18,5 @@ with epy.lazy_api_imports(globals()):
     from medslip_jax.step.losses import medslip_loss
     from medslip_jax.weights.loading import load
     from medslip_jax.weights.torch.conversion import from_torch, to_torch
+
+__all__ = ["InputError", "MeDSLIP", "MeDSLIPConfig", "__version__", "from_torch", "load", "medslip_loss", "to_torch"]

@@ -14,3 +14,7 @@ with epy.lazy_api_imports(globals()):
     from data_pipelines.datasets.contents import Contents, by_kind, contents_of
     from data_pipelines.datasets.phantom import PhantomOptions
     from data_pipelines.datasets.shared.official import OfficialBuilder, check_download, finding_lines
+
+__all__ = ["BUILDERS", "DROPS_FILE", "NOTES_FILE", "POLICIES", "SPLITS", "Contents", "OfficialBuilder"]
+__all__ += ["PhantomOptions", "RecordSource", "build", "builder_class", "by_kind", "check_download", "contents_of"]
+__all__ += ["finding_lines", "open_split", "options_of"]

@@ -17,3 +17,6 @@ with epy.lazy_api_imports(globals()):
         squash,
     )
     from data_pipelines.images.rle import NO_MASK, decode_rle
+
+__all__ = ["NO_MASK", "ImagePolicy", "declared_pixels", "decode_grey", "decode_rle", "encode_grey", "fit"]
+__all__ += ["patient_tags", "read_bytes", "read_grey", "read_image", "resize", "squash", "suspicions", "view_position"]

@@ -8,3 +8,6 @@ with epy.lazy_api_imports(globals()):
     from data_pipelines.loading.subsets import Subset, known_images, nested_rows
     from data_pipelines.loading.targets import Targets
     from data_pipelines.loading.worker_processes import NoSharedMemory, begin_worker, no_shared_memory, undisturbed
+
+__all__ = ["AugmentConfig", "Loader", "Mixture", "NoSharedMemory", "Subset", "Targets", "begin_worker", "known_images"]
+__all__ += ["nested_rows", "no_shared_memory", "undisturbed"]

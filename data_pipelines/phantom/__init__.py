@@ -4,3 +4,5 @@ from etils import epy
 
 with epy.lazy_api_imports(globals()):
     from data_pipelines.phantom.drawing import FOCAL, PATHOLOGIES_DRAWN, bounds, draw
+
+__all__ = ["FOCAL", "PATHOLOGIES_DRAWN", "bounds", "draw"]

@@ -14,3 +14,6 @@ with epy.lazy_api_imports(globals()):
         triplets_matrix,
     )
     from data_pipelines.radgraph.stream import iter_entities, iter_label_matrices, iter_studies
+
+__all__ = ["Entity", "Skipped", "Triplet", "fill_study", "iter_entities", "iter_label_matrices", "iter_studies"]
+__all__ += ["label_matrices", "read_entities", "study_id", "study_triplets", "triplets_matrix", "without_plural"]

@@ -147,8 +147,8 @@ def in_list(outputs: Iterable[object]) -> Iterator[tuple[str, object]]:
     """
     position = 0
     for output in outputs:
-        many = isinstance(output, Mapping) and not {"text", "entities"} & output.keys()
-        for key, study in output.items() if many else [("0", output)]:
+        many = output if isinstance(output, Mapping) and not {"text", "entities"} & output.keys() else {"0": output}
+        for key, study in many.items():
             yield (str(position) if str(key).isdecimal() else str(key)), study
             position += 1
 
@@ -157,8 +157,8 @@ def _unwrapped(study: object) -> object:
     """A study of the test set of RadGraph 1.0 has the entities of two readers; the first one's are taken."""
     if not isinstance(study, Mapping) or "entities" in study:
         return study
-    labelled = next((study[key] for key in ("labeler_1", "labeler_2") if isinstance(study.get(key), Mapping)), {})
-    return {**study, **labelled}
+    readers = (study.get("labeler_1"), study.get("labeler_2"))
+    return {**study, **next((one for one in readers if isinstance(one, Mapping)), {})}
 
 
 def _sentence_of_token(tokens: list[str]) -> list[int]:

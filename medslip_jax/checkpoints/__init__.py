@@ -14,3 +14,6 @@ with epy.lazy_api_imports(globals()):
         read_variables,
     )
     from medslip_jax.checkpoints.writing import write_model
+
+__all__ = ["BOOKS", "Best", "Checkpoints", "find_checkpoint", "find_latest", "read_config", "read_info"]
+__all__ += ["read_variables", "write_model"]

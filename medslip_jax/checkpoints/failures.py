@@ -19,12 +19,13 @@ def reason(error: BaseException) -> str:
     return (" ".join(str(error).split()) or type(error).__name__)[:200]
 
 
-def error_code(error: BaseException) -> int | None:
+def error_code(error: BaseException | None) -> int | None:
     """The operating system's number for an error: tensorstore says it in a ValueError's text."""
     while error is not None:
-        found = re.search(r"os_error_code='(\d+)'", str(error))
-        if found or isinstance(error, OSError):
-            return int(found[1]) if found else error.errno
+        if found := re.search(r"os_error_code='(\d+)'", str(error)):
+            return int(found[1])
+        if isinstance(error, OSError):
+            return error.errno
         error = error.__cause__ or error.__context__
     return None
 

@@ -64,7 +64,7 @@ class Checkpoints:
             raise InputError(f"--workdir {workdir}: cannot be written ({error.strerror})") from error
         options = retention(keep=keep, keep_every_hours=keep_every_hours, best_metric=best_metric, best_mode=best_mode)
         self._intact = choose(self.directory)
-        self._saving: int | None = None
+        self._saving = -1  # no save yet
         self._failed = False
         self._quiet = contextlib.ExitStack()
         self._manager = ocp.CheckpointManager(

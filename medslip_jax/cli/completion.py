@@ -25,7 +25,8 @@ def main(argv: list[str]) -> int:
 def all_verbs() -> argparse.ArgumentParser:
     """A parser of `medslip` whose sub-parsers are those that every verb's module makes in `_parser()`."""
     root = argparse.ArgumentParser("medslip")
-    verbs = root.add_subparsers(parser_class=lambda prog: importlib.import_module(VERBS[prog.split()[-1]][0])._parser())
+    # argparse calls it, and does not ask for a class as its stubs do.
+    verbs = root.add_subparsers(parser_class=lambda prog: importlib.import_module(VERBS[prog.split()[-1]][0])._parser())  # type: ignore[call-overload]
     for verb, (_, text) in VERBS.items():
         parser = verbs.add_parser(verb, help=text)
         parser.description = text  # which the shells show in place of `help`
@@ -44,7 +45,7 @@ def _offer_files(parser: argparse.ArgumentParser) -> None:
             for inner in action.choices.values():
                 _offer_files(inner)
         elif action.choices is None and action.nargs != 0 and action.type not in (int, float):
-            action.complete = shtab.FILE
+            action.complete = shtab.FILE  # type: ignore[attr-defined]  # shtab reads it there
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import numpy as np
@@ -14,7 +13,7 @@ from medslip_jax.evaluation.prediction import class_maps, class_names, class_val
 from medslip_jax.models.kinds import kind_of
 from medslip_jax.text.encoder import TextEncoder
 from medslip_jax.text.user_queries import check_encoder, encode_query
-from medslip_jax.weights.export.stablehlo import serving_function
+from medslip_jax.weights.export.stablehlo import FreeTables, serving_function
 from medslip_jax.weights.loading import Pretrained
 
 
@@ -33,18 +32,6 @@ class Answer:
     maps: Mapping[str, np.ndarray]
     finding: str = ""
     finding_probability: float | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Tables:
-    """What a serving function reads of text tables, with any number of pathology rows."""
-
-    pathology: jax.Array
-    anatomy: np.ndarray
-
-    @property
-    def width(self) -> int:
-        return self.pathology.shape[1]
 
 
 class Reader:
@@ -114,7 +101,7 @@ class Reader:
         module, variables, inputs = self._pretrained.module, self._pretrained.variables, self._pretrained.inputs
 
         def step(image: jax.Array, pathology: jax.Array | None) -> dict[str, jax.Array]:
-            tables: Any = None if pathology is None else _Tables(pathology, inputs[1])  # as good as TextBooks
+            tables = None if pathology is None else FreeTables(pathology, inputs[1])
             return serving_function(module, kind=self.kind, variables=variables, books=tables)(image)
 
         return jax.jit(step)

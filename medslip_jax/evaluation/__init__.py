@@ -9,3 +9,5 @@ with epy.lazy_api_imports(globals()):
     from medslip_jax.evaluation.protocol_files import default_protocol
     from medslip_jax.evaluation.result_files import read_results
     from medslip_jax.evaluation.run import evaluate
+
+__all__ = ["SUBGROUPS", "compare", "default_protocol", "evaluate", "predict", "read_results"]

@@ -1,12 +1,13 @@
 """The truth of grounding: which images have a finding or an anatomy marked, by boxes or by masks, and their maps."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 
 from data_pipelines.images import decode_grey
+from data_pipelines.records import Source
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation.metrics.regions import box_masks, mask_targets
 from medslip_jax.vocabulary import ANATOMIES, PATHOLOGIES, anatomy_index, pathology_index
@@ -27,7 +28,7 @@ class Cases:
     boxes: list[np.ndarray]
 
 
-def annotated(source: Sequence[Mapping]) -> dict[str, list[str]]:
+def annotated(source: Source) -> dict[str, list[str]]:
     """{"pathologies", "anatomies"}: names of those that any record of a split has marked, in vocabulary order.
 
     An anatomy counts only if it is marked itself, not as the place of a finding.

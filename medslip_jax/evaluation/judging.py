@@ -20,7 +20,7 @@ from medslip_jax.evaluation.protocol import Protocol, ProtocolData, check_protoc
 from medslip_jax.evaluation.scoring import jit_score_step, score
 from medslip_jax.experiment.sections import OptimConfig, Pretraining
 from medslip_jax.experiment.tables import built_data
-from medslip_jax.experiment.trees import read
+from medslip_jax.experiment.trees import read_as
 from medslip_jax.models.config import MeDSLIPConfig
 from medslip_jax.models.kinds import kind_of
 from medslip_jax.parallel import sharding
@@ -182,7 +182,7 @@ def _renamed(by_name: Mapping, protocol: Protocol) -> dict:
 def _settings(info: Mapping) -> Pretraining:
     """The experiment that the model comes from; the default one where nobody knows."""
     known = info.get("experiment")
-    return cast(Pretraining, read(known)) if known else Pretraining()
+    return read_as(known, Pretraining) if known else Pretraining()
 
 
 def score_splits(task: Task) -> tuple[dict, dict | None]:

@@ -27,13 +27,13 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom", "")
 class Prediction:
     """One file: what the model's serving function says of it, or `error` why it could not be read.
 
-    `outputs` are the arrays of `serving_function` without the batch axis, `image` is grey uint8 (H, W) as read,
-    `notes` say what is odd about it.
+    `outputs` are the arrays of `serving_function` without the batch axis, `image` is grey uint8 (H, W) as read, empty
+    with an `error`, `notes` say what is odd about it.
     """
 
     file: Path
     error: str = ""
-    image: np.ndarray | None = None
+    image: np.ndarray = dataclasses.field(default_factory=lambda: np.empty((0, 0), np.uint8))
     outputs: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -87,12 +87,12 @@ def find_images(where: str, *, but: Path | None = None) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        kept = (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
+        kept = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
     else:
         anchor = Path(path.anchor) if path.is_absolute() else Path()
         pattern = str(path.relative_to(path.anchor)) if path.is_absolute() else where
         try:
-            kept = anchor.glob(pattern)
+            kept = list(anchor.glob(pattern))  # Python 3.12 looks at the pattern with the first file
         except (ValueError, NotImplementedError) as error:
             raise InputError(f"--images {where}: not a path or a pattern ({error})") from error
     outside = (file for file in kept if but is None or not file.absolute().is_relative_to(but.absolute()))
@@ -167,7 +167,7 @@ def _read(file: Path, policy: ImagePolicy) -> Prediction:
 def _scored(
     group: Sequence[Prediction], step, mesh: jax.sharding.Mesh, *, size: int, batch_size: int
 ) -> Iterator[Prediction]:
-    grey = [images.squash(found.image, size) for found in group if found.image is not None]
+    grey = [images.squash(found.image, size) for found in group if not found.error]
     outputs: dict[str, np.ndarray] = {}
     if grey:
         batch = np.zeros((batch_size, size, size), np.uint8)

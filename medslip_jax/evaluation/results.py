@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from medslip_jax.errors import InputError
-from medslip_jax.evaluation import grounding
+from medslip_jax.evaluation.grounding_cases import attention_grids, grounding_cases
 from medslip_jax.evaluation.judging import Task
 from medslip_jax.evaluation.metrics.grounding import pointing_hits
 from medslip_jax.evaluation.metrics.regions import cell_targets
@@ -114,10 +114,10 @@ def pointing_cases(test: Mapping, *, classes: Sequence[str]) -> dict[str, np.nda
     """The three arrays of cases that `write_predictions` describes, class by class."""
     rows, names, hits = [], [], []
     for column, name in enumerate(classes):
-        cases = grounding.grounding_cases(test, name)
+        cases = grounding_cases(test, name)
         if not len(cases.index):
             continue
-        maps = grounding.attention_grids(test["pathology_map"][cases.index, column])
+        maps = attention_grids(test["pathology_map"][cases.index, column])
         hits.append(pointing_hits(maps, targets=cell_targets(cases.targets, size=maps.shape[1:])))
         rows.append(cases.index)
         names.append(np.full(len(maps), name))

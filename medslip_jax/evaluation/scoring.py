@@ -28,7 +28,7 @@ def jit_score_step(
     map_anatomies: Sequence[int] = (),
     extra_queries: np.ndarray | None = None,
     map_extra: Sequence[int] = (),
-) -> Callable:
+) -> jax.stages.Wrapped:
     """(variables, batch) -> what `score` collects of one batch; results are replicated, so every host has all rows.
 
     Args:

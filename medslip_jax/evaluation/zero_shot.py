@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from data_pipelines.records import Source
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation.metrics.calibration import calibration_report
 from medslip_jax.evaluation.metrics.classification import best_thresholds, classification_report
@@ -36,7 +37,7 @@ class Judging:
     seed: int = 0
 
 
-def identify(scores: Mapping[str, np.ndarray], source: Sequence[Mapping], *, targets: Sequence[str] = ()) -> dict:
+def identify(scores: Mapping[str, np.ndarray], source: Source, *, targets: Sequence[str] = ()) -> dict:
     """Adds what the records know to the scores of their images.
 
     Args:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -120,7 +120,7 @@ class FineTuner(StepParts):
         return jnp.asarray(sum(terms.values())), terms, updated["batch_stats"]
 
 
-def jit_judge_step(tuner: FineTuner, mesh: Mesh, *, threshold: float = 0.5) -> Callable:
+def jit_judge_step(tuner: FineTuner, mesh: Mesh, *, threshold: float = 0.5) -> jax.stages.Wrapped:
     """(variables, batch) -> rows for `scoring.score`, replicated, so that every host has all of them.
 
     Of a classifier "probability" (b, k) and "labels" (b, k). Of a U-Net areas in pixels at `probability > threshold`,

@@ -7,3 +7,5 @@ with epy.lazy_api_imports(globals()):
     from medslip_jax.models.config import ClassifierConfig, MeDSLIPConfig, SegmenterConfig
     from medslip_jax.models.dual_stream import MeDSLIP
     from medslip_jax.models.segmenter import Segmenter
+
+__all__ = ["Classifier", "ClassifierConfig", "MeDSLIP", "MeDSLIPConfig", "Segmenter", "SegmenterConfig"]

@@ -175,10 +175,10 @@ class CompiledTogether:
 
     _numbers = itertools.count()
 
-    def __init__(self, function: Callable, *, name: str):
+    def __init__(self, function: jax.stages.Wrapped, *, name: str):
         # Every process makes them in the same order.
         self._function, self._name = function, f"{name}, program {next(self._numbers)}"
-        self._compiled = None
+        self._compiled: jax.stages.Compiled | None = None
 
     def __call__(self, *args):
         return self.compiled(*args)(*args)

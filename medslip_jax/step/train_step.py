@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 from jax.sharding import Mesh
@@ -209,7 +210,7 @@ def eval_step(
     variables: Mapping,
     batch: Mapping[str, Array],
     *,
-    extra_queries: Float[Array, "k t"] | None = None,
+    extra_queries: Float[Array | np.ndarray, "k t"] | None = None,
 ) -> dict[str, dict[str, Array]]:
     """Per stream: "probability" of presence (b q), "attention" averaged over the layers (b q n), "features" (b q d).
 

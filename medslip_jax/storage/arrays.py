@@ -10,8 +10,8 @@ import numpy as np
 from medslip_jax.errors import InputError
 
 # What NumPy and zipfile raise for a damaged file.
-_DAMAGED = (ValueError, EOFError, KeyError, TypeError, SyntaxError, tokenize.TokenError, NotImplementedError)
-_DAMAGED += (zipfile.BadZipFile, zlib.error, MemoryError, RuntimeError, OSError)
+_DAMAGED: tuple[type[Exception], ...] = (ValueError, EOFError, KeyError, TypeError, SyntaxError, tokenize.TokenError)
+_DAMAGED += (NotImplementedError, zipfile.BadZipFile, zlib.error, MemoryError, RuntimeError, OSError)
 
 
 def read_arrays(path: Path, *, repair: str) -> dict[str, np.ndarray]:

@@ -52,7 +52,7 @@ def known() -> Path | None:
 def cache_folder() -> Path | None:
     """XDG_CACHE_HOME or ~/.cache, a private folder below TMPDIR where that cannot be written, None without either."""
     base = os.environ.get("XDG_CACHE_HOME")
-    usual = Path(base) if base else known() and known() / ".cache"
+    usual = Path(base) if base else (home := known()) and home / ".cache"
     return usual if usual and can_be_made(usual) else private_folder()
 
 

@@ -59,8 +59,8 @@ def snapshot(repo: str, patterns: Sequence[str], *, local: bool, revision: str |
     """The folder with a repository's files of these patterns; `local` looks into the cache only."""
     from huggingface_hub import snapshot_download
 
-    extra = {"revision": revision} if revision else {}
-    return Path(snapshot_download(repo, allow_patterns=list(patterns), local_files_only=local, **extra))
+    found = snapshot_download(repo, allow_patterns=list(patterns), local_files_only=local, revision=revision)
+    return Path(found)
 
 
 @contextlib.contextmanager
@@ -106,7 +106,7 @@ def _weights_names(repo: str, *, revision: str | None, local: bool) -> list[str]
         from huggingface_hub import HfApi
 
         # One request; the client's list of files would try six times before it says that there is no network.
-        files = HfApi().repo_info(repo, revision=revision).siblings or []
+        files = HfApi().model_info(repo, revision=revision).siblings or []
         names = sorted(file.rfilename for file in files if "/" not in file.rfilename)
     if PRETRAINED_WEIGHTS not in names and (
         indices := [n for n in names if n.endswith(f"{SUFFIXES[-1]}{INDEX_SUFFIX}")]

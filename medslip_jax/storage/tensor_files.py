@@ -74,7 +74,7 @@ def writing_state(path: str | Path, state: Mapping[str, np.ndarray]) -> Iterator
     path = Path(path)
     if path.suffix.lower() in TORCH_SUFFIXES:
         require_torch(path)
-    arrays = {name: np.require(array, requirements="CW") for name, array in state.items()}
+    arrays = {name: np.require(array, requirements=("C", "W")) for name, array in state.items()}
     with replacing_file(path) as temporary:
         try:
             _write(arrays, temporary)
@@ -83,7 +83,7 @@ def writing_state(path: str | Path, state: Mapping[str, np.ndarray]) -> Iterator
         yield temporary
 
 
-def _write(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+def _write(arrays: dict[str, np.ndarray], path: Path) -> None:
     if path.suffix.lower() == ".safetensors":
         path.touch()
         mode = path.stat().st_mode

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from medslip_jax.errors import InputError
-from medslip_jax.experiment.sections import Pretraining
+from medslip_jax.experiment.sections import Experiment
 from medslip_jax.weights.loading import load
 from medslip_jax.weights.saving import DirectoryForm, form_of, save_orbax, save_pretrained, save_weights, targets
 
@@ -16,7 +16,7 @@ def convert(
     *,
     form: DirectoryForm | None = None,
     overwrite: bool = False,
-    expected: Pretraining | None = None,
+    expected: Experiment | None = None,
     books: str | Path | None = None,
     excuse: Iterable[str] = (),
     license: str | None = None,

@@ -7,6 +7,7 @@ text tables, describe.
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TypedDict
 
 import jax
 import numpy as np
@@ -14,7 +15,7 @@ from jaxtyping import Array, UInt8
 
 from medslip_jax.checkpoints import find_checkpoint, read_config, read_info, read_variables
 from medslip_jax.errors import InputError
-from medslip_jax.experiment.sections import UNKNOWN_BOOKS, BooksConfig, Pretraining
+from medslip_jax.experiment.sections import UNKNOWN_BOOKS, BooksConfig, Experiment
 from medslip_jax.experiment.tables import checked_tables
 from medslip_jax.experiment.trees import differences, tree_of
 from medslip_jax.models.config import MeDSLIPConfig
@@ -63,14 +64,23 @@ class Pretrained(ModelBundle):
         save_pretrained(self, directory, license=license, metrics=metrics)
 
 
+class Loaded(TypedDict):
+    """`left_out`: names beside the state_dict; `assumed`: {field: value} that a bare state_dict does not show."""
+
+    pretrained: Pretrained
+    report: MatchReport
+    left_out: list[str]
+    assumed: dict
+
+
 def load(
     where: str | Path,
     *,
     kind: str | None = None,
-    expected: Pretraining | None = None,
+    expected: Experiment | None = None,
     books: str | Path | None = None,
     excuse: Iterable[str] = (),
-) -> dict:
+) -> Loaded:
     """Reads a model from wherever it is.
 
     Args:
@@ -80,10 +90,6 @@ def load(
       expected: the experiment whose model it must be; settles what a bare state_dict does not show.
       books: text tables to go with it, in place of those found beside it.
       excuse: PyTorch names (leaf paths of a checkpoint directory) that need not fit; `*` for any part.
-
-    Returns:
-      {"pretrained": Pretrained, "report": MatchReport, "left_out": names beside the state_dict, "assumed": {field:
-      value} that a bare state_dict does not show}.
 
     Raises:
       InputError: nothing there, damaged, of another kind or architecture, NaN inside; one line names it.
@@ -121,7 +127,7 @@ def locate(where: str | Path) -> Path:
     return fetch_weights(text)
 
 
-def _read_weights(path: Path, *, expected: Pretraining | None, books: str | Path | None, excuse: tuple) -> dict:
+def _read_weights(path: Path, *, expected: Experiment | None, books: str | Path | None, excuse: tuple) -> Loaded:
     """A state_dict with its side files."""
     content = read_state(path)
     try:
@@ -162,7 +168,7 @@ def _read_weights(path: Path, *, expected: Pretraining | None, books: str | Path
     }
 
 
-def _settle(path: Path, shapes: Mapping, *, info: Mapping, expected: Pretraining | None) -> dict:
+def _settle(path: Path, shapes: Mapping, *, info: Mapping, expected: Experiment | None) -> dict:
     """{"config", "assumed"}: from the caller's experiment, else the side file, else the tensors themselves."""
     assumed = info.get("assumed", {})
     stated = config_from_fields(info.get("kind", "medslip"), info["model"]) if info.get("model") else None
@@ -182,7 +188,7 @@ def _check_same_model(stated: ModelConfig, expected: ModelConfig, *, assumed: Ma
         raise InputError(f"{where}: not the model of --config: {'; '.join(wrong)}")
 
 
-def _read_orbax(path: Path, *, expected: Pretraining | None, books: str | Path | None, excuse: tuple) -> dict:
+def _read_orbax(path: Path, *, expected: Experiment | None, books: str | Path | None, excuse: tuple) -> Loaded:
     """A run's checkpoint, or a converted one."""
     settings, info = read_config(path), read_info(path)
     config = config_from_fields(settings.get("kind", "medslip"), settings["model"])

@@ -150,7 +150,7 @@ def obey(policy: Policy, *, listing: Path, drops: Sequence[Drop], kinds: Sequenc
             raise InputError(f"{listing}: row {drop.row}: {drop.reason}; repair it or build with policy skip")
 
 
-class OfficialBuilder(PlannedBuilder, skip_registration=True):  # type: ignore[call-arg]
+class OfficialBuilder(PlannedBuilder, skip_registration=True):  # type: ignore[call-arg]  # as PlannedBuilder
     """Base of the builders of official downloads. A subclass has `EXPECTED`, a text in assets/downloads.toml and
     `planned`; its `OPTIONS` are `OfficialOptions`."""
 

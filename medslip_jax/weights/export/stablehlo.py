@@ -41,8 +41,23 @@ _HOW_TO_CALL = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class FreeTables:
+    """What a serving function reads of text tables, with any number of pathology rows, which may be traced."""
+
+    pathology: Array
+    anatomy: np.ndarray
+
+    @property
+    def width(self) -> int:
+        return self.pathology.shape[1]
+
+
+Tables = TextBooks | FreeTables
+
+
 def serving_function(
-    module: nn.Module, *, kind: Kind, variables: Mapping, books: TextBooks | None = None, dtype: str = "float32"
+    module: nn.Module, *, kind: Kind, variables: Mapping, books: Tables | None = None, dtype: str = "float32"
 ) -> ServingFunction:
     """What a model says about images, for people who only want that.
 
@@ -211,7 +226,7 @@ def _medslip_outputs(out: Mapping, *, grid: tuple[int, int]) -> dict[str, Array]
     return served
 
 
-def _tables(books: TextBooks | None, module: nn.Module) -> tuple[np.ndarray, np.ndarray]:
+def _tables(books: Tables | None, module: nn.Module) -> tuple[Array | np.ndarray, np.ndarray]:
     width = module.config.text_dim
     if books is None:
         raise InputError("text books: none given; give the tables that the model was trained with")

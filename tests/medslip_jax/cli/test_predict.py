@@ -152,6 +152,9 @@ def test_finding_files(pictures, tmp_path):
     assert [file.name for file in find_images(str(tmp_path))] == ["IM0001", "b.dcm"]
     with pytest.raises(InputError, match="no image file there"):
         find_images(str(tmp_path / "export" / "*.png"))
+    # Up to Python 3.12 no pattern at all, later one that fits nothing.
+    with pytest.raises(InputError, match=r"not a path or a pattern|no image file there"):
+        find_images(str(tmp_path / "**b" / "*.png"))
 
 
 def test_model_without_text_tables(pictures):

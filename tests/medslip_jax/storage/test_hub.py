@@ -57,7 +57,7 @@ class FakeHub:
             (self.root / name).touch()
         return str(self.root)
 
-    def repo_info(self, repo, *, revision=None):
+    def model_info(self, repo, *, revision=None):
         self.calls.append(("list", repo, revision))
         if isinstance(self.online, Exception):
             raise self.online
@@ -69,7 +69,7 @@ def hub(tmp_path, monkeypatch):
     def install(**kwargs) -> FakeHub:
         fake = FakeHub(tmp_path, **kwargs)
         monkeypatch.setattr("huggingface_hub.snapshot_download", fake.snapshot_download)
-        monkeypatch.setattr("huggingface_hub.HfApi", lambda: SimpleNamespace(repo_info=fake.repo_info))
+        monkeypatch.setattr("huggingface_hub.HfApi", lambda: SimpleNamespace(model_info=fake.model_info))
         return fake
 
     return install

@@ -128,7 +128,7 @@ class FakeHub:
     def __init__(self, root: Path, *, cached: list[str], online: list[str] | Exception):
         self.root, self.cached, self.online, self.calls = root, cached, online, []
 
-    def __call__(self, hub_id, *, allow_patterns, local_files_only):
+    def __call__(self, hub_id, *, allow_patterns, local_files_only, revision=None):
         self.calls.append("cache" if local_files_only else "network")
         if not local_files_only and isinstance(self.online, Exception):
             raise self.online
