@@ -7,7 +7,7 @@ import numpy as np
 
 from data_pipelines.images import decode_grey
 from data_pipelines.records import Source
-from medslip_jax.evaluation import grounding
+from medslip_jax.evaluation.grounding_cases import attention_grids, grounding_cases
 from medslip_jax.evaluation.run import Evaluation
 from medslip_jax.report.overlays import OverlayRow, overlay_grid
 from medslip_jax.report.reliability import reliability_grid
@@ -46,7 +46,7 @@ def _all_calibration(sections: Mapping) -> dict:
 
 def overlay_rows(test: Mapping, source: Source, *, classes: Sequence[str], count: int) -> list[OverlayRow]:
     """`count` cases taken in turn from the classes, the first marked images of each: chosen by order, not by result."""
-    queues = [(name, column, list(grounding.grounding_cases(test, name).index)) for column, name in enumerate(classes)]
+    queues = [(name, column, list(grounding_cases(test, name).index)) for column, name in enumerate(classes)]
     rows: list[OverlayRow] = []
     while len(rows) < count and any(queue for _, _, queue in queues):
         for name, column, queue in queues:
@@ -60,7 +60,7 @@ def _overlay_row(test: Mapping, source: Source, *, row: int, name: str, column: 
     record = source[int(test["index"][row])]
     return OverlayRow(
         image=decode_grey(record["image"], name=record["image_id"]),
-        attention=grounding.attention_grids(test["pathology_map"][row, column]),
+        attention=attention_grids(test["pathology_map"][row, column]),
         name=name,
         boxes=np.array([a["box"] for a in record["annotations"] if a["pathology"] == wanted]),
         probability=float(test["pathology"][row, wanted]),
