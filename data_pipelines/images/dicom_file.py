@@ -32,7 +32,6 @@ class Body:
     implicit: bool
     little_endian: bool
     declared: str
-    deflated: bool
 
 
 @dataclasses.dataclass
@@ -89,20 +88,37 @@ def body_of(data: bytes) -> Body:
     Raises:
       InputError: nothing in it, or deflated and cut short.
     """
+    meta, rest = _behind_header(data)
+    if _is_deflated(meta, rest):
+        rest = _inflated(rest)
+    explicit = rest[4:6].isalpha() and rest[4:6].isupper()
+    # Of the first group, 0008 as a rule, the smaller reading is meant.
+    little = int.from_bytes(rest[:2], "little") <= int.from_bytes(rest[:2], "big")
+    return Body(meta, rest, not explicit, little, _declared(meta))
+
+
+def is_deflated(data: bytes) -> bool:
+    """Whether a file's data set is compressed as a whole, and so may have any size."""
+    return _is_deflated(*_behind_header(data))
+
+
+def _behind_header(data: bytes) -> tuple[Any, bytes]:
+    """The elements of the header's own group, which may be none, and the bytes behind it."""
     from pydicom.filereader import read_dataset
 
     file = io.BytesIO(data)
     file.seek(_PREAMBLE + 4 if data[_PREAMBLE : _PREAMBLE + 4] == b"DICM" else 0)
     meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
-    rest = data[file.tell() :]
-    declared = str(meta.get("TransferSyntaxUID") or "").strip("\0 ")
-    deflated = declared == DEFLATED or (not declared and not _begins_well(rest) and _begins_well(_inflated(rest, 64)))
-    if deflated:
-        rest = _inflated(rest)
-    explicit = rest[4:6].isalpha() and rest[4:6].isupper()
-    # Of the first group, 0008 as a rule, the smaller reading is meant.
-    little = int.from_bytes(rest[:2], "little") <= int.from_bytes(rest[:2], "big")
-    return Body(meta, rest, not explicit, little, declared, deflated)
+    return meta, data[file.tell() :]
+
+
+def _declared(meta: Any) -> str:
+    return str(meta.get("TransferSyntaxUID") or "").strip("\0 ")
+
+
+def _is_deflated(meta: Any, rest: bytes) -> bool:
+    declared = _declared(meta)
+    return declared == DEFLATED or (not declared and not _begins_well(rest) and _begins_well(_inflated(rest, 64)))
 
 
 def _begins_well(data: bytes) -> bool:

@@ -5,6 +5,8 @@ After any decoder the bits above Bits Stored are masked: they are no part of the
 picture hold, the planes tell where the tag and the stream disagree, or the stream says nothing.
 """
 
+import functools
+
 import numpy as np
 
 from data_pipelines.images.dicom_file import DicomFile
@@ -58,8 +60,8 @@ def _masked(values: np.ndarray, file: DicomFile) -> np.ndarray:
         return values
     if file.stream and file.stream.lossy and values.max() <= highest + 2 ** max(bits - 4, 0) and values.min() >= lowest:
         return values.clip(lowest, highest)  # lossy compression overshoots at edges; this is no overlay
-    masked = (values - lowest & 2**bits - 1) + lowest
-    if (masked != values).any():
+    masked = ((values - lowest) & (2**bits - 1)) + lowest
+    if values.min() < lowest or values.max() >= 2**bits:  # else negative values without their sign's upper bits
         file.notes.append(f"bits above the {bits} stored ones are masked (an overlay, as a rule)")
     return masked
 
@@ -116,9 +118,9 @@ def _decoded(file: DicomFile) -> np.ndarray:
     from pydicom.pixels import get_decoder, pixel_array
 
     syntax = file.dataset.file_meta.TransferSyntaxUID
-    settings = {"raw": True, "correct_unused_bits": False}
+    decode = functools.partial(pixel_array, file.dataset, raw=True, correct_unused_bits=False)
     if not syntax.is_encapsulated:
-        return pixel_array(file.dataset, **settings)
+        return decode()
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError as error:
@@ -133,6 +135,6 @@ def _decoded(file: DicomFile) -> np.ndarray:
         needed = _PLUGINS.get(syntax, "export it uncompressed")
         raise InputError(f"its pixels are {syntax.name}, which needs a plug-in: {needed}")
     if plugins[:1] == ["pillow"]:  # which prints nothing and lets go of the lock of Python's threads
-        return pixel_array(file.dataset, decoding_plugin="pillow", **settings)
+        return decode(decoding_plugin="pillow")
     with caught_prints():
-        return pixel_array(file.dataset, decoding_plugin=plugins[0] if plugins else "", **settings)
+        return decode(decoding_plugin=plugins[0] if plugins else "")

@@ -1,8 +1,8 @@
 """What image libraries write to standard error while a file is read, without its name -> texts for whoever knows it.
 
 pydicom warns through `warnings` and again through `logging`, a plug-in that fails leaves a traceback in the log, and
-the JPEG libraries inside GDCM and others print to file descriptor 2. `warnings.catch_warnings` would not do: it changes the
-whole process, and files are read in threads.
+the JPEG libraries inside GDCM and others print to file descriptor 2. `warnings.catch_warnings` would not do: it changes
+the whole process, and files are read in threads.
 """
 
 import contextlib

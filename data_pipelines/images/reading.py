@@ -212,9 +212,7 @@ def _flat(image: Image.Image, sixteen_bit: str) -> _Picture:
         pixels = np.asarray(image)
         highest = int(pixels.max())
         unscaled = sixteen_bit == "full" and 0 < highest < _FEWER_BITS
-        said = (
-            f"its 16 bits hold no value above {highest}, which looks almost black: --sixteen_bit stretch spreads them"
-        )
+        said = f"its 16 bits hold no value above {highest}, almost black: --sixteen_bit stretch spreads them"
         return _Picture(_to_eight_bits(pixels, sixteen_bit), (said,) if unscaled else ())
     if image.has_transparency_data:
         image = image.convert("RGBA")
