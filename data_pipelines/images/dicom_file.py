@@ -11,7 +11,7 @@ import struct
 import zlib
 from typing import Any
 
-from data_pipelines.images.dicom_streams import Stream, same_family, stream_of
+from data_pipelines.images.dicom_streams import BASELINE, Stream, same_family, stream_of, with_plain_planes
 from medslip_jax.errors import InputError
 
 IMPLICIT, EXPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
@@ -155,6 +155,8 @@ def _with_pixels(dataset, body: Body, start: int) -> DicomFile:
         frame = _frame(value, notes)
         stream = stream_of(frame)
         syntax = _syntax(body.declared, stream, notes)
+        if stream and stream.samples == 3 and stream.syntax == BASELINE:
+            frame = with_plain_planes(frame)
         value, representation = encapsulate([frame]), "OB"
     else:
         if len(value) < length - 1:  # a byte of padding is no loss

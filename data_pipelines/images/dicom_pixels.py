@@ -7,6 +7,7 @@ picture hold, the planes tell where the tag and the stream disagree, or the stre
 
 import functools
 
+import cv2
 import numpy as np
 
 from data_pipelines.images.dicom_file import DicomFile
@@ -58,12 +59,22 @@ def _masked(values: np.ndarray, file: DicomFile) -> np.ndarray:
     highest = lowest + 2**bits - 1
     if lowest <= values.min() and values.max() <= highest:
         return values
-    if file.stream and file.stream.lossy and values.max() <= highest + 2 ** max(bits - 4, 0) and values.min() >= lowest:
-        return values.clip(lowest, highest)  # lossy compression overshoots at edges; this is no overlay
+    if file.stream and file.stream.lossy and _overshoots(values, lowest, highest):
+        return values.clip(lowest, highest)
     masked = ((values - lowest) & (2**bits - 1)) + lowest
     if values.min() < lowest or values.max() >= 2**bits:  # else negative values without their sign's upper bits
         file.notes.append(f"bits above the {bits} stored ones are masked (an overlay, as a rule)")
     return masked
+
+
+def _overshoots(values: np.ndarray, lowest: int, highest: int) -> bool:
+    """Whether values beyond the highest come of lossy compression at edges, and not of an overlay: they are at most a
+    quarter above it, and what lies around them is bright."""
+    above = values > highest
+    if values.min() < lowest or values.max() - highest > (highest - lowest) // 4:
+        return False
+    around = cv2.dilate(above.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool) & ~above
+    return not around.any() or bool(np.median(values[around]) > (lowest + highest) / 2)
 
 
 def rgb(file: DicomFile) -> np.ndarray:

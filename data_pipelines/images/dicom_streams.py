@@ -20,6 +20,7 @@ FAMILIES = (
     (RLE,),
 )
 _LOSSY = (BASELINE, EXTENDED, JPEG_LS_NEAR, J2K, HTJ2K)
+_ADOBE_AS_IS = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0"  # its marker, with transform 0
 _END = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000
 _FRAMES = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 _ALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length
@@ -33,7 +34,7 @@ class Stream:
       syntax: UID of the transfer syntax that it fits.
       rows, columns, samples, precision: 0 where it does not say (RLE).
       signed: JPEG 2000 alone says; None elsewhere.
-      colour: "rgb" or "ybr" where markers or the sampling of three components leave no doubt, else "".
+      colour: "rgb" or "ybr" where markers, names or sampling of three components leave no doubt, else "".
       ended: whether its end marker is there; RLE has none and counts as ended.
     """
 
@@ -64,6 +65,25 @@ def stream_of(data: bytes) -> Stream | None:
     return Stream(RLE) if _is_rle(data) else None
 
 
+def with_plain_planes(data: bytes) -> bytes:
+    """A JPEG of three components with markers that ask for no conversion of colour, so that decoders give its planes.
+
+    libjpeg, and with it Pillow, converts where JFIF's or Adobe's marker says YCbCr, and fails to where neither is there
+    and the components are called R, G, B.
+    """
+    kept, at = [data[:2], _ADOBE_AS_IS], 2
+    while data[at] == 0xFF and data[at + 1] != 0xDA:
+        length = 2 if data[at + 1] in _ALONE else 1 if data[at + 1] == 0xFF else 2 + _length(data, at)
+        if data[at + 1] not in (0xE0, 0xEE):
+            kept.append(data[at : at + length])
+        at += length
+    return b"".join([*kept, data[at:]])
+
+
+def _length(data: bytes, at: int) -> int:
+    return struct.unpack_from(">H", data, at + 2)[0]
+
+
 def same_family(first: str, second: str) -> bool:
     """Whether a decoder of one of these transfer syntaxes reads the other."""
     return any(first in family and second in family for family in FAMILIES)
@@ -76,7 +96,7 @@ def _jpeg(data: bytes) -> Stream | None:
         if marker == 0xFF or marker in _ALONE:  # a fill byte, or no segment
             at += 1 if marker == 0xFF else 2
             continue
-        (length,) = struct.unpack_from(">H", data, at + 2)
+        length = _length(data, at)
         segment = data[at + 4 : at + 2 + length]
         if marker in _FRAMES:
             frame, kind = segment, marker
@@ -112,7 +132,7 @@ def _jpeg_2000(data: bytes, start: int) -> Stream | None:
     (length,) = struct.unpack_from(">H", data, start + 4)
     at, high_throughput = start + 4 + length, bool(capabilities & 0x4000)
     while data[at] == 0xFF and data[at + 1] != 0x90:  # up to the first tile
-        marker, (length,) = data[at + 1], struct.unpack_from(">H", data, at + 2)
+        marker, length = data[at + 1], _length(data, at)
         high_throughput = high_throughput or marker == 0x50
         if marker == 0x52:
             reversible = data[at + 13] == 1

@@ -117,8 +117,8 @@ def _uninstall() -> None:
 
 
 def _keep(record: logging.LogRecord) -> bool:
-    """Whether a record goes on to the handlers: not in a thread that reads, where its first line is collected."""
+    """Whether a record goes on to the handlers: not in a thread that reads, where it is collected, without its traceback."""
     if getattr(_reading, "found", None) is None:
         return True
-    _add(record.getMessage().partition("\n")[0])
+    _add(record.getMessage())
     return False

@@ -9,19 +9,27 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 
 
-def dicom_bytes(pixels, *, encoded: tuple[bytes, str] | None = None, compress: str = "", **tags) -> bytes:
+def dicom_bytes(
+    pixels,
+    *,
+    encoded: tuple[bytes, str] | None = None,
+    compress: str = "",
+    syntax: str = uid.ExplicitVRLittleEndian,
+    **tags,
+) -> bytes:
     """A computed radiograph of `pixels` (H, W) or (H, W, 3); its type gives allocated bits and sign.
 
     Args:
       encoded: (frame, transfer syntax) to hold in place of the plain pixels.
       compress: transfer syntax that pydicom encodes the pixels with.
+      syntax: transfer syntax of a file of plain pixels.
       **tags: DICOM keywords; None leaves one out.
     """
     pixels = np.asarray(pixels)
     bits = 8 * pixels.dtype.itemsize
     dicom = Dataset()
     dicom.file_meta = FileMetaDataset()
-    dicom.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    dicom.file_meta.TransferSyntaxUID = uid.UID(syntax)
     dicom.SOPClassUID, dicom.SOPInstanceUID = uid.ComputedRadiographyImageStorage, "1.2.3"
     dicom.Rows, dicom.Columns = pixels.shape[:2]
     dicom.SamplesPerPixel = 3 if pixels.ndim == 3 else 1
@@ -30,7 +38,9 @@ def dicom_bytes(pixels, *, encoded: tuple[bytes, str] | None = None, compress: s
         dicom.PlanarConfiguration = 0
     dicom.BitsAllocated, dicom.BitsStored, dicom.HighBit = bits, bits, bits - 1
     dicom.PixelRepresentation = int(pixels.dtype.kind == "i")
-    data = pixels.tobytes()
+    data = pixels.astype(
+        pixels.dtype.newbyteorder("<" if dicom.file_meta.TransferSyntaxUID.is_little_endian else ">")
+    ).tobytes()
     dicom.PixelData = data + bytes(len(data) % 2)
     dicom["PixelData"].VR = "OB" if bits == 8 else "OW"
     if compress:
