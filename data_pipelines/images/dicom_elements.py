@@ -32,6 +32,7 @@ def complete(file: DicomFile) -> None:
         raise InputError(f"DICOM of photometric interpretation {kind}; export it as MONOCHROME2")
     _size(file)
     _bits(file)
+    _stream_fits(file)
     if _whole(dataset, "PixelRepresentation") not in (0, 1):
         signed = int(bool(file.stream and file.stream.signed))
         _take(file, "PixelRepresentation", signed, "signed" if signed else "unsigned")
@@ -93,6 +94,21 @@ def _size(file: DicomFile) -> None:
             _take(file, keyword, known)
         elif known and known != stated:
             raise InputError(f"{_named(keyword)} is {stated}, its compressed image has {known}; export it again")
+
+
+def _stream_fits(file: DicomFile) -> None:
+    """A stream of another kind than the elements say is not given to a decoder: GDCM's crash at some."""
+    stream = file.stream
+    if stream is None or not stream.rows:
+        return
+    if stream.samples != file.dataset.SamplesPerPixel:
+        said = (
+            f"{_named('SamplesPerPixel')} is {file.dataset.SamplesPerPixel}, its compressed image has {stream.samples}"
+        )
+        raise InputError(f"{said}; export it again")
+    if not 2 <= stream.precision <= 16 or stream.precision > file.dataset.BitsAllocated:
+        said = f"its compressed image has {stream.precision} bits a pixel, of {file.dataset.BitsAllocated} allocated"
+        raise InputError(f"not a readable DICOM image ({said}); export it again")
 
 
 def _bits(file: DicomFile) -> None:

@@ -147,5 +147,7 @@ def _decoded(file: DicomFile) -> np.ndarray:
         raise InputError(f"its pixels are {syntax.name}, which needs a plug-in: {needed}")
     if plugins[:1] == ["pillow"]:  # which prints nothing and lets go of the lock of Python's threads
         return decode(decoding_plugin="pillow")
+    if plugins[:1] == ["gdcm"] and file.stream is None:  # at which it may crash
+        raise InputError("not a readable DICOM image (its compressed pixels have no header); get the file again")
     with caught_prints():
         return decode(decoding_plugin=plugins[0] if plugins else "")

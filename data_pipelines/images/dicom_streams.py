@@ -99,6 +99,8 @@ def _jpeg(data: bytes) -> Stream | None:
         length = _length(data, at)
         segment = data[at + 4 : at + 2 + length]
         if marker in _FRAMES:
+            if frame:
+                return None
             frame, kind = segment, marker
         elif marker == 0xEE and segment.startswith(b"Adobe") and len(segment) > 11:
             colour = "ybr" if segment[11] == 1 else "rgb"

@@ -117,7 +117,7 @@ def _uninstall() -> None:
 
 
 def _keep(record: logging.LogRecord) -> bool:
-    """Whether a record goes on to the handlers: not in a thread that reads, where it is collected, without its traceback."""
+    """Whether a record goes on to the handlers: in a thread that reads it is collected, without traceback."""
     if getattr(_reading, "found", None) is None:
         return True
     _add(record.getMessage())
