@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_pipelines.images import ImagePolicy, add_image_flags, given_image
 from medslip_jax.cli.help_layout import verb_parser
 from medslip_jax.demo_page.answers import Reader
 from medslip_jax.errors import InputError
@@ -43,7 +44,8 @@ def main(argv: list[str]) -> int:
         reader = Reader(pretrained, encoder=encoder)
         # Compiles, so that the first visitor need not wait for it.
         reader.answer(np.zeros((64, 64), np.uint8), finding="Fluid." if encoder else "")
-        _serve(reader, listener, source=Path(args.checkpoint).name, host=args.host, max_bytes=max_bytes)
+        policy = ImagePolicy(**given_image(args))
+        _serve(reader, listener, source=Path(args.checkpoint).name, host=args.host, max_bytes=max_bytes, policy=policy)
     print("medslip serve: ended")
     return 0
 
@@ -69,7 +71,9 @@ def is_loopback(listener: socket.socket) -> bool:
     return ipaddress.ip_address(listener.getsockname()[0]).is_loopback
 
 
-def _serve(reader: Reader, listener: socket.socket, *, source: str, host: str, max_bytes: int) -> None:
+def _serve(
+    reader: Reader, listener: socket.socket, *, source: str, host: str, max_bytes: int, policy: ImagePolicy
+) -> None:
     """Until a signal; the folder of uploads goes with it."""
     with tempfile.TemporaryDirectory(prefix="medslip_serve_", ignore_cleanup_errors=True) as folder:
         # Read when Gradio is imported.
@@ -78,7 +82,7 @@ def _serve(reader: Reader, listener: socket.socket, *, source: str, host: str, m
 
         from medslip_jax.demo_page import page as serve_page
 
-        page = serve_page.build(reader, source=source, max_bytes=max_bytes)
+        page = serve_page.build(reader, source=source, max_bytes=max_bytes, policy=policy)
         # Older releases of Starlette cut a Host header at its first colon and see "[" of "[::1]:7860".
         names = ["127.0.0.1", "localhost", host, f"[{host}]", "["]
         hosts = names if is_loopback(listener) else ["*"]
@@ -123,4 +127,5 @@ def _parser() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s); there is no login")
     add("--port", type=int, default=7860, help="0 for any free one (%(default)s)")
     add("--max_mb", type=float, default=20, help="largest file that is read, in 1e6 bytes (%(default)s)")
+    add_image_flags(parser, names=("voi", "polarity", "sixteen_bit", "equalise"))
     return parser

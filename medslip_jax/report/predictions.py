@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_pipelines.images import printable
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation.prediction import Prediction, class_names
 from medslip_jax.report.overlays import save_overlay
@@ -65,7 +66,7 @@ def write_predictions(
 
 def row_of(found: Prediction, pretrained: Pretrained) -> dict:
     """{"file", "error", "notes", probabilities by name}; anatomies as "anatomy:NAME". Masks give their share."""
-    row = {"file": str(found.file), "error": found.error, "notes": "; ".join(found.notes)}
+    row = {"file": printable(found.file), "error": found.error, "notes": "; ".join(found.notes)}
     names, outputs = class_names(pretrained), found.outputs
     if "anatomy_probability" in outputs:
         row |= {f"anatomy:{name}": float(p) for name, p in zip(ANATOMIES, outputs["anatomy_probability"], strict=True)}
@@ -89,11 +90,11 @@ def _drawn(
         heat = _heat(outputs, index)
         if heat is not None:
             label = re.sub(r"[^\w .+-]", "_", names[index])  # a fine-tuned class may be called "mass/nodule"
-            file = out / f"{number:05d}_{found.file.stem}_{label}.png"
+            file = out / f"{number:05d}_{printable(found.file.stem)}_{label}.png"
             save_overlay(found.image, heat, None, file)
             heats.append((names[index], heat))
     probabilities = {names[i]: float(values[i]) for i in order[: max(count, 10)]}
-    return SheetCase(found.file.name, small(found.image), probabilities, tuple(heats), found.notes)
+    return SheetCase(printable(found.file.name), small(found.image), probabilities, tuple(heats), found.notes)
 
 
 def _heat(outputs, index: int) -> np.ndarray | None:
