@@ -8,10 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from data_pipelines.datasets.building.plan import Drop
 from data_pipelines.datasets.folder_options import FolderOptions
 from data_pipelines.datasets.shared.listings import read_columns
 from data_pipelines.datasets.shared.splits import split_of
 from medslip_jax.errors import InputError
+
+# What programs write for nothing, in lower case: those that pandas reads as missing.
+MISSING = frozenset(("nan", "-nan", "na", "<na>", "n/a", "#n/a", "#na", "nat", "null", "none"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,28 +42,56 @@ class Row:
     age: str = ""
 
 
-def read_rows(path: Path, options: FolderOptions) -> list[Row]:
-    """All rows of the CSV file.
+def read_rows(
+    path: Path, options: FolderOptions, *, notes: list[str] | None = None, drops: list[Drop] | None = None
+) -> list[Row]:
+    """All rows of the CSV file but empty ones; a cell that says "nan" or the like (`MISSING`) is empty.
+
+    Args:
+      path: of the file.
+      options: of the data set.
+      notes: grows by what to know of the rows, such as how many are empty.
+      drops: grows by the rows that lack a patient, or anything to learn from; without it they are errors.
 
     Raises:
-      InputError: an unreadable file, a missing or repeated column, an empty row or one with too few or too many
-        cells, no image, neither report nor labels nor annotations, an unknown label or split, malformed boxes or
-        masks, an image that comes twice, a patient in two splits.
+      InputError: an unreadable file, a missing or repeated column, a row with too few or too many cells, no image, no
+        patient, neither report nor labels nor annotations, an unknown label or split, malformed boxes or masks, an
+        image that comes twice, a patient in two splits.
     """
     columns = [
         *options.columns.values(),
         *(key for rule in options.annotated_everywhere for key in rule.get("where", {})),
     ]
-    rows = []
-    for number, cells in read_columns(path, columns, empty_rows="refuse", repair="save it as UTF-8"):
+    rows: list[Row] = []
+    empty: list[int] = []
+    missing: list[int] = []
+    for number, cells in read_columns(path, columns, empty_rows=empty, repair="save it as UTF-8"):
         try:
-            rows.append(_row(number, dict(zip(columns, cells, strict=True)), options))
+            written = dict(zip(columns, cells, strict=True))
+            present = _present(written, options)
+            missing += [number] if present != written else []
+            rows.append(_row(number, present, options))
         except InputError as error:
-            raise InputError(f"{path}: row {number}: {error}") from error
+            if drops is None or not error.kind:
+                raise InputError(f"{path}: row {number}: {error}") from error
+            drops.append(Drop(number, present[options.columns["image"]], error.kind, str(error)))
     if not rows:
-        raise InputError(f"{path}: no rows below the header")
+        first = f" that can be used, the first: row {drops[0].row}: {drops[0].reason}" if drops else ""
+        raise InputError(f"{path}: no rows below the header{first}")
     _check_unique(path, rows)
+    if notes is not None:
+        notes += [f"{path.name}: {len(empty)} empty rows are skipped, the first: row {empty[0]}"] if empty else []
+        said = f'{path.name}: cells of {len(missing)} rows say "nan" or the like and count as empty'
+        notes += [f"{said}, the first: row {missing[0]}"] if missing else []
     return rows
+
+
+def _present(cells: dict[str, str], options: FolderOptions) -> dict[str, str]:
+    """The cells, "" for one that only says that there is nothing. A label of such a name stays one."""
+    labels = options.columns.get("labels")
+    named = {*options.label_map, *options.anatomy_map, *options.ignored_labels, options.no_finding}
+    known = {column: cell for column, cell in cells.items() if column == labels and cell in named}
+    return {column: "" if cell.casefold() in MISSING else cell for column, cell in cells.items()} | known
 
 
 def _row(number: int, cells: dict[str, str], options: FolderOptions) -> Row:
@@ -87,7 +119,8 @@ def _row(number: int, cells: dict[str, str], options: FolderOptions) -> Row:
         age=value.get("age", ""),
     )
     if not (row.report or written or row.boxes or row.masks):
-        raise InputError("neither report nor labels nor boxes nor masks; remove the row or fill it in")
+        said = "neither report nor labels nor boxes nor masks; remove the row or fill it in"
+        raise InputError(said, kind="nothing to learn from")
     return row
 
 
@@ -108,7 +141,8 @@ def _annotated(cells: dict[str, str], labels: list[str], options: FolderOptions)
 def _patient(value: dict[str, str], options: FolderOptions) -> str:
     patient = value.get("patient", value["image"])
     if not patient:
-        raise InputError(f"no patient in column {options.columns['patient']!r}")
+        said = f"no patient in column {options.columns['patient']!r}; fill it in or build with policy skip"
+        raise InputError(said, kind="no patient")
     return patient
 
 

@@ -7,6 +7,7 @@ from challenge_files import bright_share, inside, picture, records, stated, trun
 from data_pipelines import images
 from data_pipelines.datasets import siim_acr
 from data_pipelines.datasets.building.build import build
+from data_pipelines.datasets.shared import official
 from data_pipelines.datasets.shared.official import Expected
 from data_pipelines.datasets.siim_acr import SiimAcr, SiimAcrOptions
 from data_pipelines.images.rle import encode_rle
@@ -255,3 +256,15 @@ def test_bytes_do_not_depend_on_workers(tmp_path):
     assert [path.name for path in first] == [path.name for path in second]
     for one, two in zip(first, second, strict=True):
         assert one.read_bytes() == two.read_bytes(), one.name
+
+
+def test_what_macos_leaves_beside_images_is_neither_counted_nor_dropped(tmp_path):
+    tree(tmp_path)
+    for name in (ONE, NONE):
+        path = dicom_path(tmp_path, name)
+        (path.parent / f"._{path.name}").write_bytes(b"\0\5\x16\7")
+        (path.parent / ".DS_Store").write_bytes(b"")
+    (tmp_path / "__MACOSX").mkdir()
+    found = {finding.expected.pattern: finding.found for finding in official.check_download(tmp_path, SiimAcr.EXPECTED)}
+    assert found["dicom-images-train/*/*/*.dcm"] == 3
+    assert SiimAcr.plan(root=tmp_path, options=SiimAcrOptions(partial=True)).drops == []
