@@ -84,7 +84,7 @@ setup(
             "nbclient>=0.10",
             "nbformat>=5.10",
             "ipykernel>=6.29",
-            "pydicom-data>=1.0",  # 34 MB, MIT: pictures for test_dicom_against_pydicom.py
+            "pydicom-data>=1.0",  # 34 MB, MIT: files for test_dicom_against_pydicom.py
             "setuptools>=70.1",  # the first that builds wheels by itself, for tests/test_package.py
         ],
     },
