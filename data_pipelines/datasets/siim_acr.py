@@ -27,7 +27,7 @@ from data_pipelines.datasets.siim_acr_lists import (
     read_pngs,
     read_runs,
 )
-from data_pipelines.images import files_of
+from data_pipelines.images import caught, files_of
 from medslip_jax.errors import InputError, check_choices
 from medslip_jax.vocabulary import pathology_index
 
@@ -106,7 +106,7 @@ def make_png(job: Job, *, root: Path, storing: Storing) -> Made:
     """`xray.make`, but run lengths need the image in the size that they were made for."""
     if any(mask.rle for mask in job.payload.masks):
         try:
-            with Pillow.open(root / job.file) as image:
+            with caught(), Pillow.open(root / job.file) as image:
                 size = image.size
         except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError):
             return make(job, root=root, storing=storing)  # which says what is wrong

@@ -6,6 +6,7 @@ with epy.lazy_api_imports(globals()):
     from data_pipelines.images.checks import suspicions
     from data_pipelines.images.dicom_file import is_dicom
     from data_pipelines.images.dicom_tags import declared_pixels, patient_tags, view_position
+    from data_pipelines.images.messages import caught
     from data_pipelines.images.names import files_of, is_left_behind, printable
     from data_pipelines.images.policy import ImagePolicy
     from data_pipelines.images.policy_flags import add_image_flags, given_image

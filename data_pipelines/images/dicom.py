@@ -58,11 +58,12 @@ def _grey(pixels: np.ndarray, file: DicomFile, policy: ImagePolicy) -> np.ndarra
     lowest = -(2 ** (dataset.BitsStored - 1)) if dataset.PixelRepresentation else 0
     stored = np.arange(lowest, lowest + 2**dataset.BitsStored)
     padding = _padding(stored, file)
-    used = np.bincount((pixels - lowest).ravel(), minlength=len(stored)) > 0
+    places = pixels.astype(np.int32) - lowest if lowest else pixels
+    used = np.bincount(places.ravel(), minlength=len(stored)) > 0
     shown = dicom_values.shown(stored, used & ~padding, file, policy)
     if dataset.PhotometricInterpretation == "MONOCHROME1" and policy.polarity == "tagged":
         shown = 1 - shown
-    return np.where(padding, 0, np.rint(255 * shown)).astype(np.uint8)[pixels - lowest]
+    return np.where(padding, 0, np.rint(255 * shown)).astype(np.uint8)[places]
 
 
 def _padding(stored: np.ndarray, file: DicomFile) -> np.ndarray:

@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from data_pipelines.images.dicom_file import DicomFile
+from data_pipelines.images.dicom_streams import BASELINE
 from medslip_jax.errors import InputError
 
 GREY = ("MONOCHROME1", "MONOCHROME2")
@@ -122,6 +123,10 @@ def _bits(file: DicomFile) -> None:
         known = stream.precision if stream and stream.precision else 0
         stored = high + 1 if high else known or allocated
         _take(file, "BitsStored", stored)
+    if stream and stream.syntax == BASELINE and allocated > 8:  # pydicom expects words of a stream that has bytes
+        file.notes.append(f"{_named('BitsAllocated')} is {allocated}, its compressed image has 8")
+        dataset.BitsAllocated = dataset.BitsStored = allocated = stored = 8
+        dataset.HighBit = high = 7
     if stored not in range(1, 17):
         raise InputError(f"DICOM of {stored} bits a pixel, expected 1 .. 16; export it with 16")
     if high is None or not stored - 1 <= high < allocated:

@@ -77,8 +77,10 @@ def open_dicom(data: bytes) -> DicomFile:
     if tag in _FLOATS:
         raise InputError(f"DICOM of floating-point pixels ({_class_of(dataset, body)}); export it with 16 bits")
     if tag != _PIXEL_DATA:
-        said = f"no image in it, DICOM without pixel data ({_class_of(dataset, body)})"
-        raise InputError(f"{said}; leave it out", kind="DICOM without pixels")
+        what = _class_of(dataset, body)
+        also = ", or get it again if it should have one" if "Image Storage" in what else ""
+        said = f"no image in it, DICOM without pixel data ({what}); leave it out{also}"
+        raise InputError(said, kind="DICOM without pixels")
     return _with_pixels(dataset, body, start)
 
 

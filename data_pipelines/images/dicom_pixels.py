@@ -49,7 +49,7 @@ def stored_values(file: DicomFile) -> np.ndarray:
     if high >= bits:
         file.notes.append(f"HighBit is {high} of {bits} bits stored: the lower bits are left out")
         pixels = pixels >> (high + 1 - bits)
-    return _masked(pixels.astype(np.int32), file)
+    return _masked(pixels, file)
 
 
 def _masked(values: np.ndarray, file: DicomFile) -> np.ndarray:
@@ -59,6 +59,7 @@ def _masked(values: np.ndarray, file: DicomFile) -> np.ndarray:
     highest = lowest + 2**bits - 1
     if lowest <= values.min() and values.max() <= highest:
         return values
+    values = values.astype(np.int32)
     if file.stream and file.stream.lossy and _overshoots(values, lowest, highest):
         return values.clip(lowest, highest)
     masked = ((values - lowest) & (2**bits - 1)) + lowest
@@ -137,6 +138,8 @@ def _decoded(file: DicomFile) -> np.ndarray:
     except NotImplementedError as error:
         raise InputError(f"its pixels are {syntax.name}, which nothing here decodes; export it uncompressed") from error
     plugins = [plugin for plugin in _ORDER if plugin in decoder.available_plugins]
+    if file.stream and file.stream.samples > 1 and file.stream.precision > 8:  # which Pillow makes 8 bits of
+        plugins = [plugin for plugin in plugins if plugin != "pillow"] or plugins
     if syntax == _JPEG_EXTENDED and file.dataset.BitsStored > 8:  # which Pillow and GDCM cannot, whatever they announce
         plugins = [plugin for plugin in plugins if plugin == "pylibjpeg"]
         available = bool(plugins)

@@ -124,24 +124,34 @@ def _table(item: Any, values: np.ndarray, file: DicomFile, kind: str) -> np.ndar
     `values` says (C.11.1.1, C.11.2.1.1), not the VR, which implicit VR has not and writers get wrong; where the table
     then lies wholly outside of that range, it was meant otherwise.
     """
-    entries = _entries(item, file.little_endian)
-    if entries is None:
+    descriptor = _descriptor(item, file.little_endian)
+    entries = None if descriptor is None else _entries(item, descriptor, file.little_endian)
+    if descriptor is None or entries is None:
         file.notes.append(f"its {kind} table is damaged: read without it")
         return None
     low, high = float(values.min()), float(values.max())
-    unsigned = int(item.LUTDescriptor[1]) & 0xFFFF
+    unsigned = descriptor[1]
     signed = unsigned - 0x10000 if unsigned >= 0x8000 else unsigned
     readings = (signed, unsigned) if low < 0 else (unsigned, signed)
     first = next((start for start in readings if start <= high and start + len(entries) > low), readings[0])
     return entries[np.rint(values - first).clip(0, len(entries) - 1).astype(np.int64)]
 
 
-def _entries(item: Any, little_endian: bool) -> np.ndarray | None:
-    """Float64 (N,): the entries of a table, 8 or 16 bits each, of 8 bits also two a word."""
-    descriptor, data = item.get("LUTDescriptor"), item.get("LUTData")
-    if descriptor is None or data is None or len(descriptor) != 3:
+def _descriptor(item: Any, little_endian: bool) -> list[int] | None:
+    """Number of entries (0: 65536), first input value, bits of an entry: unsigned, of whatever VR."""
+    found = item.get("LUTDescriptor")
+    if isinstance(found, bytes) and len(found) == 6:  # of VR UN
+        found = np.frombuffer(found, "<u2" if little_endian else ">u2")
+    if found is None or isinstance(found, bytes | str) or len(found) != 3:
         return None
-    count, bits = (int(descriptor[0]) & 0xFFFF) or 0x10000, int(descriptor[2])
+    return [int(value) & 0xFFFF for value in found]
+
+
+def _entries(item: Any, descriptor: list[int], little_endian: bool) -> np.ndarray | None:
+    """Float64 (N,): the entries of a table, 8 or 16 bits each, of 8 bits also two a word; None if some are missing."""
+    count, bits, data = descriptor[0] or 0x10000, descriptor[2], item.get("LUTData")
+    if data is None:
+        return None
     if not isinstance(data, bytes):
         words = np.atleast_1d(np.asarray(data, np.int64)).astype(np.uint16)
         data, little_endian = words.astype("<u2").tobytes(), True

@@ -7,14 +7,13 @@ then the one image reader sees it. Names of files are never trusted, and never l
 import contextlib
 import dataclasses
 import io
-import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from data_pipelines import images
-from data_pipelines.images import ImagePolicy, declared_pixels, is_dicom, suspicions
+from data_pipelines.images import ImagePolicy, caught, declared_pixels, is_dicom, suspicions
 from medslip_jax.errors import InputError
 
 # The largest detectors have 20 million; a file of a few kilobytes can state thousands of millions.
@@ -71,8 +70,7 @@ def shown_name(name: str) -> str:
 
 def _picture_pixels(data: bytes) -> int:
     """Width times height by the header, 0 for a damaged one, of which the reader has more to say."""
-    with warnings.catch_warnings(), contextlib.suppress(UnidentifiedImageError, OSError, SyntaxError, ValueError):
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    with caught(), contextlib.suppress(UnidentifiedImageError, OSError, SyntaxError, ValueError):
         try:
             with Image.open(io.BytesIO(data), formats=tuple(_PICTURES)) as image:
                 return image.width * image.height

@@ -9,6 +9,8 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_files import dicom_bytes, frame, table
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.pixels import get_decoder
@@ -418,7 +420,76 @@ def test_true_colour_keeps_its_colours():
 def test_grey_ycbcr_tagged_rgb_without_compression():
     planes = np.full((64, 64, 3), 128, np.uint8)
     planes[..., 0] = np.arange(64) * 4
-    for settings in ({}, {"compress": uid.RLELossless}):
-        reading = read_image(dicom_bytes(planes, **settings))
+    for compressed in ({}, {"compress": uid.RLELossless}):
+        reading = read_image(dicom_bytes(planes, **compressed))
         np.testing.assert_array_equal(reading.grey, planes[..., 0])
         assert "its pixels are YCbCr" in reading.notes[0]
+
+
+def test_table_of_every_encoding():
+    entries = np.arange(4096) >> 4
+    for syntax, order in (
+        (uid.ImplicitVRLittleEndian, "<u2"),
+        (uid.ExplicitVRLittleEndian, "<u2"),
+        (uid.ExplicitVRBigEndian, ">u2"),
+    ):
+        for bits in (16, 8):
+            item = Dataset()
+            item.add_new("LUTDescriptor", "US", [4096, 0, bits])
+            item.add_new("LUTData", "OW", entries.astype(order).tobytes())
+            data = dicom_bytes(PIXELS, BitsStored=12, syntax=syntax, VOILUTSequence=[item])
+            np.testing.assert_array_equal(read_dicom(data, name="a"), entries[PIXELS], err_msg=f"{syntax} {bits}")
+
+
+def test_signed_pixels_behind_an_unsigned_stream():
+    signed = (PIXELS.astype(np.int16) - 2048).astype(np.int16)
+    for burned in (signed & 0x0FFF, (signed & 0x0FFF) | np.where(np.abs(_I - _J) < 3, 0x4000, 0).astype(np.int16)):
+        coded = frame(burned.astype(np.uint16), "JPEG2000", no_jp2=True)
+        data = dicom_bytes(signed, encoded=(coded, uid.JPEG2000Lossless), BitsStored=12)
+        np.testing.assert_array_equal(read_dicom(data, name="a"), GREY)
+
+
+def test_frame_in_several_fragments_without_its_delimiter():
+    from pydicom.encaps import encapsulate
+
+    for name, (coded, syntax) in streams("plain").items():
+        dicom = pydicom.dcmread(io.BytesIO(dicom_bytes(PIXELS, encoded=(coded, syntax), BitsStored=12)))
+        for has_bot in (True, False):
+            dicom.PixelData = encapsulate([coded], fragments_per_frame=3, has_bot=has_bot)
+            dicom.save_as(file := io.BytesIO())
+            for cut in (0, 8):
+                data = file.getvalue()[: len(file.getvalue()) - cut]
+                np.testing.assert_array_equal(read_dicom(data, name=name), GREY, err_msg=name)
+
+
+def test_eight_bit_stream_of_sixteen_allocated():
+    grey = (PIXELS >> 4).astype(np.uint8)
+    coded = frame(grey, "JPEG", quality=95)
+    data = dicom_bytes(PIXELS, encoded=(coded, uid.JPEGBaseline8Bit), BitsStored=12)
+    picture = dicom_picture(data, name="a")
+    assert np.abs(picture.pixels.astype(int) - grey).max() <= 8
+    assert picture.notes == ("BitsAllocated (0028,0100) is 16, its compressed image has 8",)
+
+
+def test_image_that_ends_in_its_header_is_to_be_got_again():
+    with pytest.raises(InputError, match=r"no image in it, .* leave it out, or get it again if it should have one"):
+        dicom_picture(dicom_bytes(PIXELS, PixelData=None), name="a")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 3000), st.integers(0, 255), st.sampled_from(["plain", "rle", "table"]))
+def test_any_changed_byte_is_read_or_named(place, value, kind):
+    small = PIXELS[:16, :16]
+    made = {
+        "plain": {"WindowCenter": 2048, "WindowWidth": 4096, "PixelPaddingValue": 7},
+        "rle": {"compress": uid.RLELossless},
+        "table": {"VOILUTSequence": lut(0, bits=12, representation="US")},
+    }
+    data = bytearray(dicom_bytes(small, BitsStored=12, **made[kind]))
+    data[132 + place % (len(data) - 132)] = value
+    try:
+        grey = read_image(bytes(data), name="a").grey
+    except InputError as error:
+        assert "\n" not in str(error) and str(error).startswith("a: ")
+    else:
+        assert grey.ndim == 2 and grey.dtype == np.uint8
