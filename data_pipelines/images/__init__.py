@@ -4,7 +4,7 @@ from etils import epy
 
 with epy.lazy_api_imports(globals()):
     from data_pipelines.images.checks import suspicions
-    from data_pipelines.images.dicom_file import is_dicom
+    from data_pipelines.images.dicom_body import is_dicom
     from data_pipelines.images.dicom_tags import declared_pixels, patient_tags, view_position
     from data_pipelines.images.messages import caught
     from data_pipelines.images.names import files_of, is_left_behind, printable

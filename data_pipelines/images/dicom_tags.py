@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from data_pipelines.images.dicom_file import is_deflated, is_dicom, open_dicom
+from data_pipelines.images.dicom_body import is_deflated, is_dicom
+from data_pipelines.images.dicom_file import open_dicom
 from data_pipelines.images.messages import caught
 from medslip_jax.errors import InputError
 

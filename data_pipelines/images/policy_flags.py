@@ -18,7 +18,7 @@ _HELP = {
 
 def add_image_flags(parser: argparse.ArgumentParser, *, names: Sequence[str] = tuple(_HELP), say: str = "") -> None:
     """A flag for each of these fields of `ImagePolicy`, in a group of its own; None where it is not given."""
-    group = parser.add_argument_group("how files become grey", say or "see data_pipelines/images/policy.py")
+    group = parser.add_argument_group("how files become grey", say or "defaults: lut, tagged, full, none")
     kinds = get_type_hints(ImagePolicy)
     for name in names:
         group.add_argument(f"--{name}", choices=get_args(kinds[name]), help=_HELP[name])

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from data_pipelines.images.checks import colour_share
 from data_pipelines.images.dicom import dicom_picture
-from data_pipelines.images.dicom_file import is_dicom
+from data_pipelines.images.dicom_body import is_dicom
 from data_pipelines.images.messages import caught
 from data_pipelines.images.policy import ImagePolicy
 from medslip_jax.errors import InputError

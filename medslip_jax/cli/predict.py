@@ -57,5 +57,5 @@ def _parser() -> argparse.ArgumentParser:
     add("--sheet", type=int, default=200, help="images with overlays and a card on the sheet, at most (%(default)s)")
     add("--batch_size", type=int, default=16, help="images of a step over all devices (%(default)s)")
     add("--books", metavar="FILE.npz", help="text tables, where A has none")
-    add_image_flags(parser)
+    add_image_flags(parser, say="defaults: lut, tagged, full, none, squash")
     return parser
