@@ -146,6 +146,7 @@ def _take(file: DicomFile, keyword: str, value: int | str, meaning: str = "") ->
     stated = file.dataset.get(keyword)
     said = f"no {_named(keyword)}" if stated in (None, "") else f"{_named(keyword)} is {stated}"
     file.notes.append(f"{said}: taken as {value}" + (f", {meaning}" if meaning else ""))
+    file.guessed.add(keyword)
     setattr(file.dataset, keyword, value)
 
 

@@ -30,12 +30,14 @@ class DicomFile:
       little_endian: of look-up tables that are bytes.
       stream: of a compressed frame, None for plain pixels or where its header says nothing.
       notes: what was amiss and is mended.
+      guessed: keywords of elements that were missing and have a value by now.
     """
 
     dataset: Any
     little_endian: bool
     stream: Stream | None
     notes: list[str]
+    guessed: set[str] = dataclasses.field(default_factory=set)
 
 
 def open_dicom(data: bytes) -> DicomFile:

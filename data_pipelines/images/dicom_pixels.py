@@ -49,6 +49,12 @@ def stored_values(file: DicomFile) -> np.ndarray:
     if high >= bits:
         file.notes.append(f"HighBit is {high} of {bits} bits stored: the lower bits are left out")
         pixels = pixels >> (high + 1 - bits)
+    if "PixelRepresentation" in file.guessed and not dataset.PixelRepresentation:
+        half = 2 ** (bits - 1)
+        unsigned = pixels.astype(np.int32) & (2 * half - 1)
+        if _roughness((unsigned ^ half) - half) < _roughness(unsigned) / 2:
+            file.notes.append("its pixels are even as signed values, and are read as such")
+            dataset.PixelRepresentation = 1
     return _masked(pixels, file)
 
 
@@ -66,6 +72,12 @@ def _masked(values: np.ndarray, file: DicomFile) -> np.ndarray:
     if values.min() < lowest or values.max() >= 2**bits:  # else negative values without their sign's upper bits
         file.notes.append(f"bits above the {bits} stored ones are masked (an overlay, as a rule)")
     return masked
+
+
+def _roughness(values: np.ndarray) -> float:
+    """Mean step to the next pixel: a picture that is read wrongly has many large ones."""
+    steps = (np.abs(np.diff(values.astype(np.int32), axis=axis)) for axis in (0, 1))
+    return float(sum(step.mean() if step.size else 0.0 for step in steps))
 
 
 def _overshoots(values: np.ndarray, lowest: int, highest: int) -> bool:
@@ -94,6 +106,11 @@ def rgb(file: DicomFile) -> np.ndarray:
     pixels = _decoded(file)
     if pixels.ndim != 3 or pixels.shape[2] != 3:
         raise InputError(f"DICOM pixels of shape {pixels.shape}; expected one image (H, W, 3)")
+    if "PlanarConfiguration" in file.guessed and file.stream is None:
+        by_plane = pixels.reshape(3, *pixels.shape[:2]).transpose(1, 2, 0)
+        if _roughness(by_plane) < 0.8 * _roughness(pixels):
+            file.notes.append("its pixels are even as colour by plane, and are read as such")
+            pixels = by_plane
     return _as_rgb(_eight_bits(pixels, dataset.BitsStored), file)
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydicom import uid
 from pydicom.dataset import Dataset
 
+from data_pipelines import phantom
 from data_pipelines.images import read_image
 from data_pipelines.images.dicom import dicom_picture, read_dicom
 from medslip_jax.errors import InputError
@@ -145,6 +146,30 @@ def test_missing_planar_configuration_and_kind_of_colour():
         picture = dicom_picture(without(dicom_bytes(colour), keyword), name="a")
         np.testing.assert_array_equal(picture.pixels, whole)
         assert [note.startswith(f"no {keyword} (") for note in picture.notes] == [True]
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize("compress", ["", uid.RLELossless])
+def test_sign_that_is_not_stated_is_seen(bits, compress):
+    grey = phantom.draw(3, size=64).image.astype(np.int16) * 16
+    signed = grey - 2048
+    expected = read_dicom(dicom_bytes(signed, BitsStored=bits), name="a")
+    data = without(dicom_bytes(signed, BitsStored=bits, compress=compress), "PixelRepresentation")
+    picture = dicom_picture(data, name="a")
+    np.testing.assert_array_equal(picture.pixels, expected)
+    assert "even as signed values" in picture.notes[1]
+    unsigned = without(dicom_bytes(grey.astype(np.uint16), BitsStored=bits), "PixelRepresentation")
+    assert len(dicom_picture(unsigned, name="a").notes) == 1
+
+
+def test_planes_that_are_not_stated_are_seen():
+    grey = phantom.draw(3, size=64).image
+    colour = np.stack([grey, grey // 2, 255 - grey], axis=2)
+    for planar, data in ((0, colour), (1, colour.transpose(2, 0, 1))):
+        file = dicom_bytes(colour, PlanarConfiguration=planar, PixelData=data.tobytes())
+        picture = dicom_picture(without(file, "PlanarConfiguration"), name="a")
+        np.testing.assert_array_equal(picture.pixels, colour)
+        assert len(picture.notes) == 1 + planar
 
 
 def test_polarity_of_an_untagged_file_follows_the_presentation_shape():
