@@ -74,15 +74,15 @@ def read_rows(
         except InputError as error:
             if drops is None or not error.kind:
                 raise InputError(f"{path}: row {number}: {error}") from error
-            drops.append(Drop(number, present[options.columns["image"]], error.kind, str(error)))
+            drops.append(Drop(number, present[options.columns["image"]], error.kind, str(error).partition(";")[0]))
     if not rows:
         first = f" that can be used, the first: row {drops[0].row}: {drops[0].reason}" if drops else ""
         raise InputError(f"{path}: no rows below the header{first}")
     _check_unique(path, rows)
     if notes is not None:
-        notes += [f"{path.name}: {len(empty)} empty rows are skipped, the first: row {empty[0]}"] if empty else []
-        said = f'{path.name}: cells of {len(missing)} rows say "nan" or the like and count as empty'
-        notes += [f"{said}, the first: row {missing[0]}"] if missing else []
+        notes += [f"{path.name}: empty rows, skipped: {len(empty)}, the first is row {empty[0]}"] if empty else []
+        said = f'{path.name}: rows with cells that say "nan" or the like, taken as empty: {len(missing)}'
+        notes += [f"{said}, the first is row {missing[0]}"] if missing else []
     return rows
 
 

@@ -71,7 +71,7 @@ def test_blanks_and_empty_rows_of_spreadsheets(tmp_path):
     first, second = read_rows(path, options, notes=notes)
     assert (first.image, first.patient, first.number) == ("a.png", "p, 1", 2) and len(first.present) == 2
     assert (second.image, second.patient, second.number) == ("b.png", "p2", 5) and len(second.present) == 1
-    assert notes == ["labels.csv: 3 empty rows are skipped, the first: row 3"]
+    assert notes == ["labels.csv: empty rows, skipped: 3, the first is row 3"]
 
 
 @pytest.mark.parametrize("word", ["nan", "NaN", "NA", "<NA>", "N/A", "None", "null", " nan "])
@@ -80,7 +80,7 @@ def test_words_for_nothing_are_missing(tmp_path, word):
     path = write(tmp_path, [{"file": "a.png", "text": word, "view": word}, {"file": "b.png"}])
     first, _ = read_rows(path, make_options(), notes=notes)
     assert first.report == "" and first.view == ""
-    assert notes == ['labels.csv: cells of 1 rows say "nan" or the like and count as empty, the first: row 2']
+    assert notes == ['labels.csv: rows with cells that say "nan" or the like, taken as empty: 1, the first is row 2']
     with pytest.raises(InputError, match="row 3: no patient in column 'patient'"):
         rows_of(tmp_path, [{"file": "a.png"}, {"file": "b.png", "patient": word}])
     with pytest.raises(InputError, match="row 3: neither report nor labels"):
@@ -92,6 +92,7 @@ def test_rows_that_lack_a_patient_or_all_text_can_be_left_out(tmp_path):
     cells = [{"file": "a.png"}, {"file": "b.png", "patient": "nan"}, {"file": "c.png", "findings": "", "text": "nan"}]
     rows = read_rows(write(tmp_path, cells), make_options(), drops=drops)
     assert [row.image for row in rows] == ["a.png"]
+    assert drops[0].reason == "no patient in column 'patient'"
     assert [(drop.row, drop.file, drop.kind) for drop in drops] == [
         (3, "b.png", "no patient"),
         (4, "c.png", "nothing to learn from"),
