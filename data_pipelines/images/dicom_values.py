@@ -54,6 +54,7 @@ def _stretched(values: np.ndarray, ends: np.ndarray) -> np.ndarray:
 
 
 def _modality(stored: np.ndarray, file: DicomFile) -> _Modality:
+    from pydicom.dataset import Dataset
     from pydicom.pixels import apply_rescale
 
     tables = file.dataset.get("ModalityLUTSequence")
@@ -68,7 +69,9 @@ def _modality(stored: np.ndarray, file: DicomFile) -> _Modality:
         said = f"RescaleSlope {_written(file, 'RescaleSlope')}, RescaleIntercept {_written(file, 'RescaleIntercept')}"
         file.notes.append(f"{said} leave no image: read without them, and without a window")
         return _Modality(stored.astype(np.float64), windows=False)
-    return _Modality(apply_rescale(stored, file.dataset))
+    line = Dataset()  # of the first values, as numbers, whatever is written besides
+    line.RescaleSlope, line.RescaleIntercept = f"{slope:.10g}", f"{intercept:.10g}"
+    return _Modality(apply_rescale(stored, line))
 
 
 def _tabled(values: np.ndarray, file: DicomFile) -> np.ndarray | None:

@@ -1,4 +1,6 @@
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -268,3 +270,14 @@ def test_what_macos_leaves_beside_images_is_neither_counted_nor_dropped(tmp_path
     found = {finding.expected.pattern: finding.found for finding in official.check_download(tmp_path, SiimAcr.EXPECTED)}
     assert found["dicom-images-train/*/*/*.dcm"] == 3
     assert SiimAcr.plan(root=tmp_path, options=SiimAcrOptions(partial=True)).drops == []
+
+
+def test_a_file_name_that_is_not_utf_8_is_listed_and_the_rest_is_built(tmp_path):
+    tree(tmp_path)
+    folder = os.fsencode(dicom_path(tmp_path, ONE).parent)
+    (Path(os.fsdecode(folder + b"/caf\xe9.dcm"))).write_bytes(b"")
+    report = build("siim_acr", out=tmp_path / "out", root=tmp_path, options=options(), workers=1)
+    assert sum(report["splits"].values()) == 3
+    (drop,) = report["drops"]
+    assert drop["file"].endswith("/caf\\xe9.dcm") and drop["kind"] == "no labels"
+    assert "caf\\xe9.dcm" in (Path(report["directory"]) / "manifest.csv").read_text(encoding="utf-8")
