@@ -69,19 +69,30 @@ def _many(raw: Any) -> bool:
 def _samples_and_colour(file: DicomFile) -> None:
     dataset, stream = file.dataset, file.stream
     kind = str(dataset.get("PhotometricInterpretation") or "").strip().upper()
-    samples = _whole(dataset, "SamplesPerPixel")
-    if samples is None:
-        known = stream.samples if stream and stream.samples else 0
-        samples = known or (3 if kind in COLOUR and kind != "PALETTE COLOR" else 1)
+    samples, known = _whole(dataset, "SamplesPerPixel"), stream.samples if stream else 0
+    if samples is None or (known in (1, 3) and known != samples):
+        samples = known or _samples_of(dataset, kind)
         _take(file, "SamplesPerPixel", samples)
-    if not kind:
-        if samples == 1:
-            inverse = str(dataset.get("PresentationLUTShape") or "").strip().upper() == "INVERSE"
-            kind = "MONOCHROME1" if inverse else "MONOCHROME2"
-        else:
-            kind = "YBR_FULL" if stream and stream.colour == "ybr" else "RGB"
+    if samples == 3 and (not kind or kind in GREY):
+        kind = "YBR_FULL" if stream and stream.colour == "ybr" else "RGB"
+        _take(file, "PhotometricInterpretation", kind)
+    elif samples == 1 and (not kind or kind in COLOUR[:-1]):
+        inverse = str(dataset.get("PresentationLUTShape") or "").strip().upper() == "INVERSE"
+        kind = "MONOCHROME1" if inverse else "MONOCHROME2"
         _take(file, "PhotometricInterpretation", kind)
     dataset.PhotometricInterpretation = kind
+
+
+def _samples_of(dataset: Any, kind: str) -> int:
+    """By the kind of colour, else by the length of plain pixels."""
+    if kind:
+        return 3 if kind in COLOUR[:-1] else 1
+    rows, columns, allocated = (_whole(dataset, keyword) or 0 for keyword in ("Rows", "Columns", "BitsAllocated"))
+    return 3 if 0 < 3 * rows * columns * allocated // 8 <= len(dataset.PixelData) and _is_plain(dataset) else 1
+
+
+def _is_plain(dataset: Any) -> bool:
+    return not dataset["PixelData"].is_undefined_length
 
 
 def _size(file: DicomFile) -> None:
@@ -136,7 +147,7 @@ def _bits(file: DicomFile) -> None:
 def _allocated(file: DicomFile, stored: int) -> int:
     """8 or 16, as the length of plain pixels says; else what holds the stored bits."""
     dataset, precision = file.dataset, file.stream.precision if file.stream else 0
-    if file.stream is None and not dataset["PixelData"].is_undefined_length:
+    if file.stream is None and _is_plain(dataset):
         pixels = dataset.Rows * dataset.Columns * dataset.SamplesPerPixel
         return 16 if len(dataset.PixelData) >= 2 * pixels else 8
     return 16 if max(stored, precision) > 8 else 8

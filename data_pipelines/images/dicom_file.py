@@ -117,6 +117,8 @@ def _frame(value: bytes, notes: list[str]) -> bytes:
         (length,) = struct.unpack_from("<I", value, at + 4)
         parts.append(value[at + 8 : at + 8 + length])
         at += 8 + length
+        if length % 2 and value[at + 1 : at + 5] in (_ITEM, _DELIMITER):  # padded, but not counted
+            at += 1
     frame = b"".join(parts[1:]) or b"".join(parts)  # the first item is a table of offsets
     if value[at : at + 4] == _DELIMITER:
         return frame

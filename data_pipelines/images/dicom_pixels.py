@@ -32,6 +32,8 @@ _PLUGINS = {
 }
 # Levels, of 256, that lossy compression may move a plane which is even, or equal to another.
 _NEAR = 4
+# Per cent of the pixels that are grey in a grey picture; the others are labels in colour.
+_MOST = 90
 
 
 def stored_values(file: DicomFile) -> np.ndarray:
@@ -131,9 +133,9 @@ def _as_rgb(planes: np.ndarray, file: DicomFile) -> np.ndarray:
     stream = file.stream.colour if file.stream else ""
     differences = np.abs(planes[..., 1:].astype(np.int16) - planes[..., :1]).max(axis=2)
     even = np.abs(planes[..., 1:].astype(np.int16) - 128)
-    if np.percentile(differences, 99) <= _NEAR:
+    if np.percentile(differences, _MOST) <= _NEAR:
         found = "rgb"
-    elif np.percentile(even, 99) <= _NEAR:
+    elif np.percentile(even, _MOST) <= _NEAR:
         found = "ybr"
     else:
         found = stream or tagged

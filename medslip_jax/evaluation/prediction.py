@@ -154,6 +154,8 @@ def _read(file: Path, policy: ImagePolicy) -> Prediction:
             images.fit(reading.grey, min(reading.grey.shape), policy=policy)  # which refuses a strip
     except InputError as error:
         return Prediction(file, error=str(error))
+    except MemoryError:
+        return Prediction(file, error=f"{name}: does not fit into memory; make it smaller")
     notes = (*reading.notes, *suspicions(reading.grey, colour=reading.colour))
     odd = () if name == str(file) else ("its name is not UTF-8 and shown with its bytes escaped",)
     return Prediction(file, image=reading.grey, notes=(*odd, *notes))

@@ -70,3 +70,15 @@ def test_grey_ycbcr_tagged_rgb_without_compression():
         reading = read_image(dicom_bytes(planes, **compressed))
         np.testing.assert_array_equal(reading.grey, planes[..., 0])
         assert "its pixels are YCbCr" in reading.notes[0]
+
+
+@pytest.mark.parametrize("space", ["RGB", "YCbCr"])
+def test_a_label_in_colour_does_not_make_a_grey_picture_one_in_colour(space):
+    grey = np.clip(np.add.outer(np.arange(64) * 3, np.arange(64)), 0, 255).astype(np.uint8)
+    planes = np.repeat(grey[..., None], 3, axis=2)
+    planes[:12, :20] = (250, 220, 20)
+    for tag in ("RGB", "YBR_FULL"):
+        coded = jpeg(planes, markers=False, space=space)
+        reading = read_image(dicom_bytes(planes, encoded=(coded, uid.JPEGBaseline8Bit), PhotometricInterpretation=tag))
+        assert np.abs(reading.grey[16:].astype(int) - grey[16:]).max() <= 4
+        assert 0 < reading.colour < 0.1

@@ -55,6 +55,17 @@ def test_frame_in_several_fragments_without_its_delimiter():
                 np.testing.assert_array_equal(read_dicom(data, name=name), GREY, err_msg=name)
 
 
+def test_fragment_of_an_odd_length():
+    for name, (coded, syntax) in streams("plain").items():
+        odd = coded if len(coded) % 2 else coded + b"\0"
+        data = dicom_bytes(PIXELS, encoded=(odd, syntax), BitsStored=12)
+        counted = struct.pack("<I", len(odd) + 1)
+        assert data.count(counted) == 1
+        data = data.replace(counted, struct.pack("<I", len(odd)))
+        for cut in (0, 8):
+            np.testing.assert_array_equal(read_dicom(data[: len(data) - cut], name=name), GREY, err_msg=name)
+
+
 def test_no_transfer_syntax_is_told_by_the_bytes():
     for name, encoded in streams("plain").items():
         data = without_syntax(dicom_bytes(PIXELS, encoded=encoded, BitsStored=12))
@@ -160,6 +171,21 @@ def test_sign_that_is_not_stated_is_seen(bits, compress):
     assert "even as signed values" in picture.notes[1]
     unsigned = without(dicom_bytes(grey.astype(np.uint16), BitsStored=bits), "PixelRepresentation")
     assert len(dicom_picture(unsigned, name="a").notes) == 1
+
+
+def test_samples_and_kind_of_colour_that_do_not_fit():
+    grey = (PIXELS >> 4).astype(np.uint8)
+    planes = np.repeat(grey[..., None], 3, axis=2)
+    coded = (frame(planes, "JPEG", quality=100, subsampling=0), uid.JPEGBaseline8Bit)
+    for name, data in {
+        "three": dicom_bytes(planes, PhotometricInterpretation="MONOCHROME2"),
+        "one": dicom_bytes(grey, PhotometricInterpretation="RGB"),
+        "neither": without(dicom_bytes(planes), "SamplesPerPixel", "PhotometricInterpretation"),
+        "stream": dicom_bytes(planes, encoded=coded, SamplesPerPixel=1, PhotometricInterpretation="MONOCHROME2"),
+    }.items():
+        reading = read_image(data)
+        assert np.abs(reading.grey.astype(int) - grey).max() <= 3 and reading.colour == 0, name
+        assert 1 <= len(reading.notes) <= 3, name
 
 
 def test_planes_that_are_not_stated_are_seen():
