@@ -12,10 +12,17 @@ from data_pipelines.datasets.building.plan import Drop
 from data_pipelines.datasets.folder_options import FolderOptions
 from data_pipelines.datasets.shared.listings import read_columns
 from data_pipelines.datasets.shared.splits import split_of
+from data_pipelines.images import is_left_behind
 from medslip_jax.errors import InputError
 
 # What programs write for nothing, in lower case: those that pandas reads as missing.
 MISSING = frozenset(("nan", "-nan", "na", "<na>", "n/a", "#n/a", "#na", "nat", "null", "none"))
+
+
+_EMPTY = "empty rows, skipped"
+_MISSING = 'rows with cells that say "nan" or the like, taken as empty'
+_LEFT_BEHIND = "rows of files that macOS and others leave beside images, skipped"
+_REMARKS = (_EMPTY, _MISSING, _LEFT_BEHIND)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +52,8 @@ class Row:
 def read_rows(
     path: Path, options: FolderOptions, *, notes: list[str] | None = None, drops: list[Drop] | None = None
 ) -> list[Row]:
-    """All rows of the CSV file but empty ones; a cell that says "nan" or the like (`MISSING`) is empty.
+    """All rows of the CSV file but empty ones and those of what `is_left_behind`; "nan" and the like (`MISSING`) are
+    empty cells.
 
     Args:
       path: of the file.
@@ -63,26 +71,28 @@ def read_rows(
         *(key for rule in options.annotated_everywhere for key in rule.get("where", {})),
     ]
     rows: list[Row] = []
-    empty: list[int] = []
-    missing: list[int] = []
-    for number, cells in read_columns(path, columns, empty_rows=empty, repair="save it as UTF-8"):
+    odd: dict[str, list[int]] = {remark: [] for remark in _REMARKS}
+    for number, cells in read_columns(path, columns, empty_rows=odd[_EMPTY], repair="save it as UTF-8"):
+        written = dict(zip(columns, cells, strict=True))
+        present = _present(written, options)
+        image = present[options.columns["image"]]
+        odd[_MISSING] += [number] if present != written else []
+        if is_left_behind(image):
+            odd[_LEFT_BEHIND].append(number)
+            continue
         try:
-            written = dict(zip(columns, cells, strict=True))
-            present = _present(written, options)
-            missing += [number] if present != written else []
             rows.append(_row(number, present, options))
         except InputError as error:
             if drops is None or not error.kind:
                 raise InputError(f"{path}: row {number}: {error}") from error
-            drops.append(Drop(number, present[options.columns["image"]], error.kind, str(error).partition(";")[0]))
+            drops.append(Drop(number, image, error.kind, str(error).partition(";")[0]))
     if not rows:
         first = f" that can be used, the first: row {drops[0].row}: {drops[0].reason}" if drops else ""
         raise InputError(f"{path}: no rows below the header{first}")
     _check_unique(path, rows)
     if notes is not None:
-        notes += [f"{path.name}: empty rows, skipped: {len(empty)}, the first is row {empty[0]}"] if empty else []
-        said = f'{path.name}: rows with cells that say "nan" or the like, taken as empty: {len(missing)}'
-        notes += [f"{said}, the first is row {missing[0]}"] if missing else []
+        found = ((remark, seen) for remark, seen in odd.items() if seen)
+        notes += [f"{path.name}: {remark}: {len(seen)}, the first is row {seen[0]}" for remark, seen in found]
     return rows
 
 

@@ -101,6 +101,14 @@ def test_rows_that_lack_a_patient_or_all_text_can_be_left_out(tmp_path):
         read_rows(write(tmp_path, cells[1:]), make_options(), drops=[])
 
 
+def test_rows_of_what_macos_leaves_beside_images_are_skipped(tmp_path):
+    notes: list[str] = []
+    cells = [{"file": name} for name in ("a.png", "._a.png", ".DS_Store")]
+    assert [row.image for row in read_rows(write(tmp_path, cells), make_options(), notes=notes)] == ["a.png"]
+    said = "rows of files that macOS and others leave beside images, skipped: 2, the first is row 3"
+    assert notes == [f"labels.csv: {said}"]
+
+
 def test_a_label_may_be_called_none(tmp_path):
     (row,) = rows_of(tmp_path, [{"file": "a.png", "findings": "None", "text": "Nano scale nan."}], no_finding="None")
     assert row.has_labels and row.present == () and row.report == "Nano scale nan."
