@@ -4,13 +4,15 @@ import csv
 import gzip
 import io
 import json
+import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO, TypeVar
 
 from medslip_jax.errors import InputError
 
+_BLANK_BEHIND_QUOTE = re.compile(r'"[ \t]+(,|\r?$)')
 _GZIP = b"\x1f\x8b"
 Kind = TypeVar("Kind", dict, list)
 
@@ -87,10 +89,26 @@ def read_columns(
         raise InputError(f"{str(path)!r}: cannot read the CSV file ({error})") from error
 
 
+def _without_blanks_behind_quotes(lines: Iterable[str]) -> Iterator[str]:
+    """`"a" ,b` as `"a",b`: csv skips blanks before a quotation mark alone. Within quotes nothing changes."""
+    inside = False
+    for line in lines:
+        if _BLANK_BEHIND_QUOTE.search(line):
+            parts = line.split('"')
+            for number in range(1, len(parts)):
+                opens = inside == (number % 2 == 0)
+                rest = parts[number].lstrip(" \t")
+                if not opens and (not rest.strip("\r\n") or rest.startswith(",")):
+                    parts[number] = rest
+            line = '"'.join(parts)
+        inside ^= line.count('"') % 2 == 1
+        yield line
+
+
 def _rows(
     path: str | Path, file: TextIO, columns: Sequence[str], *, empty_rows: list[int] | None
 ) -> Iterator[tuple[int, tuple[str, ...]]]:
-    reader = csv.reader(file, strict=True, skipinitialspace=True)
+    reader = csv.reader(_without_blanks_behind_quotes(file), strict=True, skipinitialspace=True)
     number, blank = 1, []  # the row, and blank lines before it, which do not count at the end
     try:
         header = [name.strip() for name in next(reader, [])]
