@@ -30,7 +30,8 @@ _LOGGERS = (
     "PIL.TiffImagePlugin",
 )
 _MODULES = r"(pydicom|pylibjpeg|openjpeg|PIL|data_pipelines\.images)(\.|$)"
-_MOST = 3  # of one file: a header may have hundreds of odd values
+_MOST, _LONGEST = 3, 240  # texts of one file, as a header may have hundreds of odd values; letters of one
+_OF_FILES = (UserWarning, RuntimeWarning)  # others, such as of what is out of date, are no matter of a file
 
 _lock = threading.Lock()
 # One for the descriptor alone: the decoders that print do not run in parallel.
@@ -58,15 +59,16 @@ def caught() -> Iterator[list[str]]:
 @contextlib.contextmanager
 def caught_prints() -> Iterator[None]:
     """Inside `caught`, for a decoder in C that prints to file descriptor 2 as it is. One thread at a time."""
-    with _descriptor, tempfile.TemporaryFile() as file:
+    with _descriptor, contextlib.ExitStack() as stack:
         try:
             sys.stderr.flush()
+            file = stack.enter_context(tempfile.TemporaryFile())
             kept = os.dup(2)
-            os.dup2(file.fileno(), 2)
-        except (OSError, AttributeError, ValueError):  # there is no standard error
+        except (OSError, AttributeError, ValueError):  # there is no standard error, or no place for a file
             yield
             return
         try:
+            os.dup2(file.fileno(), 2)
             yield
         finally:
             os.dup2(kept, 2)
@@ -77,7 +79,7 @@ def caught_prints() -> Iterator[None]:
 
 
 def _add(text: str) -> None:
-    found, line = getattr(_reading, "found", None), " ".join(text.split())
+    found, line = getattr(_reading, "found", None), " ".join(text.split())[:_LONGEST]
     if found is not None and line and line not in found and len(found) < _MOST:
         found.append(line)
 
@@ -94,13 +96,14 @@ def _install() -> None:
         shown = warnings.showwarning
 
         def show(message, category, filename, lineno, file=None, line=None):
-            if getattr(_reading, "found", None) is None:
+            if getattr(_reading, "found", None) is None or not issubclass(category, _OF_FILES):
                 shown(message, category, filename, lineno, file, line)
             else:
                 _add(str(message))
 
         # "always": by default the second file with the same fault would have no note.
-        warnings.filterwarnings("always", module=_MODULES)
+        for category in _OF_FILES:
+            warnings.filterwarnings("always", category=category, module=_MODULES)
         warnings.showwarning = show
         for name in _LOGGERS:
             logging.getLogger(name).addFilter(_keep)

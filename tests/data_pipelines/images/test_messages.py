@@ -47,6 +47,13 @@ def test_everything_is_as_before_afterwards():
         pydicom_says("outside")
 
 
+def test_what_is_out_of_date_is_no_matter_of_a_file():
+    with pytest.warns(DeprecationWarning, match="old"), caught() as said:
+        warnings.warn_explicit("old", DeprecationWarning, "a.py", 1, module="pydicom.filereader")
+        pydicom_says("x" * 1000)
+    assert said == ["x" * 240]
+
+
 def test_other_threads_are_not_listened_to():
     ready, done = threading.Event(), threading.Event()
 
