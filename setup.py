@@ -70,7 +70,7 @@ setup(
         "cuda": CUDA_13,
         "torch": ["torch>=2.13"],
         "onnx": ["jax2onnx>=0.14.1", "onnx>=1.20.1", "onnxruntime>=1.24.1"],
-        # JPEG lossless, JPEG-LS and HTJ2K inside DICOM; nothing GPL (dicom.py says which decodes what).
+        # JPEG lossless, JPEG-LS and HTJ2K inside DICOM; nothing GPL (dicom_pixels.py says which decodes what).
         "dicom": ["python-gdcm>=3.2", "pylibjpeg>=2.1", "pylibjpeg-openjpeg>=2.6"],
         "beam": ["apache-beam>=2.77"],
         # `medslip serve`; not an upper bound of ours: Gradio 6 asks for an older Pillow.
@@ -86,6 +86,7 @@ setup(
             "nbclient>=0.10",
             "nbformat>=5.10",
             "ipykernel>=6.29",
+            "pydicom-data>=1.0",  # 34 MB, MIT: files for test_dicom_against_pydicom.py
             "setuptools>=70.1",  # the first that builds wheels by itself, for tests/test_package.py
         ],
     },

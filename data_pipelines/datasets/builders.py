@@ -34,7 +34,8 @@ def builder_class(name: str) -> "type[PlannedBuilder]":
 
 
 def options_of(name: str, *, file: Path | None, given: Mapping[str, Any]) -> Any:
-    """The options of a data set: what `file`, a JSON object, says of them, with those `given` that are not None on top.
+    """The options of a data set: what `file`, a JSON object, says of them, with those `given` that are not None on top;
+    of an option that is an object in both, the keys that are given.
 
     Raises:
       InputError: a file that cannot be read, or an option that the data set does not have or that has another value.
@@ -44,7 +45,9 @@ def options_of(name: str, *, file: Path | None, given: Mapping[str, Any]) -> Any
     unknown = sorted(set(values) - {field.name for field in dataclasses.fields(kind)})
     if unknown:
         raise InputError(f"{file}: unknown option {unknown[0]!r} of {name}")
-    values |= {key: value for key, value in given.items() if value is not None}
+    for key, value in given.items():
+        within = isinstance(value, Mapping) and isinstance(values.get(key), Mapping)
+        values |= {} if value is None else {key: {**values[key], **value} if within else value}
     try:
         return kind(**values)
     except InputError as error:

@@ -22,6 +22,7 @@ from pathlib import Path
 from data_pipelines.datasets.building.plan import SPLITS, Drop, Job, Plan, Policy
 from data_pipelines.datasets.shared import official, xray
 from data_pipelines.datasets.shared.listings import text_lines
+from data_pipelines.images import files_of
 from medslip_jax.errors import InputError
 
 TARGET = "covid19"
@@ -95,7 +96,7 @@ def _lines(root: Path, *, partial: bool) -> Iterator[Line]:
 
 
 def _paths(root: Path, folder: str) -> Iterator[str]:
-    return (f"{folder}/{path.name}" for path in (root / folder).iterdir())
+    return (f"{folder}/{path.name}" for path in files_of(root / folder, "*"))
 
 
 def _drops(lines: Sequence[Line], *, files: set[str]) -> Iterator[Drop]:

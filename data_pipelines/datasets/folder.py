@@ -25,7 +25,9 @@ class Folder(PlannedBuilder):
     def plan(*, root: str | Path, options: FolderOptions | None = None, policy: Policy = "fail") -> Plan:
         """Reads the CSV file; it and the image paths are relative to `root`."""
         root, options = Path(root), options or FolderOptions()
-        listing, notes, drops = root / options.csv, [], []
+        notes: list[str] = []
+        listing = root / options.csv
+        drops: list[Drop] = []
         by_image = "split" not in options.columns and "patient" not in options.columns
         if by_image and max(options.split_fractions.values()) < 1:
             notes.append(
@@ -33,7 +35,7 @@ class Folder(PlannedBuilder):
                 "images of one patient may be in two splits"
             )
         jobs, ages = collections.defaultdict(list), {}
-        for row in read_rows(listing, options):
+        for row in read_rows(listing, options, notes=notes, drops=drops if policy == "skip" else None):
             ages[f"{options.csv} row {row.number}"] = row.age
             if options.views and row.view not in options.views:
                 drops.append(

@@ -8,10 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from data_pipelines.datasets.building.plan import Drop
 from data_pipelines.datasets.folder_options import FolderOptions
 from data_pipelines.datasets.shared.listings import read_columns
 from data_pipelines.datasets.shared.splits import split_of
+from data_pipelines.images import is_left_behind
 from medslip_jax.errors import InputError
+
+# What programs write for nothing, in lower case: those that pandas reads as missing.
+MISSING = frozenset(("nan", "-nan", "na", "<na>", "n/a", "#n/a", "#na", "nat", "null", "none"))
+
+
+_EMPTY = "empty rows, skipped"
+_MISSING = 'rows with cells that say "nan" or the like, taken as empty'
+_LEFT_BEHIND = "rows of files that macOS and others leave beside images, skipped"
+_REMARKS = (_EMPTY, _MISSING, _LEFT_BEHIND)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,28 +49,59 @@ class Row:
     age: str = ""
 
 
-def read_rows(path: Path, options: FolderOptions) -> list[Row]:
-    """All rows of the CSV file.
+def read_rows(
+    path: Path, options: FolderOptions, *, notes: list[str] | None = None, drops: list[Drop] | None = None
+) -> list[Row]:
+    """All rows of the CSV file but empty ones and those of what `is_left_behind`; "nan" and the like (`MISSING`) are
+    empty cells.
+
+    Args:
+      path: of the file.
+      options: of the data set.
+      notes: grows by what to know of the rows, such as how many are empty.
+      drops: grows by the rows that lack a patient, or anything to learn from; without it they are errors.
 
     Raises:
-      InputError: an unreadable file, a missing or repeated column, an empty row or one with too few or too many
-        cells, no image, neither report nor labels nor annotations, an unknown label or split, malformed boxes or
-        masks, an image that comes twice, a patient in two splits.
+      InputError: an unreadable file, a missing or repeated column, a row with too few or too many cells, no image, no
+        patient, neither report nor labels nor annotations, an unknown label or split, malformed boxes or masks, an
+        image that comes twice, a patient in two splits.
     """
     columns = [
         *options.columns.values(),
         *(key for rule in options.annotated_everywhere for key in rule.get("where", {})),
     ]
-    rows = []
-    for number, cells in read_columns(path, columns, empty_rows="refuse", repair="save it as UTF-8"):
+    rows: list[Row] = []
+    odd: dict[str, list[int]] = {remark: [] for remark in _REMARKS}
+    for number, cells in read_columns(path, columns, empty_rows=odd[_EMPTY], repair="save it as UTF-8"):
+        written = dict(zip(columns, cells, strict=True))
+        present = _present(written, options)
+        image = present[options.columns["image"]]
+        odd[_MISSING] += [number] if present != written else []
+        if is_left_behind(image):
+            odd[_LEFT_BEHIND].append(number)
+            continue
         try:
-            rows.append(_row(number, dict(zip(columns, cells, strict=True)), options))
+            rows.append(_row(number, present, options))
         except InputError as error:
-            raise InputError(f"{path}: row {number}: {error}") from error
+            if drops is None or not error.kind:
+                raise InputError(f"{path}: row {number}: {error}") from error
+            drops.append(Drop(number, image, error.kind, str(error).partition(";")[0]))
     if not rows:
-        raise InputError(f"{path}: no rows below the header")
+        first = f" that can be used, the first: row {drops[0].row}: {drops[0].reason}" if drops else ""
+        raise InputError(f"{path}: no rows below the header{first}")
     _check_unique(path, rows)
+    if notes is not None:
+        found = ((remark, seen) for remark, seen in odd.items() if seen)
+        notes += [f"{path.name}: {remark}: {len(seen)}, the first is row {seen[0]}" for remark, seen in found]
     return rows
+
+
+def _present(cells: dict[str, str], options: FolderOptions) -> dict[str, str]:
+    """The cells, "" for one that only says that there is nothing. A label of such a name stays one."""
+    labels = options.columns.get("labels")
+    named = {*options.label_map, *options.anatomy_map, *options.ignored_labels, options.no_finding}
+    known = {column: cell for column, cell in cells.items() if column == labels and cell in named}
+    return {column: "" if cell.casefold() in MISSING else cell for column, cell in cells.items()} | known
 
 
 def _row(number: int, cells: dict[str, str], options: FolderOptions) -> Row:
@@ -87,7 +129,8 @@ def _row(number: int, cells: dict[str, str], options: FolderOptions) -> Row:
         age=value.get("age", ""),
     )
     if not (row.report or written or row.boxes or row.masks):
-        raise InputError("neither report nor labels nor boxes nor masks; remove the row or fill it in")
+        said = "neither report nor labels nor boxes nor masks; remove the row or fill it in"
+        raise InputError(said, kind="nothing to learn from")
     return row
 
 
@@ -108,7 +151,8 @@ def _annotated(cells: dict[str, str], labels: list[str], options: FolderOptions)
 def _patient(value: dict[str, str], options: FolderOptions) -> str:
     patient = value.get("patient", value["image"])
     if not patient:
-        raise InputError(f"no patient in column {options.columns['patient']!r}")
+        said = f"no patient in column {options.columns['patient']!r}; fill it in or build with policy skip"
+        raise InputError(said, kind="no patient")
     return patient
 
 

@@ -16,6 +16,7 @@ from data_pipelines.datasets.building.plan import Drop
 from data_pipelines.datasets.shared.cases import Case, Drops
 from data_pipelines.datasets.shared.listings import read_columns
 from data_pipelines.datasets.shared.xray import XRay
+from data_pipelines.images import files_of
 from data_pipelines.reports import OpeniReport, Section, judged_classes
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import pathology_index
@@ -49,7 +50,7 @@ def number(report: OpeniReport) -> int:
 def image_files(root: Path, pattern: str, drops: Drops) -> dict[str, str]:
     """Picture -> path relative to the root; of two files of one picture the second is a drop."""
     found: dict[str, str] = {}
-    for path in sorted(root.glob(pattern)):
+    for path in files_of(root, pattern):
         file = path.relative_to(root).as_posix()
         first = found.setdefault(picture(path.name), file)
         if first != file:

@@ -12,6 +12,7 @@ from data_pipelines.datasets.rsna_lists import IMAGES, Labelled, compare_classes
 from data_pipelines.datasets.shared import attributes, official
 from data_pipelines.datasets.shared.cases import Case, Drops, SplitOptions, plan_of
 from data_pipelines.datasets.shared.xray import XRay, make_dicom
+from data_pipelines.images import files_of
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import pathology_index
 
@@ -50,7 +51,7 @@ class Rsna(official.OfficialBuilder):
         drops = Drops(root / LABELS, policy)
         labelled = read_labels(drops, partial=options.partial)
         compare_classes(root / CLASSES, labelled)
-        there = {path.stem for path in (root / IMAGES).glob("*.dcm")}
+        there = {path.stem for path in files_of(root / IMAGES, "*.dcm")}
         drops.found += [
             Drop(0, f"{IMAGES}/{image}.dcm", "no labels", f"{image} is in no row of {LABELS}")
             for image in sorted(there - set(labelled))

@@ -27,6 +27,7 @@ from data_pipelines.datasets.siim_acr_lists import (
     read_pngs,
     read_runs,
 )
+from data_pipelines.images import caught, files_of
 from medslip_jax.errors import InputError, check_choices
 from medslip_jax.vocabulary import pathology_index
 
@@ -105,7 +106,7 @@ def make_png(job: Job, *, root: Path, storing: Storing) -> Made:
     """`xray.make`, but run lengths need the image in the size that they were made for."""
     if any(mask.rle for mask in job.payload.masks):
         try:
-            with Pillow.open(root / job.file) as image:
+            with caught(), Pillow.open(root / job.file) as image:
                 size = image.size
         except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError):
             return make(job, root=root, storing=storing)  # which says what is wrong
@@ -120,12 +121,12 @@ def _images(root: Path, drops: Drops, layout: Layout) -> tuple[dict[str, Image],
     if layout == "png_masks":
         images = read_pngs(drops, root)
         named = {image.file for image in images.values()}
-        files = sorted(f"{PNG_IMAGES}/{path.name}" for path in (root / PNG_IMAGES).glob("*.png"))
+        files = [f"{PNG_IMAGES}/{path.name}" for path in files_of(root / PNG_IMAGES, "*.png")]
         return images, [file for file in files if file not in named]
     images = read_runs(drops)
     if layout == "png":
         return images, place_pngs(images, root=root)
-    folders = sorted(root.glob("dicom-images-*" if layout == "dicom_stage_2" else "dicom-images-train"))
+    folders = files_of(root, "dicom-images-*" if layout == "dicom_stage_2" else "dicom-images-train")
     return images, place_dicoms(images, folders, root=root, drops=drops)
 
 

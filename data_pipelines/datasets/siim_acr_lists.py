@@ -7,7 +7,7 @@ from pathlib import Path
 from data_pipelines.datasets.shared.cases import Drops
 from data_pipelines.datasets.shared.listings import read_columns
 from data_pipelines.datasets.shared.xray import Mask
-from data_pipelines.images import NO_MASK
+from data_pipelines.images import NO_MASK, files_of
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import pathology_index
 
@@ -59,7 +59,7 @@ def read_runs(drops: Drops) -> dict[str, Image]:
 def place_dicoms(images: dict[str, Image], folders: Iterable[Path], *, root: Path, drops: Drops) -> list[str]:
     """Fills in the files <SOPInstanceUID>.dcm of these folders; returns those that no row names, in order."""
     files: dict[str, str] = {}
-    for path in sorted(path for folder in folders for path in folder.glob("*/*/*.dcm")):
+    for path in sorted(path for folder in folders for path in files_of(folder, "*/*/*.dcm")):
         file = str(path.relative_to(root))
         if path.stem in files:
             drops.add(0, file, "duplicate id", f"{file}: the same id as {files[path.stem]}")
@@ -69,7 +69,7 @@ def place_dicoms(images: dict[str, Image], folders: Iterable[Path], *, root: Pat
 
 def place_pngs(images: dict[str, Image], *, root: Path) -> list[str]:
     """Fills in the files of png_images: <ImageId>.png, or as the two CSV files of the redistribution call them."""
-    there = {path.name for path in (root / PNG_IMAGES).glob("*.png")}
+    there = {path.name for path in files_of(root / PNG_IMAGES, "*.png")}
     names = {name: file for _, _, (name, file, _) in _stage_1_rows(root, required=False)}
     names = names or {name.removesuffix(".png"): name for name in there}
     return _place(images, {image: f"{PNG_IMAGES}/{name}" for image, name in names.items() if name in there})

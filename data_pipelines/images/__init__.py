@@ -4,8 +4,12 @@ from etils import epy
 
 with epy.lazy_api_imports(globals()):
     from data_pipelines.images.checks import suspicions
+    from data_pipelines.images.dicom_body import is_dicom
     from data_pipelines.images.dicom_tags import declared_pixels, patient_tags, view_position
+    from data_pipelines.images.messages import caught
+    from data_pipelines.images.names import files_of, is_left_behind, printable
     from data_pipelines.images.policy import ImagePolicy
+    from data_pipelines.images.policy_flags import add_image_flags, given_image
     from data_pipelines.images.reading import (
         decode_grey,
         encode_grey,

@@ -1,13 +1,14 @@
 """What a DICOM file says of its picture besides the pixels."""
 
-import io
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
+from data_pipelines.images.dicom_body import is_deflated, is_dicom
+from data_pipelines.images.dicom_file import open_dicom
+from data_pipelines.images.messages import caught
 from medslip_jax.errors import InputError
 
-_DEFLATED = "1.2.840.10008.1.2.1.99"
+_BEGINNING = 140  # bytes that `is_dicom` looks at
 
 
 def view_position(path: str | Path) -> str:
@@ -25,38 +26,35 @@ def patient_tags(path: str | Path) -> dict[str, str]:
 def _texts(path: str | Path, tags: Mapping[str, str]) -> dict[str, str]:
     import pydicom
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on values that the standard does not allow
+    with caught():  # on values that the standard does not allow
         try:
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(tags.values()))
+            with Path(path).open("rb") as file:
+                known = is_dicom(file.read(_BEGINNING))
+                file.seek(0)
+                header = pydicom.dcmread(file, force=known, stop_before_pixels=True, specific_tags=list(tags.values()))
             return {name: str(header.get(tag) or "").strip() for name, tag in tags.items()}
         except Exception:  # pydicom raises any class on a damaged header
             return dict.fromkeys(tags, "")
 
 
 def declared_pixels(data: bytes, *, name: str) -> int:
-    """Rows times columns times frames that a DICOM file states, with nothing decoded; 0 if it does not state them, of
-    which `images.read_image` complains. For files of strangers.
+    """Rows times columns times frames that a DICOM file states, or its compressed stream if that has more, with nothing
+    decoded; 0 if they do not state them, of which `images.read_image` complains. For files of strangers.
 
     Raises:
       InputError: a deflated data set: it would have to be inflated, to any size, to be looked at.
     """
-    import pydicom
-    from pydicom.filereader import read_dataset
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with caught():
         try:
-            # The header's own group, which is never deflated; whole files are inflated when they are opened.
-            meta = read_dataset(io.BytesIO(data[132:]), False, True, stop_when=lambda tag, vr, length: tag.group != 2)
-            syntax = meta.get("TransferSyntaxUID")
+            deflated = is_deflated(data)
         except Exception:  # pydicom raises any class on a damaged header
             return 0
-        if syntax == _DEFLATED:
+        if deflated:
             raise InputError(f"{name}: a deflated DICOM file, which may hide any size; export it uncompressed")
         try:
-            tags = ["Rows", "Columns", "NumberOfFrames"]
-            header = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=tags)
-            return int(header.get("Rows") or 0) * int(header.get("Columns") or 0) * int(header.get(tags[2]) or 1)
+            file = open_dicom(data)
+            rows, columns, frames = (file.dataset.get(tag) for tag in ("Rows", "Columns", "NumberOfFrames"))
+            stream = file.stream.rows * file.stream.columns if file.stream else 0
+            return max(int(rows or 0) * int(columns or 0) * int(frames or 1), stream)
         except Exception:
             return 0

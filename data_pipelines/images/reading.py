@@ -7,7 +7,6 @@ is twice as fast and the loader's time goes there.
 
 import dataclasses
 import io
-import warnings
 from pathlib import Path
 
 import cv2
@@ -15,11 +14,16 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from data_pipelines.images.checks import colour_share
-from data_pipelines.images.dicom import read_dicom
+from data_pipelines.images.dicom import dicom_picture
+from data_pipelines.images.dicom_body import is_dicom
+from data_pipelines.images.messages import caught
 from data_pipelines.images.policy import ImagePolicy
 from medslip_jax.errors import InputError
 
+_APPLE_DOUBLE = b"\x00\x05\x16\x07"  # RFC 1740, what macOS writes beside a file on foreign disks
 _JPEG_START, _JPEG_END, _PNG_START, _PNG_END = b"\xff\xd8\xff", b"\xff\xd9", b"\x89PNG\r\n\x1a\n", b"IEND"
+# Sixteen bits below it are as a rule those of a detector of 10 to 14 bits, written as they are.
+_FEWER_BITS = 2**14
 # A radiograph is far from it; a strip of two pixels, scaled up, would not fit into memory or a JPEG (65500 pixels).
 _MAX_ASPECT = 16
 
@@ -27,10 +31,12 @@ _MAX_ASPECT = 16
 @dataclasses.dataclass(frozen=True)
 class Reading:
     """A picture: `grey` uint8 (H, W), 0 black .. 255 white (bone bright); `colour` the share, 0 .. 1, of its file's
-    pixels that are not grey, for `checks.suspicions`."""
+    pixels that are not grey, for `checks.suspicions`; `notes` what was amiss in the file and is mended, or what a
+    library said of it."""
 
     grey: np.ndarray
     colour: float = 0.0
+    notes: tuple[str, ...] = ()
 
 
 def read_grey(source: str | Path | bytes, *, name: str = "", policy: ImagePolicy = ImagePolicy()) -> np.ndarray:
@@ -54,16 +60,19 @@ def read_image(source: str | Path | bytes, *, name: str = "", policy: ImagePolic
     """
     name = name or ("image" if isinstance(source, bytes) else str(source))
     data = source if isinstance(source, bytes) else read_bytes(source, name=name)
-    if data[128:132] == b"DICM":
-        pixels = read_dicom(data, name=name, policy=policy)
+    if is_dicom(data):
+        picture = dicom_picture(data, name=name, policy=policy)
+        pixels, notes = picture.pixels, picture.notes
     else:
-        pixels = _read_picture(data, name=name, policy=policy)
+        with caught() as said:
+            read = _read_picture(data, name=name, policy=policy)
+        pixels, notes = read.pixels, (*read.notes, *said)
     colour = 0.0
     if pixels.ndim == 3:
         colour, pixels = colour_share(pixels), np.asarray(Image.fromarray(pixels).convert("L"))
     if policy.polarity == "inverted":
         pixels = 255 - pixels
-    return Reading(equalise_as_released(pixels) if policy.equalise == "released_rsna" else pixels, colour)
+    return Reading(equalise_as_released(pixels) if policy.equalise == "released_rsna" else pixels, colour, notes)
 
 
 def read_bytes(path: str | Path, *, name: str = "") -> bytes:
@@ -166,29 +175,49 @@ def equalise_as_released(image: np.ndarray) -> np.ndarray:
     return (255 * table).astype(np.uint8)[image]
 
 
-def _read_picture(data: bytes, *, name: str, policy: ImagePolicy) -> np.ndarray:
-    """JPEG or PNG -> uint8 (H, W), or (H, W, 3) if it is in colour."""
+@dataclasses.dataclass(frozen=True)
+class _Picture:
+    """uint8 (H, W), or (H, W, 3) if it is in colour."""
+
+    pixels: np.ndarray
+    notes: tuple[str, ...] = ()
+
+
+def _read_picture(data: bytes, *, name: str, policy: ImagePolicy) -> _Picture:
+    """A JPEG or PNG."""
+    if data.startswith(_APPLE_DOUBLE):
+        raise InputError(f"{name}: no image, but what macOS keeps beside one (._NAME); leave it out")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
-                image.load()
-                return _flat(ImageOps.exif_transpose(image), policy.sixteen_bit)
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
+            _check_size(image)
+            image.load()
+            return _flat(ImageOps.exif_transpose(image), policy.sixteen_bit)
     except UnidentifiedImageError as error:  # whose own text has an address in memory
         said = "it does not begin like a JPEG or PNG, and DICM is not at byte 128"
         raise InputError(f"{name}: not a readable JPEG, PNG or DICOM image ({said})") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{name}: not a readable JPEG, PNG or DICOM image ({said})") from error
 
 
-def _flat(image: Image.Image, sixteen_bit: str) -> np.ndarray:
+def _check_size(image: Image.Image) -> None:
+    """Pillow warns from here on, and refuses twice as many pixels."""
+    most = Image.MAX_IMAGE_PIXELS
+    if most is not None and image.width * image.height > most:
+        raise Image.DecompressionBombError(f"Image size ({image.width * image.height} pixels) exceeds limit of {most}")
+
+
+def _flat(image: Image.Image, sixteen_bit: str) -> _Picture:
     if image.mode.startswith("I") or image.mode == "F":
-        return _to_eight_bits(np.asarray(image), sixteen_bit)
+        pixels = np.asarray(image)
+        highest = int(pixels.max())
+        unscaled = sixteen_bit == "full" and 0 < highest < _FEWER_BITS
+        said = f"its 16 bits hold no value above {highest}, almost black: --sixteen_bit stretch spreads them"
+        return _Picture(_to_eight_bits(pixels, sixteen_bit), (said,) if unscaled else ())
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-    return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
+    return _Picture(np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")))
 
 
 def _to_eight_bits(pixels: np.ndarray, sixteen_bit: str) -> np.ndarray:

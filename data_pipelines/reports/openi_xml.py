@@ -13,6 +13,7 @@ from typing import NoReturn
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
+from data_pipelines.images import files_of, is_left_behind
 from medslip_jax.errors import InputError
 
 LARGEST = 1 << 20
@@ -50,7 +51,7 @@ def read_reports(path: str | Path) -> Iterator[OpeniReport]:
 
 
 def _directory(path: Path) -> Iterator[tuple[str, bytes]]:
-    for file in path.rglob("*.xml"):
+    for file in files_of(path, "**/*.xml"):
         _check_size(file.stat().st_size, f"{path}: {file.name}")
         yield str(file.relative_to(path)), file.read_bytes()
 
@@ -59,7 +60,8 @@ def _archive(path: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(path) as archive:
             for member in archive:
-                content = archive.extractfile(member) if member.name.endswith(".xml") and member.isfile() else None
+                wanted = member.name.endswith(".xml") and member.isfile() and not is_left_behind(member.name)
+                content = archive.extractfile(member) if wanted else None
                 if content is not None:
                     _check_size(member.size, f"{path}: {member.name}")
                     yield member.name, content.read()

@@ -23,6 +23,7 @@ from data_pipelines.datasets import (
     finding_lines,
     options_of,
 )
+from data_pipelines.images import add_image_flags, given_image
 from medslip_jax.cli.help_layout import help_layout
 from medslip_jax.errors import InputError
 
@@ -124,6 +125,7 @@ def _build_parser(parser: argparse.ArgumentParser) -> None:
     add("--beam_option", action="append", default=[], metavar="OPTION", help="for the runner: =--KEY=VALUE; repeat")
     for split in SPLITS:
         add(f"--{split}", type=int, help=f"phantom: how many {split} examples")
+    add_image_flags(parser, say='fields of the option "image", on top of --options')
 
 
 def _beam(flags: argparse.Namespace) -> list[str]:
@@ -135,7 +137,7 @@ def _beam(flags: argparse.Namespace) -> list[str]:
 def _arguments(flags: argparse.Namespace) -> dict:
     """What the data set's `plan` takes."""
     if flags.name == "phantom":
-        _refuse(flags, ("root", "policy", "partial"))
+        _refuse(flags, ("root", "policy", "partial", *given_image(flags)))
         given = {split: getattr(flags, split) for split in SPLITS} | {"size": flags.size}
         return {"options": options_of(flags.name, file=flags.options, given=given)}
     _refuse(flags, SPLITS)
@@ -143,7 +145,7 @@ def _arguments(flags: argparse.Namespace) -> dict:
         _refuse(flags, ("partial",))
     if flags.root is None:
         raise InputError(f"--root: the {flags.name} data set needs the directory of its files")
-    given = {"partial": flags.partial or None, "size": flags.size}
+    given = {"partial": flags.partial or None, "size": flags.size, "image": given_image(flags) or None}
     arguments = {"root": flags.root, "options": options_of(flags.name, file=flags.options, given=given)}
     return arguments | ({"policy": flags.policy} if flags.policy else {})
 

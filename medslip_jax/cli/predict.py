@@ -8,7 +8,7 @@ Not for clinical use.
 import argparse
 from pathlib import Path
 
-from data_pipelines.images import ImagePolicy
+from data_pipelines.images import ImagePolicy, add_image_flags, given_image
 from medslip_jax.cli.help_layout import verb_parser
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation.prediction import chosen_classes, find_images, predict
@@ -24,9 +24,10 @@ def main(argv: list[str]) -> int:
     out = Path(args.out)
     # Overlays of an earlier call are no X-rays, wherever DIR lies.
     files = find_images(args.images, but=out / OVERLAYS)
+    policy = ImagePolicy(**({"resize": "squash"} | given_image(args)))
     pretrained = load(args.checkpoint, books=args.books)["pretrained"]
     written = write_predictions(
-        predict(pretrained, files, batch_size=args.batch_size, policy=ImagePolicy(polarity=args.polarity)),
+        predict(pretrained, files, batch_size=args.batch_size, policy=policy),
         out,
         pretrained=pretrained,
         classes=chosen_classes(pretrained, args.classes),
@@ -55,6 +56,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--overlays", type=int, default=3, help="most probable classes drawn for each image (%(default)s)")
     add("--sheet", type=int, default=200, help="images with overlays and a card on the sheet, at most (%(default)s)")
     add("--batch_size", type=int, default=16, help="images of a step over all devices (%(default)s)")
-    add("--polarity", choices=("tagged", "as_stored", "inverted"), default="tagged", help="see images/policy.py")
     add("--books", metavar="FILE.npz", help="text tables, where A has none")
+    add_image_flags(parser, say="defaults: lut, tagged, full, none, squash")
     return parser

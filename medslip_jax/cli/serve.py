@@ -6,6 +6,7 @@ ends it, and so does SIGTERM, with exit code 0.
 
 import argparse
 
+from data_pipelines.images import ImagePolicy, add_image_flags, given_image
 from medslip_jax.cli.help_layout import verb_parser
 from medslip_jax.demo_page.server import serve
 from medslip_jax.errors import InputError
@@ -17,7 +18,15 @@ def main(argv: list[str]) -> int:
     max_bytes = round(args.max_mb * 1e6)
     if max_bytes < 1:
         raise InputError(f"--max_mb {args.max_mb}: must be above 0")
-    serve(args.checkpoint, books=args.books, encoder=args.encoder, host=args.host, port=args.port, max_bytes=max_bytes)
+    serve(
+        args.checkpoint,
+        books=args.books,
+        encoder=args.encoder,
+        host=args.host,
+        port=args.port,
+        max_bytes=max_bytes,
+        policy=ImagePolicy(**given_image(args)),
+    )
     print("medslip serve: ended")
     return 0
 
@@ -31,4 +40,5 @@ def _parser() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s); there is no login")
     add("--port", type=int, default=7860, help="0 for any free one (%(default)s)")
     add("--max_mb", type=float, default=20, help="largest file that is read, in 1e6 bytes (%(default)s)")
+    add_image_flags(parser, names=("voi", "polarity", "sixteen_bit", "equalise"))
     return parser

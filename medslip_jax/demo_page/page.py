@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
+from data_pipelines.images import ImagePolicy
 from medslip_jax.demo_page import html as serve_html
 from medslip_jax.demo_page.answers import Answer, Reader, finding_name
 from medslip_jax.demo_page.uploads import Upload, read_upload
@@ -26,8 +27,9 @@ _ENDLESS = 10
 _WITHOUT_ENCODER = "Start with --encoder (the BERT that wrote the model's text tables) to describe a finding yourself."
 
 
-def build(reader: Reader, *, source: str, max_bytes: int):
-    """The `gradio.Blocks` of a model, which the page calls `source`, for uploaded files of at most `max_bytes`."""
+def build(reader: Reader, *, source: str, max_bytes: int, policy: ImagePolicy = ImagePolicy()):
+    """The `gradio.Blocks` of a model, which the page calls `source`, for uploaded files of at most `max_bytes` that
+    become grey as `policy` says."""
     import gradio as gr
 
     with gr.Blocks(
@@ -49,7 +51,8 @@ def build(reader: Reader, *, source: str, max_bytes: int):
                 table = gr.HTML(elem_id="probabilities")
         # Private: the page has no API for other programs, `medslip predict` is that.
         calls = {"api_visibility": "private", "show_progress": "minimal"}
-        drop.upload(_on_upload(max_bytes, gr), [drop], [drop, picture, answer, shown, which, table, message], **calls)
+        upload = _on_upload(max_bytes, policy, gr)
+        drop.upload(upload, [drop], [drop, picture, answer, shown, which, table, message], **calls)
         button.click(_on_read(reader, gr), [picture, classes, finding], [answer, shown, which, table, message], **calls)
         # `input` and not `change`: the choices that a reading sets are already drawn.
         which.input(_on_map, [picture, answer, which], [shown], **calls)
@@ -68,12 +71,12 @@ def _finding_box(gr, reader: Reader):
     )
 
 
-def _on_upload(max_bytes: int, gr) -> Callable:
+def _on_upload(max_bytes: int, policy: ImagePolicy, gr) -> Callable:
     def upload(file: str):
         """The picture goes into the session's memory; the file goes."""
         picture, drawn = None, serve_html.EMPTY
         try:
-            picture = read_upload(file, max_bytes=max_bytes)
+            picture = read_upload(file, max_bytes=max_bytes, policy=policy)
             drawn, message = serve_html.pictures(picture.image, name=picture.name), serve_html.notes(picture.notes)
         except InputError as error:
             message = serve_html.error(str(error))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_pipelines.images import ImagePolicy
 from medslip_jax.demo_page.answers import Reader
 from medslip_jax.errors import InputError
 from medslip_jax.interrupts import handled
@@ -28,6 +29,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 7860,
     max_bytes: int = 20_000_000,
+    policy: ImagePolicy = ImagePolicy(),
 ) -> None:
     """Shows the page at http://host:port until SIGTERM; Ctrl-C raises `KeyboardInterrupt` as ever.
 
@@ -38,6 +40,7 @@ def serve(
       host: address to listen on; there is no login.
       port: 0 for any free one.
       max_bytes: largest upload that is read.
+      policy: how files become grey.
 
     Raises:
       InputError: a taken port, a foreign address, a model that cannot be read, or Gradio is not installed.
@@ -52,7 +55,7 @@ def serve(
         reader = Reader(pretrained, encoder=bert)
         # Compiles, so that the first visitor need not wait for it.
         reader.answer(np.zeros((64, 64), np.uint8), finding="Fluid." if bert else "")
-        _serve(reader, listener, source=Path(checkpoint).name, host=host, max_bytes=max_bytes)
+        _serve(reader, listener, source=Path(checkpoint).name, host=host, max_bytes=max_bytes, policy=policy)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -76,7 +79,9 @@ def is_loopback(listener: socket.socket) -> bool:
     return ipaddress.ip_address(listener.getsockname()[0]).is_loopback
 
 
-def _serve(reader: Reader, listener: socket.socket, *, source: str, host: str, max_bytes: int) -> None:
+def _serve(
+    reader: Reader, listener: socket.socket, *, source: str, host: str, max_bytes: int, policy: ImagePolicy
+) -> None:
     """Until a signal; the folder of uploads goes with it."""
     with tempfile.TemporaryDirectory(prefix="medslip_serve_", ignore_cleanup_errors=True) as folder:
         # Read when Gradio is imported.
@@ -85,7 +90,7 @@ def _serve(reader: Reader, listener: socket.socket, *, source: str, host: str, m
 
         from medslip_jax.demo_page.page import application, build
 
-        page = build(reader, source=source, max_bytes=max_bytes)
+        page = build(reader, source=source, max_bytes=max_bytes, policy=policy)
         # Older releases of Starlette cut a Host header at its first colon and see "[" of "[::1]:7860".
         names = ["127.0.0.1", "localhost", host, f"[{host}]", "["]
         hosts = names if is_loopback(listener) else ["*"]

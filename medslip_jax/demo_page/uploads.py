@@ -7,14 +7,13 @@ then the one image reader sees it. Names of files are never trusted, and never l
 import contextlib
 import dataclasses
 import io
-import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from data_pipelines import images
-from data_pipelines.images import declared_pixels, suspicions
+from data_pipelines.images import ImagePolicy, caught, declared_pixels, is_dicom, suspicions
 from medslip_jax.errors import InputError
 
 # The largest detectors have 20 million; a file of a few kilobytes can state thousands of millions.
@@ -32,8 +31,8 @@ class Upload:
     notes: tuple[str, ...] = ()
 
 
-def read_upload(file: str | Path, *, max_bytes: int) -> Upload:
-    """Checks and reads an uploaded file of any name and at most `max_bytes`.
+def read_upload(file: str | Path, *, max_bytes: int, policy: ImagePolicy = ImagePolicy()) -> Upload:
+    """Checks and reads an uploaded file of any name and at most `max_bytes`; `policy` says how it becomes grey.
 
     Raises:
       InputError: one line that begins with the file's name, for the page.
@@ -51,13 +50,13 @@ def read_upload(file: str | Path, *, max_bytes: int) -> Upload:
     if pixels > MAX_PIXELS:
         counts = f"over {MAX_PIXELS // 1_000_000} million"
         raise InputError(f"{name}: states more pixels than an X-ray has ({counts}); make it smaller")
-    reading = images.read_image(data, name=name)
-    return Upload(name, reading.grey, tuple(suspicions(reading.grey, colour=reading.colour)))
+    reading = images.read_image(data, name=name, policy=policy)
+    return Upload(name, reading.grey, (*reading.notes, *suspicions(reading.grey, colour=reading.colour)))
 
 
 def _is_dicom(data: bytes, *, name: str) -> bool:
     """By the first bytes; `InputError` if they are neither those of DICOM nor of a PNG or JPEG."""
-    dicom = data[128:132] == b"DICM"
+    dicom = is_dicom(data)
     if not dicom and not data.startswith(tuple(_PICTURES.values())):
         raise InputError(f"{name}: not a PNG, JPEG or DICOM file, whatever its name says; choose another")
     return dicom
@@ -71,8 +70,7 @@ def shown_name(name: str) -> str:
 
 def _picture_pixels(data: bytes) -> int:
     """Width times height by the header, 0 for a damaged one, of which the reader has more to say."""
-    with warnings.catch_warnings(), contextlib.suppress(UnidentifiedImageError, OSError, SyntaxError, ValueError):
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    with caught(), contextlib.suppress(UnidentifiedImageError, OSError, SyntaxError, ValueError):
         try:
             with Image.open(io.BytesIO(data), formats=tuple(_PICTURES)) as image:
                 return image.width * image.height

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from data_pipelines import images
-from data_pipelines.images import ImagePolicy, suspicions
+from data_pipelines.images import ImagePolicy, is_left_behind, printable, suspicions
 from medslip_jax.errors import InputError
 from medslip_jax.models.config import MeDSLIPConfig
 from medslip_jax.models.kinds import kind_of
@@ -78,7 +78,8 @@ def find_images(where: str, *, but: Path | None = None) -> list[Path]:
     """The files that a path, a directory (with everything below it) or a glob pattern means, in order.
 
     A directory gives files ending in .png, .jpg, .jpeg, .dcm, .dicom or nothing (as DICOM exports are often named);
-    a file or a pattern gives whatever it names. What a directory or a pattern gives below `but` is left out.
+    a file or a pattern gives whatever it names. What a directory or a pattern gives below `but` is left out, and what
+    macOS and others leave beside images (`images.is_left_behind`).
 
     Raises:
       InputError: nothing there.
@@ -86,17 +87,20 @@ def find_images(where: str, *, but: Path | None = None) -> list[Path]:
     path = Path(where)
     if path.is_file():
         return [path]
+    anchor = Path()
     if path.is_dir():
+        anchor = path
         kept = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
     else:
-        anchor = Path(path.anchor) if path.is_absolute() else Path()
+        anchor = Path(path.anchor) if path.is_absolute() else anchor
         pattern = str(path.relative_to(path.anchor)) if path.is_absolute() else where
         try:
             kept = list(anchor.glob(pattern))  # Python 3.12 looks at the pattern with the first file
         except (ValueError, NotImplementedError) as error:
             raise InputError(f"--images {where}: not a path or a pattern ({error})") from error
     outside = (file for file in kept if but is None or not file.absolute().is_relative_to(but.absolute()))
-    found = sorted(file for file in outside if file.is_file())
+    wanted = (file for file in outside if not is_left_behind(file.relative_to(anchor)))
+    found = sorted(file for file in wanted if file.is_file())
     if not found:
         raise InputError(f"--images {where}: no image file there; give a file, a directory or a quoted pattern")
     return found
@@ -107,7 +111,7 @@ def predict(
     files: Sequence[Path],
     *,
     batch_size: int = 16,
-    policy: ImagePolicy = ImagePolicy(),
+    policy: ImagePolicy = ImagePolicy(resize="squash"),
     threads: int = 4,
 ) -> Iterator[Prediction]:
     """Predictions in the order of `files`; a few batches are in memory, whatever their number.
@@ -116,7 +120,7 @@ def predict(
       pretrained: a model of any kind.
       files: PNG, JPEG or DICOM.
       batch_size: images of a step over all devices; rounded up to a multiple of their number.
-      policy: how files become grey.
+      policy: how files become grey, and then the model's square.
       threads: that read ahead.
 
     Raises:
@@ -140,9 +144,9 @@ def predict(
     for found in _read_ahead(files, policy=policy, threads=threads, ahead=2 * batch_size):
         waiting.append(found)
         if sum(not p.error for p in waiting) == batch_size:
-            yield from _scored(waiting, step, mesh, size=size, batch_size=batch_size)
+            yield from _scored(waiting, step, mesh, size=size, batch_size=batch_size, policy=policy)
             waiting.clear()
-    yield from _scored(waiting, step, mesh, size=size, batch_size=batch_size)
+    yield from _scored(waiting, step, mesh, size=size, batch_size=batch_size, policy=policy)
 
 
 def _read_ahead(files: Sequence[Path], *, policy: ImagePolicy, threads: int, ahead: int) -> Iterator[Prediction]:
@@ -157,17 +161,31 @@ def _read_ahead(files: Sequence[Path], *, policy: ImagePolicy, threads: int, ahe
 
 
 def _read(file: Path, policy: ImagePolicy) -> Prediction:
+    name = printable(file)
     try:
-        reading = images.read_image(file, policy=policy)
+        reading = images.read_image(file, name=name, policy=policy)
+        if policy.resize == "short_side":
+            images.fit(reading.grey, min(reading.grey.shape), policy=policy)  # which refuses a strip
     except InputError as error:
         return Prediction(file, error=str(error))
-    return Prediction(file, image=reading.grey, notes=tuple(suspicions(reading.grey, colour=reading.colour)))
+    except MemoryError:
+        return Prediction(file, error=f"{name}: does not fit into memory; make it smaller")
+    notes = (*reading.notes, *suspicions(reading.grey, colour=reading.colour))
+    odd = () if name == str(file) else ("its name is not UTF-8 and shown with its bytes escaped",)
+    return Prediction(file, image=reading.grey, notes=(*odd, *notes))
 
 
 def _scored(
-    group: Sequence[Prediction], step, mesh: jax.sharding.Mesh, *, size: int, batch_size: int
+    group: Sequence[Prediction],
+    step,
+    mesh: jax.sharding.Mesh,
+    *,
+    size: int,
+    batch_size: int,
+    policy: ImagePolicy,
 ) -> Iterator[Prediction]:
-    grey = [images.squash(found.image, size) for found in group if not found.error]
+    kept = [found.image for found in group if found.image is not None]
+    grey = [images.squash(images.fit(image, size, policy=policy), size) for image in kept]
     outputs: dict[str, np.ndarray] = {}
     if grey:
         batch = np.zeros((batch_size, size, size), np.uint8)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from data_pipelines.images import printable
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation.prediction import Prediction, class_maps, class_names, class_values
 from medslip_jax.report.overlays import save_overlay
@@ -64,7 +65,8 @@ def write_predictions(
 
 def row_of(found: Prediction, pretrained: Pretrained) -> dict:
     """{"file", "error", "notes", probabilities by name}; anatomies as "anatomy:NAME". Masks give their share."""
-    row: dict[str, str | float] = {"file": str(found.file), "error": found.error, "notes": "; ".join(found.notes)}
+    row: dict[str, str | float] = {"file": printable(found.file), "error": found.error}
+    row["notes"] = "; ".join(found.notes)
     names, outputs = class_names(pretrained), found.outputs
     if "anatomy_probability" in outputs:
         row |= {f"anatomy:{name}": float(p) for name, p in zip(ANATOMIES, outputs["anatomy_probability"], strict=True)}
@@ -86,10 +88,10 @@ def _drawn(
     order = sorted((names.index(name) for name in classes), key=lambda i: -values[i])
     for index, heat in ((i, maps[i]) for i in order[:count]) if maps is not None else ():
         label = re.sub(r"[^\w .+-]", "_", names[index])  # a fine-tuned class may be called "mass/nodule"
-        save_overlay(found.image, heat, out / f"{number:05d}_{found.file.stem}_{label}.png")
+        save_overlay(found.image, heat, out / f"{number:05d}_{printable(found.file.stem)}_{label}.png")
         heats.append((names[index], heat))
     probabilities = {names[i]: float(values[i]) for i in order[: max(count, 10)]}
-    return SheetCase(found.file.name, small(found.image), probabilities, tuple(heats), found.notes)
+    return SheetCase(printable(found.file.name), small(found.image), probabilities, tuple(heats), found.notes)
 
 
 def _write(out: Path, rows: Sequence[dict], cases: Sequence[SheetCase], *, form: str, checkpoint: str) -> Path:

@@ -18,6 +18,7 @@ from data_pipelines.datasets.building import beam, work_directory
 from data_pipelines.datasets.building.parts import Part, encode_parts, parts_of
 from data_pipelines.datasets.building.plan import Plan
 from data_pipelines.datasets.building.planned import PlannedBuilder
+from data_pipelines.images import printable
 from medslip_jax.errors import InputError
 
 DROPS_FILE, NOTES_FILE, MANIFEST_FILE = "drops.json", "notes.json", "manifest.csv"
@@ -88,14 +89,16 @@ def _refuse(final: Path, existing: str) -> None:
 def _plan_id(plan: Plan, cls: type[PlannedBuilder]) -> str:
     """Differs where the records would, or the paths in what is said of them."""
     where = f"{plan.listing} {plan.listing.absolute()}"
-    return hashlib.sha256(f"{plan.fingerprint()} {cls.VERSION} {where}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{plan.fingerprint()} {cls.VERSION} {where}".encode(errors="surrogateescape")).hexdigest()[
+        :16
+    ]
 
 
 def _write_records(cls: type[PlannedBuilder], plan: Plan, parts: dict[str, list[Part]], directory: Path) -> None:
     builder = cls(plan=plan, parts=parts, data_dir=directory)
     _prepare(builder)
     drops = [dataclasses.asdict(drop) for drop in sorted(builder.drops, key=lambda drop: drop.row)]
-    notes = builder.notes + builder.image_notes
+    notes = list(map(printable, builder.notes + builder.image_notes))
     _write_lists(Path(builder.data_dir), drops=drops, notes=notes, manifest=builder.manifest)
 
 
@@ -116,7 +119,9 @@ def _write_lists(target: Path, *, drops: list[dict], notes: list[str], manifest:
     with (target / MANIFEST_FILE).open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, MANIFEST_COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(sorted(manifest, key=lambda line: line["row"]))
+        writer.writerows(
+            {**line, "file": printable(line["file"])} for line in sorted(manifest, key=lambda one: one["row"])
+        )
 
 
 def _prepare(builder: tfds.core.DatasetBuilder) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data_pipelines import records
+from data_pipelines.images import printable
 from medslip_jax.errors import InputError
 
 SPLITS = ("train", "validation", "test")
@@ -48,10 +49,14 @@ class Made:
     kind: str = ""
     reason: str = ""
 
+    def __post_init__(self):
+        object.__setattr__(self, "reason", printable(self.reason))
+
 
 @dataclasses.dataclass(frozen=True)
 class Drop:
-    """A row that is left out: `kind` in a few words, to be counted by, and `reason` with the particulars."""
+    """A row that is left out: `kind` in a few words, to be counted by, and `reason` with the particulars. Bytes of a
+    file name that are not UTF-8 are escaped."""
 
     row: int
     file: str
@@ -59,6 +64,10 @@ class Drop:
     reason: str
     split: str = ""
     sha256: str = ""
+
+    def __post_init__(self):
+        for name in ("file", "reason"):
+            object.__setattr__(self, name, printable(getattr(self, name)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,5 +110,5 @@ class Plan:
         digest.update(f"{self.policy} {records.KEYS}".encode())
         for split in self.jobs:
             for job in self.jobs[split]:
-                digest.update(f"{split}\0{job.row}\0{job.file}\0{job.payload!r}\n".encode())
+                digest.update(f"{split}\0{job.row}\0{job.file}\0{job.payload!r}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()[:16]

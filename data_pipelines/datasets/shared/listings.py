@@ -4,13 +4,15 @@ import csv
 import gzip
 import io
 import json
+import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, TextIO, TypeVar
+from typing import TextIO, TypeVar
 
 from medslip_jax.errors import InputError
 
+_BLANK_BEHIND_QUOTE = re.compile(r'"[ \t]+(,|\r?$)')
 _GZIP = b"\x1f\x8b"
 Kind = TypeVar("Kind", dict, list)
 
@@ -49,15 +51,17 @@ def read_columns(
     path: str | Path,
     columns: Sequence[str],
     *,
-    empty_rows: Literal["skip", "refuse"] = "skip",
+    empty_rows: list[int] | None = None,
     repair: str = "download it again",
 ) -> Iterator[tuple[int, tuple[str, ...]]]:
     """The cells of some columns of every row below the header; memory does not grow with the file.
 
     Args:
-      path: a CSV file in UTF-8 with one header line; whether it is gzip is told by its content.
+      path: a CSV file in UTF-8 with one header line; whether it is gzip is told by its content. Blanks after a comma,
+        also before a quotation mark, do not count, nor do empty cells beyond the header.
       columns: names in the header.
-      empty_rows: "skip" passes over blank lines; "refuse" allows them at the end only, and no row of empty cells.
+      empty_rows: if given, rows of empty cells are passed over as blank lines are, and the numbers of both go there,
+        but for blank lines at the end.
       repair: what to do with a damaged file.
 
     Yields:
@@ -72,7 +76,7 @@ def read_columns(
         with Path(path).open("rb") as raw:
             packed = raw.peek(2)[:2] == _GZIP
             with io.TextIOWrapper(gzip.open(raw) if packed else raw, encoding="utf-8-sig", newline="") as file:
-                yield from _rows(path, file, [name.strip() for name in columns], refuse_empty=empty_rows == "refuse")
+                yield from _rows(path, file, [name.strip() for name in columns], empty_rows=empty_rows)
     except InputError:
         raise
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -85,11 +89,27 @@ def read_columns(
         raise InputError(f"{str(path)!r}: cannot read the CSV file ({error})") from error
 
 
+def _without_blanks_behind_quotes(lines: Iterable[str]) -> Iterator[str]:
+    """`"a" ,b` as `"a",b`: csv skips blanks before a quotation mark alone. Within quotes nothing changes."""
+    inside = False
+    for line in lines:
+        if _BLANK_BEHIND_QUOTE.search(line):
+            parts = line.split('"')
+            for number in range(1, len(parts)):
+                opens = inside == (number % 2 == 0)
+                rest = parts[number].lstrip(" \t")
+                if not opens and (not rest.strip("\r\n") or rest.startswith(",")):
+                    parts[number] = rest
+            line = '"'.join(parts)
+        inside ^= line.count('"') % 2 == 1
+        yield line
+
+
 def _rows(
-    path: str | Path, file: TextIO, columns: Sequence[str], *, refuse_empty: bool
+    path: str | Path, file: TextIO, columns: Sequence[str], *, empty_rows: list[int] | None
 ) -> Iterator[tuple[int, tuple[str, ...]]]:
-    reader = csv.reader(file, strict=True)
-    number, blank = 1, 0  # the row, and the first without a character, which may only be at the end
+    reader = csv.reader(_without_blanks_behind_quotes(file), strict=True, skipinitialspace=True)
+    number, blank = 1, []  # the row, and blank lines before it, which do not count at the end
     try:
         header = [name.strip() for name in next(reader, [])]
         for name in columns:
@@ -100,9 +120,17 @@ def _rows(
         wanted = [header.index(name) for name in columns]
         for cells in reader:
             number += 1
-            blank = blank or (0 if cells else number)
-            if refuse_empty and cells and (blank or not any(map(str.strip, cells))):
-                raise InputError(f"{path}: row {blank or number}: empty row; remove it")
+            if not cells:
+                blank.append(number)
+                continue
+            if empty_rows is not None:
+                empty_rows += blank
+                blank = []
+                if not any(map(str.strip, cells)):
+                    empty_rows.append(number)
+                    continue
+            if len(cells) > len(header) and not any(map(str.strip, cells[len(header) :])):
+                cells = cells[: len(header)]
             if len(cells) == len(header):
                 yield number, tuple([cells[index].strip() for index in wanted])
             elif any(cells):

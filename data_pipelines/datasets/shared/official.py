@@ -10,7 +10,7 @@ from typing import Any
 from data_pipelines.datasets.building.plan import Drop, Plan, Policy
 from data_pipelines.datasets.building.planned import PlannedBuilder
 from data_pipelines.datasets.shared.xray import Storing
-from data_pipelines.images import ImagePolicy
+from data_pipelines.images import ImagePolicy, files_of
 from data_pipelines.reports import TextPolicy
 from medslip_jax.errors import InputError, from_section
 
@@ -94,7 +94,7 @@ def check_download(root: str | Path, expected: Iterable[Expected]) -> list[Findi
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"--root {root}: no such directory")
-    return [Finding(entry, sum(1 for _ in root.glob(entry.pattern))) for entry in expected]
+    return [Finding(entry, len(files_of(root, entry.pattern))) for entry in expected]
 
 
 def require(root: str | Path, expected: Sequence[Expected], *, partial: bool, name: str) -> None:
@@ -136,7 +136,7 @@ def files_by_name(root: Path, pattern: str) -> dict[str, str]:
       InputError: two files of one name.
     """
     found: dict[str, str] = {}
-    for path in sorted(root.glob(pattern)):
+    for path in files_of(root, pattern):
         other = found.setdefault(path.name, path.relative_to(root).as_posix())
         if other != path.relative_to(root).as_posix():
             raise InputError(f"{path}: a file of this name is {root / other} too; remove one of them")

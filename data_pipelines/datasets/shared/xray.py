@@ -96,7 +96,7 @@ def make(job: Job, *, root: Path, storing: Storing, text: TextPolicy = TextPolic
         data = images.read_bytes(path)
         reading = images.read_image(data, name=str(path), policy=storing.policy)
         record = xray_record(job.payload, reading.grey, root=root, storing=storing, text=text)
-        notes = tuple(images.suspicions(reading.grey, colour=reading.colour))
+        notes = (*reading.notes, *images.suspicions(reading.grey, colour=reading.colour))
         encoded = records.encode(record)
     except InputError as error:
         return Made(kind=error.kind or "unreadable image", reason=str(error))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from data_pipelines import records
 from data_pipelines.datasets import open_split
 from data_pipelines.datasets.building.build import build
 from data_pipelines.datasets.covidx import ROWS, TARGET, CovidX
-from data_pipelines.datasets.shared.official import Expected, OfficialOptions
+from data_pipelines.datasets.shared.official import Expected, OfficialOptions, check_download
 from data_pipelines.loading.loader import Loader
 from medslip_jax.cli import main
 from medslip_jax.errors import InputError
@@ -175,3 +176,14 @@ def test_command_line(tmp_path, capsys, monkeypatch):
 
 def test_fine_tuning_asks_for_the_target_that_a_build_stores():
     assert load_config([f"--config={CONFIG}:data=covidx"]).targets == (TARGET,)
+
+
+def test_what_macos_leaves_and_names_that_are_not_utf_8(tmp_path):
+    tree(tmp_path)
+    for name in (b"._47c78742.png", b".DS_Store", b"caf\xe9.png"):
+        Path(os.fsdecode(os.fsencode(tmp_path / "val") + b"/" + name)).write_bytes(b"")
+    (found,) = [one for one in check_download(tmp_path, CovidX.EXPECTED) if one.expected.pattern.startswith("val/")]
+    assert found.found == 2
+    report = build("covidx", out=tmp_path / "out", root=tmp_path, options=OPTIONS, workers=1)
+    (note,) = [note for note in report["notes"] if note.startswith("val.txt")]
+    assert note == "val.txt: 1 files of val/ are in no line, such as val/caf\\xe9.png; left out"

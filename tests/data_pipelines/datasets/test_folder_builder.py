@@ -1,10 +1,12 @@
 import json
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from folder_csv import entries, make_options, named, row_record, rows_of, write, xrays_of
+from dicom_files import dicom_bytes
+from folder_csv import OPTIONS, entries, make_options, named, row_record, rows_of, write, xrays_of
 from places import CONFIGS, SHARED
 
 from data_pipelines import images, records
@@ -13,6 +15,7 @@ from data_pipelines.datasets.builders import options_of
 from data_pipelines.datasets.building.build import build
 from data_pipelines.datasets.folder_rows import read_rows
 from data_pipelines.datasets.shared.xray import labels_of, matrix_of, report_matrix
+from medslip_jax.cli import main
 from medslip_jax.errors import InputError
 from medslip_jax.vocabulary import PATHOLOGIES, anatomy_index
 
@@ -302,3 +305,36 @@ def test_rows_of_the_real_sample():
     }  # fmt: skip
     assert len(truth) == 15 and record["matrix"][anatomy_index("unspecified")].max() == 1
     np.testing.assert_allclose(record["annotations"][0]["box"], np.array([86, 243.5, 236, 372.5]) / 512)
+
+
+def test_folder_whose_name_is_not_utf_8(tmp_path):
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    root.mkdir()
+    write(root, [{"file": "a.png"}, {"file": "b.png"}])
+    (root / "b.png").write_bytes(b"no image")
+    report = build("folder", out=tmp_path / "out", root=root, options=make_options(), policy="skip", workers=1)
+    assert report["splits"] == {"train": 1}
+    (drop,) = report["drops"]
+    assert "caf\\xe9/b.png: not a readable" in drop["reason"]
+    assert (Path(report["directory"]) / "manifest.csv").read_text(encoding="utf-8").count("\n") == 3
+
+
+def test_flags_lie_on_top_of_the_image_option(tmp_path):
+    write(tmp_path, [{"file": "a.png"}])
+    options = tmp_path / "options.json"
+    options.write_text(json.dumps({**OPTIONS, "image": {"resize": "squash", "polarity": "as_stored"}}))
+    command = ["data", "build", "folder", f"--root={tmp_path}", f"--options={options}", f"--out={tmp_path / 'out'}"]
+    assert main.main([*command, "--workers=1", "--polarity=inverted"]) == 0
+    metadata = json.loads((tmp_path / "out" / "folder" / "1.0.0" / "metadata.json").read_text())
+    assert metadata["image"] == {"resize": "squash", "polarity": "inverted"}
+    assert main.main(["data", "build", "phantom", f"--out={tmp_path / 'p'}", "--voi=none"]) == 2
+
+
+def test_notes_of_a_reading_name_its_row_and_file(tmp_path):
+    write(tmp_path, [{"file": "a.png"}, {"file": "b.dcm"}])
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint16)
+    data = dicom_bytes(pixels, BitsStored=8, WindowCenter=5, WindowWidth=0)
+    (tmp_path / "b.dcm").write_bytes(data)
+    report = build("folder", out=tmp_path / "out", root=tmp_path, options=make_options(), workers=1)
+    (note,) = [note for note in report["notes"] if "b.dcm" in note and "window" in note]
+    assert note.startswith("row 3: b.dcm: window of center '5.0', width '0.0' leaves no image: read without a window")

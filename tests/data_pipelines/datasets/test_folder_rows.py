@@ -39,8 +39,7 @@ def test_malformed_row_is_named(tmp_path, cells, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,findings\na.png,Effusion\n\nb.png,Effusion\n", "row 3: empty row"),
-        ("file,findings\na.png,Effusion\n,\n", "row 3: empty row"),
+        ("file,findings\n,\n\n", "no rows below the header"),
         ("file,findings\na.png\n", "row 2: 1 cells, the header has 2"),
         ("file,findings\na.png,Effusion,x\n", "row 2: 3 cells, the header has 2"),
         ('file,findings\na.png,"Effu"sion\n', "row 2: malformed CSV"),
@@ -57,6 +56,62 @@ def test_malformed_file_is_named(tmp_path, text, message):
     with pytest.raises(InputError) as caught:
         read_rows(path, options)
     assert str(caught.value).startswith(f"{path}: ") and message in str(caught.value)
+
+
+def test_blanks_and_empty_rows_of_spreadsheets(tmp_path):
+    path, notes = tmp_path / "labels.csv", []
+    path.write_text(
+        ' file , "findings" ,patient\n'.replace('" ,', '",')
+        + 'a.png, "Effusion|Mass", "p, 1"\n\n , ,\n  b.png , Effusion ,p2,,\n,,,,\n\n\n',
+        encoding="utf-8",
+    )
+    options = make_options(
+        columns={"image": "file", "labels": "findings", "patient": "patient"}, annotated_everywhere=[]
+    )
+    first, second = read_rows(path, options, notes=notes)
+    assert (first.image, first.patient, first.number) == ("a.png", "p, 1", 2) and len(first.present) == 2
+    assert (second.image, second.patient, second.number) == ("b.png", "p2", 5) and len(second.present) == 1
+    assert notes == ["labels.csv: empty rows, skipped: 3, the first is row 3"]
+
+
+@pytest.mark.parametrize("word", ["nan", "NaN", "NA", "<NA>", "N/A", "None", "null", " nan "])
+def test_words_for_nothing_are_missing(tmp_path, word):
+    notes: list[str] = []
+    path = write(tmp_path, [{"file": "a.png", "text": word, "view": word}, {"file": "b.png"}])
+    first, _ = read_rows(path, make_options(), notes=notes)
+    assert first.report == "" and first.view == ""
+    assert notes == ['labels.csv: rows with cells that say "nan" or the like, taken as empty: 1, the first is row 2']
+    with pytest.raises(InputError, match="row 3: no patient in column 'patient'"):
+        rows_of(tmp_path, [{"file": "a.png"}, {"file": "b.png", "patient": word}])
+    with pytest.raises(InputError, match="row 3: neither report nor labels"):
+        rows_of(tmp_path, [{"file": "a.png"}, {"file": "b.png", "text": word, "findings": word}])
+
+
+def test_rows_that_lack_a_patient_or_all_text_can_be_left_out(tmp_path):
+    drops: list = []
+    cells = [{"file": "a.png"}, {"file": "b.png", "patient": "nan"}, {"file": "c.png", "findings": "", "text": "nan"}]
+    rows = read_rows(write(tmp_path, cells), make_options(), drops=drops)
+    assert [row.image for row in rows] == ["a.png"]
+    assert drops[0].reason == "no patient in column 'patient'"
+    assert [(drop.row, drop.file, drop.kind) for drop in drops] == [
+        (3, "b.png", "no patient"),
+        (4, "c.png", "nothing to learn from"),
+    ]
+    with pytest.raises(InputError, match="no rows below the header that can be used, the first: row 2: no patient"):
+        read_rows(write(tmp_path, cells[1:]), make_options(), drops=[])
+
+
+def test_rows_of_what_macos_leaves_beside_images_are_skipped(tmp_path):
+    notes: list[str] = []
+    cells = [{"file": name} for name in ("a.png", "._a.png", ".DS_Store")]
+    assert [row.image for row in read_rows(write(tmp_path, cells), make_options(), notes=notes)] == ["a.png"]
+    said = "rows of files that macOS and others leave beside images, skipped: 2, the first is row 3"
+    assert notes == [f"labels.csv: {said}"]
+
+
+def test_a_label_may_be_called_none(tmp_path):
+    (row,) = rows_of(tmp_path, [{"file": "a.png", "findings": "None", "text": "Nano scale nan."}], no_finding="None")
+    assert row.has_labels and row.present == () and row.report == "Nano scale nan."
 
 
 def test_unreadable_csv_is_named(tmp_path):

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -305,3 +306,15 @@ def test_plan_of_the_real_reports(tmp_path):
     assert found.count("missing image") == 7470 - 3 and found.count("report without an image") == len(bare) > 0
     assert len({drop.row for drop in plan.drops} | {1, 10}) == 3955 and len(found) == 7470 - 3 + len(bare)
     assert all(plan.encode(job).record for job in plan.jobs["train"])
+
+
+def test_what_macos_leaves_beside_reports_is_none(tmp_path):
+    folder = tmp_path / "ecgen-radiology"
+    folder.mkdir()
+    (folder / "1.xml").write_bytes(xml(1))
+    (folder / "._1.xml").write_bytes(b"\0\5\x16\7")
+    with tarfile.open(tmp_path / "reports.tgz", "w:gz") as archive:
+        archive.add(folder, "ecgen-radiology")
+        archive.add(folder / "._1.xml", "__MACOSX/ecgen-radiology/1.xml")
+    for where in (folder, tmp_path / "reports.tgz"):
+        assert [report.report_id for report in read_reports(where)] == ["CXR1"]

@@ -1,4 +1,6 @@
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from challenge_files import bright_share, inside, picture, records, stated, trun
 from data_pipelines import images
 from data_pipelines.datasets import siim_acr
 from data_pipelines.datasets.building.build import build
+from data_pipelines.datasets.shared import official
 from data_pipelines.datasets.shared.official import Expected
 from data_pipelines.datasets.siim_acr import SiimAcr, SiimAcrOptions
 from data_pipelines.images.rle import encode_rle
@@ -255,3 +258,26 @@ def test_bytes_do_not_depend_on_workers(tmp_path):
     assert [path.name for path in first] == [path.name for path in second]
     for one, two in zip(first, second, strict=True):
         assert one.read_bytes() == two.read_bytes(), one.name
+
+
+def test_what_macos_leaves_beside_images_is_neither_counted_nor_dropped(tmp_path):
+    tree(tmp_path)
+    for name in (ONE, NONE):
+        path = dicom_path(tmp_path, name)
+        (path.parent / f"._{path.name}").write_bytes(b"\0\5\x16\7")
+        (path.parent / ".DS_Store").write_bytes(b"")
+    (tmp_path / "__MACOSX").mkdir()
+    found = {finding.expected.pattern: finding.found for finding in official.check_download(tmp_path, SiimAcr.EXPECTED)}
+    assert found["dicom-images-train/*/*/*.dcm"] == 3
+    assert SiimAcr.plan(root=tmp_path, options=SiimAcrOptions(partial=True)).drops == []
+
+
+def test_a_file_name_that_is_not_utf_8_is_listed_and_the_rest_is_built(tmp_path):
+    tree(tmp_path)
+    folder = os.fsencode(dicom_path(tmp_path, ONE).parent)
+    (Path(os.fsdecode(folder + b"/caf\xe9.dcm"))).write_bytes(b"")
+    report = build("siim_acr", out=tmp_path / "out", root=tmp_path, options=options(), workers=1)
+    assert sum(report["splits"].values()) == 3
+    (drop,) = report["drops"]
+    assert drop["file"].endswith("/caf\\xe9.dcm") and drop["kind"] == "no labels"
+    assert "caf\\xe9.dcm" in (Path(report["directory"]) / "manifest.csv").read_text(encoding="utf-8")

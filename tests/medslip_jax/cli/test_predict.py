@@ -1,14 +1,19 @@
 import csv
 import json
+import os
 import re
 import shutil
+from typing import get_args, get_type_hints
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from data_pipelines import images, phantom
+from data_pipelines.images import ImagePolicy
 from medslip_jax.cli import main
+from medslip_jax.cli import predict as predict_verb
 from medslip_jax.errors import InputError
 from medslip_jax.evaluation.prediction import find_images, predict
 from medslip_jax.models import Classifier, ClassifierConfig, MeDSLIP, Segmenter, SegmenterConfig
@@ -155,6 +160,62 @@ def test_finding_files(pictures, tmp_path):
     # Up to Python 3.12 no pattern at all, later one that fits nothing.
     with pytest.raises(InputError, match=r"not a path or a pattern|no image file there"):
         find_images(str(tmp_path / "**b" / "*.png"))
+
+
+def test_what_macos_leaves_beside_images_is_none(saved, pictures, tmp_path):
+    scans = tmp_path / "scans"
+    (scans / "__MACOSX").mkdir(parents=True)
+    shutil.copy(pictures / "0.png", scans)
+    for name in ("._0.png", ".DS_Store", "__MACOSX/._0.png", "__MACOSX/1.png"):
+        (scans / name).write_bytes(b"\0\5\x16\7")
+    for where in (scans, scans / "*.png", scans / "*", scans / "**" / "*.png"):
+        assert find_images(str(where)) == [scans / "0.png"], where
+    command = ["predict", f"--checkpoint={saved}", f"--images={scans}/*.png", f"--out={tmp_path / 'out'}"]
+    assert main.main([*command, "--overlays=0"]) == 0
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_a_name_that_is_not_utf_8_is_one_of_many(saved, pictures, tmp_path, form, capsys):
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    shutil.copy(pictures / "0.png", scans / "a.png")
+    shutil.copy(pictures / "1.png", os.fsencode(scans) + b"/b\xe9.png")
+    shutil.copy(pictures / "2b.png", os.fsencode(scans) + b"/c\xe9.png")  # no picture either
+    command = ["predict", f"--checkpoint={saved}", f"--images={scans}", f"--out={tmp_path / 'out'}", "--overlays=1"]
+    assert main.main([*command, f"--format={form}"]) == 1
+    table = tmp_path / "out" / f"predictions.{form}"
+    rows = _rows(tmp_path / "out") if form == "csv" else json.loads(table.read_text(encoding="utf-8"))
+    assert [row["file"].rpartition("/")[2] for row in rows] == ["a.png", "b\\xe9.png", "c\\xe9.png"]
+    assert rows[0]["notes"] == "" and "its name is not UTF-8" in rows[1]["notes"]
+    assert 0 <= float(rows[1]["effusion"]) <= 1 and "c\\xe9.png: not a readable" in rows[2]["error"]
+    assert "b\\xe9.png" in (tmp_path / "out" / "sheet.html").read_text(encoding="utf-8")
+    assert "c\\xe9.png: not a readable" in capsys.readouterr().out
+
+
+def test_every_option_of_the_image_policy_is_a_flag(saved, tmp_path):
+    known = {action.dest: action.choices for action in predict_verb._parser()._actions}
+    for name, kind in get_type_hints(ImagePolicy).items():
+        assert known[name] == get_args(kind), name
+    deep = np.linspace(0, 4095, 64 * 64).astype(np.uint16).reshape(64, 64)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    command = ["predict", f"--checkpoint={saved}", f"--images={tmp_path / 'deep.png'}", f"--out={tmp_path}"]
+    seen = {}
+    for flags in ((), ("--sixteen_bit=stretch",), ("--sixteen_bit=stretch", "--polarity=inverted")):
+        assert main.main([*command, "--overlays=0", *flags]) == 0
+        (row,) = _rows(tmp_path)
+        seen[flags] = re.findall(r'src="(data:[^"]+)', (tmp_path / "sheet.html").read_text())[0]  # the picture
+        assert ("--sixteen_bit stretch" in row["notes"]) == (flags == ())
+    assert len(set(seen.values())) == 3
+
+
+def test_a_strip_is_refused_and_not_the_whole_call(saved, pictures, tmp_path):
+    strip = images.encode_grey(np.zeros((4, 200), np.uint8), kind="png")
+    (tmp_path / "strip.png").write_bytes(strip)
+    found = predict(
+        load(saved)["pretrained"], [tmp_path / "strip.png", pictures / "0.png"], policy=ImagePolicy(resize="short_side")
+    )
+    first, second = list(found)
+    assert "one side is over 16 times the other" in first.error and second.outputs
 
 
 def test_model_without_text_tables(pictures):

@@ -2,11 +2,17 @@
 
 import struct
 import zlib
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
+from dicom_files import dicom_bytes
+from PIL import Image
+from pydicom.uid import JPEGBaseline8Bit
 
 from data_pipelines import images, phantom
+from data_pipelines.images import ImagePolicy
+from medslip_jax.cli import serve
 from medslip_jax.demo_page.uploads import read_upload, shown_name
 from medslip_jax.errors import InputError
 
@@ -94,3 +100,29 @@ def test_a_file_that_did_not_arrive(tmp_path):
 def test_names_are_short_and_on_one_line():
     assert shown_name("a\nb\x1b.png") == "a?b?.png"
     assert len(shown_name("x" * 300)) == 60
+
+
+def test_what_is_missing_in_a_header_hides_no_size(tmp_path):
+    whole = _dicom(rows=2, columns=2, deflated=True)
+    hidden = whole.replace(b"1.2.840.10008.1.2.1.99", bytes(22))
+    (tmp_path / "hidden.dcm").write_bytes(hidden)
+    with pytest.raises(InputError, match="deflated DICOM file, which may hide any size"):
+        read_upload(tmp_path / "hidden.dcm", max_bytes=10**6)
+    frame = JPEG
+    start = frame.index(b"\xff\xc0") + 5
+    large = frame[:start] + struct.pack(">HH", 60_000, 60_000) + frame[start + 4 :]
+    (tmp_path / "large.dcm").write_bytes(dicom_bytes(np.zeros((2, 2), np.uint8), encoded=(large, JPEGBaseline8Bit)))
+    with pytest.raises(InputError, match="more pixels than an X-ray has"):
+        read_upload(tmp_path / "large.dcm", max_bytes=10**6)
+
+
+def test_notes_and_policy_of_the_reader(tmp_path):
+    deep = phantom.draw(1, size=64).image.astype(np.uint16) * 16
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    upload = read_upload(tmp_path / "deep.png", max_bytes=10**6)
+    assert "--sixteen_bit stretch" in upload.notes[0]
+    spread = read_upload(tmp_path / "deep.png", max_bytes=10**6, policy=ImagePolicy(sixteen_bit="stretch"))
+    assert spread.notes == () and spread.image.max() == 255
+    known = {action.dest: action.choices for action in serve._parser()._actions}
+    for name, kind in get_type_hints(ImagePolicy).items():
+        assert name == "resize" or known[name] == get_args(kind)  # the page shows the picture as it is
