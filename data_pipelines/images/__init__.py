@@ -22,5 +22,27 @@ with epy.lazy_api_imports(globals()):
     )
     from data_pipelines.images.rle import NO_MASK, decode_rle
 
-__all__ = ["NO_MASK", "ImagePolicy", "declared_pixels", "decode_grey", "decode_rle", "encode_grey", "fit"]
-__all__ += ["patient_tags", "read_bytes", "read_grey", "read_image", "resize", "squash", "suspicions", "view_position"]
+__all__ = [
+    "NO_MASK",
+    "ImagePolicy",
+    "add_image_flags",
+    "caught",
+    "declared_pixels",
+    "decode_grey",
+    "decode_rle",
+    "encode_grey",
+    "files_of",
+    "fit",
+    "given_image",
+    "is_dicom",
+    "is_left_behind",
+    "patient_tags",
+    "printable",
+    "read_bytes",
+    "read_grey",
+    "read_image",
+    "resize",
+    "squash",
+    "suspicions",
+    "view_position",
+]

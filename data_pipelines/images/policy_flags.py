@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 from collections.abc import Sequence
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from data_pipelines.images.policy import ImagePolicy
 
@@ -24,7 +24,7 @@ def add_image_flags(parser: argparse.ArgumentParser, *, names: Sequence[str] = t
         group.add_argument(f"--{name}", choices=get_args(kinds[name]), help=_HELP[name])
 
 
-def given_image(flags: argparse.Namespace) -> dict[str, str]:
+def given_image(flags: argparse.Namespace) -> dict[str, Any]:
     """The fields that were given."""
     found = {field.name: getattr(flags, field.name, None) for field in dataclasses.fields(ImagePolicy)}
     return {name: value for name, value in found.items() if value is not None}
