@@ -15,7 +15,9 @@ Choices that a user of the labels should know:
 """
 
 from data_pipelines.reports import terms
-from data_pipelines.reports.assertions import OBSERVATIONS, PLACES, assert_clause, clauses
+from data_pipelines.reports.assertions import assert_clause
+from data_pipelines.reports.clauses import OBSERVATIONS, PLACES, clauses
+from data_pipelines.reports.earlier import marked
 from data_pipelines.reports.ellipsis import completed
 from data_pipelines.reports.places import Mention, Place, mentions, places_of, resolve
 from data_pipelines.reports.tokens import Item, sentences, tag
@@ -45,7 +47,7 @@ def extract(text: str) -> dict:
     entities = _Entities()
     tokens: list[str] = []
     for sentence in sentences(text):
-        for clause in completed(clauses(tag(sentence, offset=len(tokens)))):
+        for clause in completed(clauses(marked(tag(sentence, offset=len(tokens))))):
             _read(clause, entities)
         tokens.extend(sentence)
     return {"text": " ".join(tokens), "entities": entities.as_dict(tokens)}

@@ -13,15 +13,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from data_pipelines.reports.assertions import OBSERVATIONS, PLACES
+from data_pipelines.reports.clauses import OBSERVATIONS, PLACES
 from data_pipelines.reports.terms import DESCRIBING, FINDING_PLACES, HOMES, TRANSITIVE
 from data_pipelines.reports.tokens import Item
 
 SIDED = frozenset({"lung", "lobe", "pleural", "hilar", "hemidiaphragm", "costophrenic"})
 _LINKS = frozenset({"AND", "OR", "COMMA"})
 _VAGUE = frozenset({"pulmonary", "parenchymal"})
-_BEFORE = frozenset({"WORD", "FILL", "SIZE", *OBSERVATIONS, *PLACES})
-_BETWEEN = frozenset({"WORD", "FILL", "SIZE", "VERB", "SEEN", "THE", "VERSUS", *_LINKS, *OBSERVATIONS})
+_BEFORE = frozenset({"WORD", "FILL", "SIZE", "ARISE", "THEN", *OBSERVATIONS, *PLACES})
+_BETWEEN = frozenset({"WORD", "FILL", "SIZE", "ARISE", "THEN", "VERB", "SEEN", "THE", "VERSUS", *_LINKS, *OBSERVATIONS})
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,23 @@ from data_pipelines.reports.sections import read_sections
 _ITEM_BREAK = re.compile(
     r"(?<![.?!:,;\s])[ \t]*\n(?=[ \t]*(?:\n|\d+[.)][ \t]|[-*•][ \t]|[A-Z][A-Za-z ,/]{0,40}:(?!\d)))"
 )
-_LIST_NUMBER = re.compile(r"(?:^|(?<=[\n.?!:]))[ \t]*(?:\d{1,2}[.)]|[-*•])(?=[ \t]+[A-Za-z])")
+_LIST_NUMBER = re.compile(r"(?:^|(?<=[\n.?!:]))[ \t]*(?:\(?\d{1,2}[.)]|\d{1,2}[-:]|#\d{1,2}[.:)]?|[-*•])(?=[ \t]+[A-Za-z])")
+# Within a line only runs of numbers or letters from 1 or a on are a list; bullets always are.
+_NUMBERINGS = (
+    re.compile(r"(?<!\S)\(?(\d{1,2})\)(?=[ \t]*[A-Za-z])"),
+    re.compile(r"(?<!\S)(\d{1,2})[-:](?=[ \t]+[A-Za-z])"),
+    re.compile(r"(?<!\S)#(\d{1,2})[.:)]?(?=[ \t]+[A-Za-z])"),
+    re.compile(r"(?<!\S)\(?([a-h])\)(?=[ \t]+[A-Za-z])"),
+)
+_BULLET = re.compile(r"[•▪●◦‣■](?=[ \t]*\w)")
+# A short line whose end is no word that must go on, before one that begins like a sentence.
+_SHORT_LINE = re.compile(r"^([^\n]{0,59}[^\s.?!:,;])[ \t]*\n(?=[ \t]*[A-Z][a-z])", re.MULTILINE)
+_GOES_ON = frozenset(
+    phrase for tag in ("THE", "PREP", "AND", "OR", "WITH", "BECAUSE") for phrase in terms.GRAMMAR[tag]
+) | {"no", "not", "without"}
+# "?pneumonia" and "opacity ? pneumonia" ask of what follows.
+_ASKED = re.compile(r"(?<![\w.?!])\?(?:[ \t]+(?=[a-z])|(?=[A-Za-z]))")
+_ABBREVIATION = re.compile(rf"\b({'|'.join(terms.ABBREVIATIONS)})\.(?=[ \t]+[a-z])", re.IGNORECASE)
 _PLAIN = re.compile(r"\d+(?:st|nd|rd|th)\b|\d+(?:[.,:/]\d+)*|[^\W\d_]+(?:['’-][^\W\d_]+)*|_+|[^\w\s]")
 _END = frozenset(".?!")
 _LONGEST = 200
@@ -29,9 +45,14 @@ class Item:
     status: str = ""
 
 
+# Of these the third person asserts what the plain form only asks for ("rules out pneumonia").
+_VERBATIM = frozenset({"excludes", "rules"})
+
+
 @functools.lru_cache(maxsize=65536)
 def _normal(token: str) -> str:
-    return without_plural(token.lower().replace("’", "'"))
+    word = token.lower().replace("’", "'")
+    return word if word in _VERBATIM else without_plural(word)
 
 
 def _phrases() -> dict[tuple[str, ...], tuple[str, str, str]]:
@@ -52,6 +73,7 @@ def _phrases() -> dict[tuple[str, ...], tuple[str, str, str]]:
 
 _PHRASES = _phrases()
 _WORDS = frozenset(word for key in _PHRASES for word in key)
+_OBSERVED = frozenset(key[0] for key, (tag, _, _) in _PHRASES.items() if len(key) == 1 and tag in ("FINDING", "QUALITY"))
 _HYPHENATED = frozenset(word for word in _WORDS if "-" in word)
 # Words of the tables that punctuation runs through ("w/o", "vs."): read before all else.
 _WHOLE = "|".join(re.escape(word) for word in sorted(_WORDS) if not _PLAIN.fullmatch(word))
@@ -71,6 +93,8 @@ def tokenise(text: str) -> list[str]:
 
 
 def _split_hyphens(token: str) -> list[str]:
+    if token[:3].lower() == "non" and _normal(token[3:]) in _OBSERVED:
+        return [token[:3], token[3:]]
     if "-" not in token or len(token) == 1 or _normal(token) in _HYPHENATED:
         return [token]
     return token.split("-")
@@ -85,7 +109,7 @@ def sentences(text: str) -> list[list[str]]:
     found: list[list[str]] = []
     for part in read_sections(text):
         current: list[str] = []
-        for token in tokenise(_LIST_NUMBER.sub(" ", _ITEM_BREAK.sub(" .\n", part))):
+        for token in tokenise(_with_stops(part)):
             current.append(token)
             if token in _END or len(current) >= _LONGEST:
                 found.append(current if token in _END else [*current, "."])
@@ -93,6 +117,36 @@ def sentences(text: str) -> list[list[str]]:
         if current:
             found.append([*current, "."])
     return [tokens for tokens in found if len(tokens) > 1]
+
+
+def _with_stops(text: str) -> str:
+    """A text with a full stop at the end of each item of a list, without the numbers of the items."""
+    text = _ABBREVIATION.sub(r"\1", _ASKED.sub("query ", text))
+    text = _SHORT_LINE.sub(_stopped, _ITEM_BREAK.sub(" .\n", text))
+    for pattern in _NUMBERINGS:
+        text = _without_numbers(text, pattern)
+    return _LIST_NUMBER.sub(" ", _BULLET.sub(" . ", text))
+
+
+def _stopped(match: re.Match) -> str:
+    line = match[1]
+    return match[0] if line.split()[-1].lower() in _GOES_ON else f"{line} .\n"
+
+
+def _without_numbers(text: str, pattern: re.Pattern) -> str:
+    """A full stop for each number of a run that counts from 1 or a on; single numbers stay."""
+    runs: list[list[re.Match]] = [[]]
+    for match in pattern.finditer(text):
+        number = int(match[1]) if match[1].isdigit() else ord(match[1]) - ord("a") + 1
+        if number == 1:
+            runs.append([match])
+        elif number == len(runs[-1]) + 1 and runs[-1]:
+            runs[-1].append(match)
+    pieces, start = [], 0
+    for match in (match for run in runs if len(run) > 1 for match in run):
+        pieces.append(text[start : match.start()])
+        start = match.end()
+    return " . ".join([*pieces, text[start:]])
 
 
 def tag(tokens: list[str], *, offset: int) -> list[Item]:

@@ -1,0 +1,83 @@
+"""A sentence cut into clauses, where a new statement begins."""
+
+import itertools
+from collections.abc import Sequence
+
+from data_pipelines.reports.tokens import Item
+
+OBSERVATIONS = frozenset({"FINDING", "QUALITY"})
+PLACES = frozenset({"ROOT", "ZONE", "SIDE"})
+LINKS = frozenset({"COMMA", "AND"})
+DASHES = frozenset({"-", "–", "—"})
+_PREDICATES = frozenset({"VERB", "NEG", "THERE", *OBSERVATIONS})
+_POINTS = frozenset(",.;?!)")
+
+
+def clauses(items: Sequence[Item]) -> list[list[Item]]:
+    """Cut a sentence where a new statement begins: "but", "there is", ", no ...", "and the heart is ..."."""
+    cuts = {0, len(items)}
+    start, link = 0, None
+    for i, item in enumerate(items):
+        if item.tag == "STOP" or _begins_there(items, start, i) or _follows_dash(items, start, i):
+            start = i
+            cuts.add(i)
+        elif link is not None and _begins_at_link(items, start, link, i):
+            start = link
+            cuts.add(link)
+        if item.tag in LINKS:
+            link = i
+    edges = sorted(cuts)
+    return [list(items[a:b]) for a, b in itertools.pairwise(edges)]
+
+
+def _begins_there(items: Sequence[Item], start: int, i: int) -> bool:
+    """A new statement with "there", but for "nor is there"."""
+    nor = any(item.phrase == "nor" for item in items[max(start, i - 2) : i])
+    return items[i].tag == "THERE" and not nor and any(item.tag in _PREDICATES for item in items[start:i])
+
+
+def _follows_dash(items: Sequence[Item], start: int, i: int) -> bool:
+    """Whether a dash or bracket ends a denial ("no pneumonia - small effusion")."""
+    if items[i].phrase not in DASHES | {"("} or not _denies(items, start, i):
+        return False
+    following = items[i + 1] if i + 1 < len(items) else items[i]
+    if items[i].phrase == "(" and following.tag not in ("SIZE", "SIDE", "ZONE", "THE"):
+        return False
+    return following.tag not in ("OR", "AND") and any(item.tag in OBSERVATIONS for item in items[i:])
+
+
+def _denies(items: Sequence[Item], start: int, end: int) -> bool:
+    """Whether a negation at `start` .. `end` has an observation behind it that it denies."""
+    last = max((k for k in range(start, end) if items[k].tag == "NEG" and not answers(items, k)), default=end)
+    return any(item.tag in OBSERVATIONS for item in items[last:end])
+
+
+def _begins_at_link(items: Sequence[Item], start: int, link: int, i: int) -> bool:
+    if items[i].tag == "NEG":
+        if items[i].phrase == "not":
+            return link == i - 1 and items[i + 1].tag == "PREP"
+        return link == i - 1 and items[i].phrase != "nor" and not answers(items, i)
+    return items[i].tag == "VERB" and link > start and _new_subject(items, start, link, i)
+
+
+def answers(items: Sequence[Item], i: int) -> bool:
+    """Whether a negation ends its statement and so denies what stands before it ("effusion: none")."""
+    last = i + 1 == len(items) or items[i + 1].phrase in _POINTS
+    following = next_item(items, i + 1)
+    seen = items[i].phrase in ("none", "nil") and following is not None and following.tag == "SEEN"
+    return items[i].phrase in ("no", "none", "nil", "neg", "negative") and (last or seen)
+
+
+def _new_subject(items: Sequence[Item], start: int, link: int, verb: int) -> bool:
+    """Whether the verb speaks of what stands after the link and not of a list that the link belongs to."""
+    if any(item.tag == "PREP" for item in items[link + 1 : link + 2]):
+        return False
+    follower = next_item(items, verb + 1)
+    seen = follower is not None and follower.tag in ("SEEN", "GONE")
+    named = any(item.tag in PLACES | OBSERVATIONS | {"WORD"} for item in items[link + 1 : verb])
+    return named and not seen and any(item.tag in _PREDICATES for item in items[start:link])
+
+
+def next_item(items: Sequence[Item], i: int) -> Item | None:
+    """The next item that is not an unknown word (an adverb, mostly) or an article."""
+    return next((item for item in items[i:] if item.tag not in ("WORD", "THE", "VERB", "SIZE")), None)

@@ -1,0 +1,72 @@
+"""What a word of doubt says of the findings before and behind it."""
+
+from collections.abc import Sequence
+
+from data_pipelines.reports import terms
+from data_pipelines.reports.clauses import OBSERVATIONS
+from data_pipelines.reports.scopes import named_since, next_observation
+from data_pipelines.reports.tokens import Item
+
+_MODAL = frozenset({"may", "might", "could"})
+_ADVERBS = frozenset({"possibly", "potentially", "perhaps", "conceivably"})
+_PASSED = frozenset({"WORD", "THE", "SIZE"})
+_REACH = 5
+
+
+def doubts_before(items: Sequence[Item], i: int) -> bool:
+    """Whether the cue at i doubts a finding that stands before it ("pneumonia is possible", "effusion may be present")."""
+    phrase = items[i].phrase
+    if phrase in _MODAL or phrase == "if":
+        return _doubts_being(items, i)
+    if phrase == "less likely than":
+        return True
+    following = items[i + 1] if i + 1 < len(items) else None
+    ends = following is None or not following.phrase[0].isalnum()
+    if phrase in terms.ADVISING or next_observation(items, i) or (phrase in _ADVERBS and not ends):
+        return phrase in terms.DOUBTED and ends and _stands_alone(items, i)
+    k = i - 1
+    while k >= 0 and items[k].tag in _PASSED:
+        k -= 1
+    if k < 0:
+        return False
+    if items[k].tag == "VERB" or (items[k].tag == "SEEN" and phrase in terms.DOUBTED):
+        return items[k].phrase != ":"
+    return (phrase in terms.DOUBTED and ends and items[k].tag in (*OBSERVATIONS, "COMMA")) or (
+        phrase.endswith("likely") and items[k].tag in OBSERVATIONS
+    )
+
+
+def _stands_alone(items: Sequence[Item], i: int) -> bool:
+    """Between commas behind a finding: "fracture, possible, of the left rib"."""
+    return i > 1 and items[i - 1].tag == "COMMA" and items[i + 1 : i + 2] != [] and items[i + 1].tag == "COMMA"
+
+
+def _doubts_being(items: Sequence[Item], i: int) -> bool:
+    """Whether "may" and "if" go on with a verb of being there: "may be present", "might have developed"."""
+    for item in items[i + 1 : i + 1 + _REACH]:
+        if item.tag in ("SEEN", "ARISE", "EXCLUDE") or item.phrase in terms.EXISTING:
+            return True
+        if item.tag not in ("VERB", "WORD", "THE", "SIZE"):
+            return False
+    return False
+
+
+def is_pointing(item: Item) -> bool:
+    """Words that a negation reaches through: "no opacity to suggest pneumonia"."""
+    return item.phrase.startswith(("suggest", "suspicio", "concern", "worrisome"))
+
+
+def doubted_course(items: Sequence[Item], i: int) -> bool:
+    """ "Unclear whether the effusion is new" doubts its age and not that it is there."""
+    if "whether" not in items[i].phrase and not items[i].phrase.endswith(" if"):
+        return False
+    courses = [k for k in range(i, len(items)) if items[k].phrase in terms.COURSES]
+    return bool(courses) and items[courses[0] - 1].tag in ("VERB", "WORD") and named_since(items, courses[0], "MAYBE")
+
+
+def question_starts(items: Sequence[Item]) -> int:
+    """From which item on a clause is a question; its length if it is none."""
+    if not items or items[-1].phrase != "?":
+        return len(items)
+    commas = [k for k, item in enumerate(items) if item.tag == "COMMA" and next_observation(items, k)]
+    return commas[-1] if commas else 0

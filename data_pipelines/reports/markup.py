@@ -1,0 +1,59 @@
+"""Report text as systems hand it on -> plain text: mark-up, escaped line ends and odd characters undone.
+
+HTML and XML tags, entities, Markdown, HL7 and JSON escapes, exotic line ends, ligatures. A "<" that is no tag ("nodule <
+5 mm") and a backslash between words ("left\\right") stay.
+"""
+
+import html
+import re
+import unicodedata
+
+# Line ends that were escaped and never undone: JSON and C (also doubly), HL7, Excel, URLs, RTF. "\\n" is none where the
+# letter begins a word of the field ("mass\\nodule").
+_ESCAPED_END = re.compile(
+    r"\\+r\\+n|\\+n(?!(?:odul\w*|ormal|on|o|one|ot)\b)|\\+r(?!(?:ight|ibs?|etro\w*|[ulm]l)\b)"
+    r"|\\\.(?:br|sp)\\|\\X0[AD]\\|_x000[AaDd]_|(?:%0[AaDd])+|\\par\b|(?<=[\w.])~(?=[A-Z])|\r\n?|[\x0b\x0c\x85\u2028\u2029]"
+)
+_ESCAPED_TAB = re.compile(r"\\+t(?!(?:ubes?|rache\w*|hora\w*|ips?|he)\b)")
+_ESCAPED_STYLE = re.compile(r"\\[HN]\\")
+_COMMENT = re.compile(r"<!--(?:(?!<!--).)*?-->", re.DOTALL)
+_TAG = re.compile(
+    r"""</?(?P<name>[A-Za-z][\w:-]*)(?:\s+[\w:-]+\s*=\s*(?:"[^"]*"|'[^']*'|[^\s<>"']+))*\s*/?>""",
+)
+_INLINE = frozenset("a b big code del em font i ins mark s small span strike strong sub sup tt u".split())
+_SPACED = frozenset({"td", "th"})
+_MARKDOWN = re.compile(
+    r"^[ \t]*#{1,6}[ \t]+(?=\S)|(?<![\w*])\*+(?=\w)|(?<=[\w.,:;!?)])\*+(?!\w)"
+    r"|(?<!\w)__(?=[^\W_])|(?<=[^\W_]|[.,:;!?)])__(?!\w)",
+    re.MULTILINE,
+)
+# Soft hyphens, zero-width characters and byte order marks.
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")
+_HYPHEN = re.compile(r"[\u2010\u2011]|(?<=[^\W\d_])[\u2012-\u2015\u2212](?=[^\W\d_])")
+
+
+def plain_text(text: str) -> str:
+    r"""The text without mark-up and escapes; a line end for each line end, a blank line for each end of a paragraph.
+
+    >>> plain_text("<b>No</b> effusion.\\nNodule &lt; 5 mm.<br>Edema.")
+    'No effusion.\nNodule < 5 mm.\nEdema.'
+    """
+    if "&" in text:
+        text = html.unescape(html.unescape(text))
+    if not text.isascii():
+        text = _HYPHEN.sub("-", unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)))
+    if "\\" in text:
+        text = _ESCAPED_TAB.sub(" ", _ESCAPED_STYLE.sub("", text))
+    text = _ESCAPED_END.sub("\n", text)
+    if "<" in text:
+        text = _TAG.sub(_without_tag, _COMMENT.sub("", text))
+    return _MARKDOWN.sub("", text)
+
+
+def _without_tag(match: re.Match) -> str:
+    name = match["name"].lower()
+    if name in _INLINE:
+        return ""
+    if name == "br":
+        return "\n"
+    return " " if name in _SPACED else "\n\n"

@@ -1,0 +1,77 @@
+"""How far a negation or doubt reaches: over a list, until a new statement begins."""
+
+import itertools
+from collections.abc import Sequence
+
+from data_pipelines.reports import terms
+from data_pipelines.reports.clauses import LINKS, OBSERVATIONS
+from data_pipelines.reports.tokens import Item
+
+_COURSE = frozenset({"SIZE", "QUALITY"})
+_SIDES = frozenset({"SIDE", "ZONE"})
+_ARTICLES = frozenset({"a", "an", "the"})
+
+
+def next_observation(items: Sequence[Item], i: int) -> Item | None:
+    return next((item for item in items[i:] if item.tag in OBSERVATIONS), None)
+
+
+def named_since(items: Sequence[Item], i: int, tag: str) -> bool:
+    """Whether an observation stands between the last item of a tag and item i."""
+    for item in reversed(items[:i]):
+        if item.tag in OBSERVATIONS:
+            return True
+        if item.tag == tag:
+            return False
+    return False
+
+
+def scope_ends(items: Sequence[Item], i: int, *, cue: str) -> bool:
+    """Whether the scope of a cue ends at item i.
+
+    Args:
+      items: a clause.
+      i: number of an item behind the cue.
+      cue: tag of what set the state, "NEG" or "MAYBE".
+    """
+    item = items[i]
+    if item.tag in ("WITH", "BECAUSE"):
+        return cue == "NEG" and item.phrase in ("with", "due to", "secondary to") and named_since(items, i, cue)
+    if item.tag not in LINKS or not named_since(items, i, cue):
+        return False
+    if any(later.tag == "OR" or later.phrase == "nor" for later in items[i:]):
+        return False
+    if cue == "NEG" and _is_placed(items, i):
+        return True
+    entries = _entries(items[i:]) if cue == "NEG" else [items[i + 1 :]]
+    return all(entry and _begins_statement(entry[0]) for entry in entries or [items[i + 1 :]])
+
+
+def _is_placed(items: Sequence[Item], i: int) -> bool:
+    """Whether the entry behind a link has a side or an article ("left basilar atelectasis"), or says "is present":
+    lists of what is denied hardly do.
+    """
+    entry = list(itertools.takewhile(lambda item: item.tag not in LINKS, items[i + 1 :]))
+    if next_observation(entry, 0) is None or any(item.tag == "NEG" for item in entry):
+        return False
+    only = not any(item.tag in LINKS for item in items[i + 1 + len(entry) :])
+    alone = only and not any(item.tag in LINKS and named_since(items, k, "NEG") for k, item in enumerate(items[:i]))
+    there = alone and any(item.phrase in ("present", "again seen", "again noted", "again") for item in entry)
+    return there or entry[0].phrase in _ARTICLES or any(item.tag in _SIDES for item in entry)
+
+
+def _entries(items: Sequence[Item]) -> list[list[Item]]:
+    """The parts of a list that name an observation; a comma inside one ("small, loculated effusion") is no cut."""
+    entries: list[list[Item]] = []
+    current: list[Item] = []
+    for item in items:
+        if item.tag not in LINKS:
+            current.append(item)
+        elif next_observation(current, 0):
+            entries.append(current)
+            current = []
+    return [*entries, current] if next_observation(current, 0) else entries
+
+
+def _begins_statement(item: Item) -> bool:
+    return item.tag in (*_COURSE, "BECAUSE", "PREP") and item.phrase not in terms.DENIED_SIZES
