@@ -23,8 +23,8 @@ from collections.abc import Sequence
 
 from data_pipelines.reports import terms
 from data_pipelines.reports.clauses import OBSERVATIONS, PLACES, answers, next_item
-from data_pipelines.reports.doubts import doubted_course, doubts_before, is_pointing, question_starts
-from data_pipelines.reports.earlier import is_about_earlier, is_study, was_then
+from data_pipelines.reports.doubts import advises, doubted_course, doubts_before, is_pointing, question_starts
+from data_pipelines.reports.earlier import THEN, is_about_earlier, is_study, was_then
 from data_pipelines.reports.scopes import named_since, next_observation, scope_ends
 from data_pipelines.reports.tokens import Item
 
@@ -77,11 +77,18 @@ def _denied_complication(items: Sequence[Item], i: int) -> bool:
 def _after_negation(items: Sequence[Item], i: int, state: str) -> str:
     phrase = items[i].phrase
     following = next_item(items, i + 1)
+    if items[0].tag == THEN and phrase == "not" and (following is None or following.tag not in ("SEEN", "ARISE")):
+        named = any(item.phrase in ("this", "these", "the") for item in items[i:])
+        return PRESENT if named else UNCERTAIN
+    if _denies_word(items, i):
+        return state
     if is_study(items, i) or (following is not None and following.tag == "CHANGE"):
         return PRESENT
     if phrase in terms.RESOLVED and _ending(items, i) != ABSENT:
         return _ending(items, i)
     if answers(items, i):
+        return _look_back(items, i, ABSENT) or ABSENT
+    if phrase == "no longer" and following is not None and following.tag == "THERE":
         return _look_back(items, i, ABSENT) or ABSENT
     looks_back = phrase in terms.LOOKING_BACK
     if looks_back and following is not None and following.tag == "EXCLUDE":
@@ -95,6 +102,16 @@ def _after_negation(items: Sequence[Item], i: int, state: str) -> str:
     if phrase in ("resolved", "negative", "resolution of") and following is None:
         return _look_back(items, i, ABSENT) or ABSENT
     return ABSENT
+
+
+def _denies_word(items: Sequence[Item], i: int) -> bool:
+    """Whether a negation denies an adjective or verb alone: "not angulated fracture", "fails to reach the carina"."""
+    follower = items[i + 1].phrase if i + 1 < len(items) else ""
+    if items[i].phrase.startswith("fail"):
+        return follower not in terms.SHOWING
+    predicate = i > 0 and (items[i - 1].tag in ("VERB", "MAYBE") or items[i - 1].phrase == "did")
+    adjective = items[i + 1 : i + 2] and items[i + 1].tag == "WORD" and follower.endswith(("ed", "ent", "ant"))
+    return items[i].phrase == "not" and not predicate and bool(adjective) and next_observation(items, i) is not None
 
 
 def _after_inability(items: Sequence[Item], i: int) -> str:
@@ -121,9 +138,12 @@ def _after_ending(items: Sequence[Item], i: int, state: str) -> str:
 
 def _after_exclusion(items: Sequence[Item], i: int, status: str) -> str:
     """ "Opacity, rule out pneumonia" speaks of what follows, "pneumonia is ruled out" of what stands before."""
-    passive = any(item.phrase in ("excluded", "ruled out") for item in items[i : i + 4])
+    passive = any(item.tag == "EXCLUDE" and item.phrase.endswith(("ed", "ruled out")) for item in items[i : i + 4])
     if not passive and next_observation(items, i):
-        return UNCERTAIN
+        proven = status == ABSENT and i > 0 and items[i - 1].tag == "ROOT"  # "sharp angles exclude an effusion"
+        return ABSENT if proven else UNCERTAIN
+    if status == UNCERTAIN:
+        return _doubt_back(items, i) or UNCERTAIN
     return _look_back(items, i, status) or UNCERTAIN
 
 
@@ -145,11 +165,19 @@ def _after_doubt(items: Sequence[Item], i: int, state: str) -> str:
         return UNCERTAIN
     if state == ABSENT and (is_pointing(items[i]) or not named_since(items, i, "NEG")):
         return ABSENT
-    if doubted_course(items, i):
+    if doubted_course(items, i) or advises(items, i):
         return state
     if doubts_before(items, i):
-        _look_back(items, i, UNCERTAIN)
+        _doubt_back(items, i)
     return UNCERTAIN
+
+
+def _doubt_back(items: Sequence[Item], i: int) -> str:
+    """As `_look_back`, for the last entry alone where commas part statements ("cardiomegaly, edema may be present")."""
+    commas = [k for k in range(i) if items[k].tag == "COMMA" and next_observation(items[:i], k)]
+    listed = any(item.tag in ("OR", "AND", "VERSUS") for item in items[:i])
+    start = commas[-1] if commas and not listed else 0
+    return _look_back(items[start:i], i - start, UNCERTAIN)
 
 
 def _look_back(items: Sequence[Item], i: int, status: str) -> str:

@@ -32,16 +32,21 @@ def clauses(items: Sequence[Item]) -> list[list[Item]]:
 
 def _begins_there(items: Sequence[Item], start: int, i: int) -> bool:
     """A new statement with "there", but for "nor is there"."""
+    if items[i].tag != "THERE" or (i > 0 and items[i - 1].tag == "MAYBE"):
+        return False
     nor = any(item.phrase == "nor" for item in items[max(start, i - 2) : i])
-    return items[i].tag == "THERE" and not nor and any(item.tag in _PREDICATES for item in items[start:i])
+    ends = i + 1 == len(items) or items[i + 1].phrase in _POINTS
+    return not nor and not ends and any(item.tag in _PREDICATES for item in items[start:i])
 
 
 def _follows_dash(items: Sequence[Item], start: int, i: int) -> bool:
     """Whether a dash or bracket ends a denial ("no pneumonia - small effusion")."""
-    if items[i].phrase not in DASHES | {"("} or not _denies(items, start, i):
+    if items[i].phrase not in DASHES | {"(", ":"} or not _denies(items, start, i):
         return False
     following = items[i + 1] if i + 1 < len(items) else items[i]
     if items[i].phrase == "(" and following.tag not in ("SIZE", "SIDE", "ZONE", "THE"):
+        return False
+    if items[i].phrase == ":" and any(item.tag == "OR" for item in items[i:]):
         return False
     return following.tag not in ("OR", "AND") and any(item.tag in OBSERVATIONS for item in items[i:])
 

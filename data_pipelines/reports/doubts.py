@@ -7,8 +7,10 @@ from data_pipelines.reports.clauses import OBSERVATIONS
 from data_pipelines.reports.scopes import named_since, next_observation
 from data_pipelines.reports.tokens import Item
 
-_MODAL = frozenset({"may", "might", "could"})
+_MODAL = frozenset({"may", "might", "could", "may not", "might not"})
 _ADVERBS = frozenset({"possibly", "potentially", "perhaps", "conceivably"})
+_BEING = frozenset({"should be", "would be"})
+_ADVISED = frozenset({"should be", "would be", "considered", "recommended", "advised", "suggested"})
 _PASSED = frozenset({"WORD", "THE", "SIZE"})
 _REACH = 5
 
@@ -16,6 +18,8 @@ _REACH = 5
 def doubts_before(items: Sequence[Item], i: int) -> bool:
     """Whether the cue at i doubts a finding that stands before it ("pneumonia is possible", "effusion may be present")."""
     phrase = items[i].phrase
+    if any(item.phrase in terms.ASPECTS for item in items[:i]):
+        return False
     if phrase in _MODAL or phrase == "if":
         return _doubts_being(items, i)
     if phrase == "less likely than":
@@ -25,12 +29,12 @@ def doubts_before(items: Sequence[Item], i: int) -> bool:
     if phrase in terms.ADVISING or next_observation(items, i) or (phrase in _ADVERBS and not ends):
         return phrase in terms.DOUBTED and ends and _stands_alone(items, i)
     k = i - 1
-    while k >= 0 and items[k].tag in _PASSED:
+    while k >= 0 and items[k].tag in _PASSED and items[k].phrase not in terms.NEEDING:
         k -= 1
     if k < 0:
         return False
-    if items[k].tag == "VERB" or (items[k].tag == "SEEN" and phrase in terms.DOUBTED):
-        return items[k].phrase != ":"
+    if items[k].tag == "VERB" or items[k].phrase in _BEING or items[k].phrase in terms.NEEDING or (items[k].tag == "SEEN" and phrase in terms.DOUBTED):
+        return ends or items[k].phrase != ":"
     return (phrase in terms.DOUBTED and ends and items[k].tag in (*OBSERVATIONS, "COMMA")) or (
         phrase.endswith("likely") and items[k].tag in OBSERVATIONS
     )
@@ -44,11 +48,19 @@ def _stands_alone(items: Sequence[Item], i: int) -> bool:
 def _doubts_being(items: Sequence[Item], i: int) -> bool:
     """Whether "may" and "if" go on with a verb of being there: "may be present", "might have developed"."""
     for item in items[i + 1 : i + 1 + _REACH]:
-        if item.tag in ("SEEN", "ARISE", "EXCLUDE") or item.phrase in terms.EXISTING:
+        if item.tag in ("SEEN", "ARISE", "EXCLUDE"):
             return True
+        if item.phrase in terms.EXISTING:
+            return next_observation(items, i) is None
         if item.tag not in ("VERB", "WORD", "THE", "SIZE"):
             return False
     return False
+
+
+def advises(items: Sequence[Item], i: int) -> bool:
+    """Whether a study is recommended and no finding doubted: "CT should be considered for the nodule"."""
+    studied = any(item.phrase in terms.STUDIES for item in items[:i])
+    return studied and items[i].phrase in _ADVISED and next_observation(items[:i], 0) is None
 
 
 def is_pointing(item: Item) -> bool:

@@ -94,9 +94,11 @@ def is_about_earlier(items: Sequence[Item]) -> bool:
     """Whether a clause tells what an earlier film showed, and nothing of this one."""
     if not any(item.tag == THEN and item.phrase not in terms.FORMERLY for item in items):
         return False
+    if any(item.phrase in terms.LOOKING_BACK or item.tag in ("GONE", "CANNOT") for item in items):
+        return False  # "not seen on the prior film": it is seen now
     phrases = {item.phrase for item in items}
     told = not phrases.isdisjoint(terms.PAST) or any(item.tag == "NEG" for item in items)
-    ended = any(item.tag in ("GONE", "CHANGE") or item.phrase in terms.RESOLVED for item in items)
+    ended = any(item.tag == "CHANGE" or item.phrase in terms.RESOLVED for item in items)
     return told and not ended and phrases.isdisjoint(terms.TODAY)
 
 

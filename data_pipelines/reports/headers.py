@@ -24,6 +24,7 @@ _EARLIER = frozenset(_TABLES["earlier"])
 _JOINING = frozenset(_TABLES["joining"])
 _FILM = frozenset(_TABLES["film"]) | terms.WORDS
 _HEAD_WORDS = frozenset(word for head in (*_READ, *_SKIPPED, *_ONE_SENTENCE) for word in head) | _EARLIER
+_OF_STUDIES = terms.STUDIES | _JOINING | _EARLIER | frozenset(_TABLES["film"]) | _DESCRIBING
 _KNOWN = _HEAD_WORDS | _JOINING | _FILM
 _LONGEST_HEAD = max(len(head) for head in (*_READ, *_SKIPPED, *_ONE_SENTENCE))
 # Shorter words are not corrected, and none that is less alike (difflib's ratio).
@@ -92,8 +93,9 @@ def _role(match: re.Match) -> Role | None:
 
 def _known_role(words: tuple[str, ...], *, strict: bool = True) -> Role | None:
     """The role of a name that begins with a known one and, if `strict`, holds nothing else."""
-    if words[0] in _EARLIER and (len(words) == 1 or not terms.STUDIES.isdisjoint(words[1:]) or words[1] in _JOINING):
-        return Role.EARLIER
+    if words[0] in _EARLIER and all(word in _OF_STUDIES or word[0].isdigit() for word in words[1:]):
+        if len(words) == 1 or not terms.STUDIES.isdisjoint(words) or words[1] in _JOINING:
+            return Role.EARLIER
     for heads, role in ((_READ, Role.READ), (_SKIPPED, Role.SKIPPED), (_ONE_SENTENCE, Role.ONE_SENTENCE)):
         length = _length(words, heads)
         if length and (not strict or _joins(words[length:])):

@@ -12,9 +12,11 @@ import unicodedata
 # letter begins a word of the field ("mass\\nodule").
 _ESCAPED_END = re.compile(
     r"\\+r\\+n|\\+n(?!(?:odul\w*|ormal|on|o|one|ot)\b)|\\+r(?!(?:ight|ibs?|etro\w*|[ulm]l)\b)"
-    r"|\\\.(?:br|sp)\\|\\X0[AD]\\|_x000[AaDd]_|(?:%0[AaDd])+|\\par\b|(?<=[\w.])~(?=[A-Z])|\r\n?|[\x0b\x0c\x85\u2028\u2029]"
+    r"|\\\.(?:br|sp)\\|\\X0[AD]\\|\\+[xu](?:00)?0[aAdD]|(?<=[.:;])/n(?=[A-Z])|_x000[AaDd]_|(?:%0[AaDd])+|\\par\b|(?<=[\w.])~(?=[A-Z])|\r\n?|[\x0b\x0c\x85\u2028\u2029]"
 )
 _ESCAPED_TAB = re.compile(r"\\+t(?!(?:ubes?|rache\w*|hora\w*|ips?|he)\b)")
+# "r\o" and "w\\o" for "r/o" and "w/o"
+_SHORT = re.compile(r"(?<=\b[A-Za-z])\\(?=[a-z]\b)")
 _ESCAPED_STYLE = re.compile(r"\\[HN]\\")
 _COMMENT = re.compile(r"<!--(?:(?!<!--).)*?-->", re.DOTALL)
 _TAG = re.compile(
@@ -23,10 +25,13 @@ _TAG = re.compile(
 _INLINE = frozenset("a b big code del em font i ins mark s small span strike strong sub sup tt u".split())
 _SPACED = frozenset({"td", "th"})
 _MARKDOWN = re.compile(
-    r"^[ \t]*#{1,6}[ \t]+(?=\S)|(?<![\w*])\*+(?=\w)|(?<=[\w.,:;!?)])\*+(?!\w)"
+    r"^[ \t]*>+[ \t]+|^[ \t]*#{1,6}[ \t]+(?=\S)|(?<![\w*])\*+(?=\w)|(?<=[\w.,:;!?)])\*+(?!\w)"
     r"|(?<!\w)__(?=[^\W_])|(?<=[^\W_]|[.,:;!?)])__(?!\w)",
     re.MULTILINE,
 )
+# Tables of Markdown: rows and cells.
+_ROW = re.compile(r"^[ \t]*\|[ \t]*|[ \t]*\|[ \t]*$", re.MULTILINE)
+_CELL = re.compile(r"[ \t]*\|[ \t]*")
 # Soft hyphens, zero-width characters and byte order marks.
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")
 _HYPHEN = re.compile(r"[\u2010\u2011]|(?<=[^\W\d_])[\u2012-\u2015\u2212](?=[^\W\d_])")
@@ -43,10 +48,12 @@ def plain_text(text: str) -> str:
     if not text.isascii():
         text = _HYPHEN.sub("-", unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)))
     if "\\" in text:
-        text = _ESCAPED_TAB.sub(" ", _ESCAPED_STYLE.sub("", text))
+        text = _ESCAPED_TAB.sub(" ", _ESCAPED_STYLE.sub("", _SHORT.sub("/", text)))
     text = _ESCAPED_END.sub("\n", text)
     if "<" in text:
         text = _TAG.sub(_without_tag, _COMMENT.sub("", text))
+    if "|" in text:
+        text = _CELL.sub(": ", _ROW.sub("\n\n", text))
     return _MARKDOWN.sub("", text)
 
 

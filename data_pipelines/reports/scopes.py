@@ -44,7 +44,7 @@ def scope_ends(items: Sequence[Item], i: int, *, cue: str) -> bool:
     if cue == "NEG" and _is_placed(items, i):
         return True
     entries = _entries(items[i:]) if cue == "NEG" else [items[i + 1 :]]
-    return all(entry and _begins_statement(entry[0]) for entry in entries or [items[i + 1 :]])
+    return all(_begins_statement(entry) for entry in entries or [items[i + 1 :]])
 
 
 def _is_placed(items: Sequence[Item], i: int) -> bool:
@@ -54,10 +54,32 @@ def _is_placed(items: Sequence[Item], i: int) -> bool:
     entry = list(itertools.takewhile(lambda item: item.tag not in LINKS, items[i + 1 :]))
     if next_observation(entry, 0) is None or any(item.tag == "NEG" for item in entry):
         return False
+    if items[i].tag == "AND" and any(item.tag in _SIDES or item.phrase in terms.RESOLVED for item in items[:i]):
+        return False  # "no left effusion and right pneumothorax"
     only = not any(item.tag in LINKS for item in items[i + 1 + len(entry) :])
     alone = only and not any(item.tag in LINKS and named_since(items, k, "NEG") for k, item in enumerate(items[:i]))
     there = alone and any(item.phrase in ("present", "again seen", "again noted", "again") for item in entry)
-    return there or entry[0].phrase in _ARTICLES or any(item.tag in _SIDES for item in entry)
+    return (
+        there
+        or entry[0].phrase in _ARTICLES
+        or any(item.tag in _SIDES for item in entry)
+        or _is_other_kind(items[:i], entry)
+        or _is_predicate(entry)
+    )
+
+
+def _is_other_kind(denied: Sequence[Item], entry: Sequence[Item]) -> bool:
+    """A device behind findings that are none: "no fracture, pacemaker in place"."""
+    first = next_observation(entry, 0)
+    earlier = [item for item in denied if item.tag in OBSERVATIONS]
+    device = first is not None and first.value in terms.DEVICES
+    return device and all(item.value not in terms.DEVICES for item in earlier)
+
+
+def _is_predicate(entry: Sequence[Item]) -> bool:
+    """ "Heart enlarged", "aorta tortuous": an anatomy and, at the end, its quality."""
+    ending = [item for item in entry if item.phrase[0].isalnum()]
+    return len(ending) > 1 and ending[-2].tag == "ROOT" and ending[-1].tag == "QUALITY"
 
 
 def _entries(items: Sequence[Item]) -> list[list[Item]]:
@@ -73,5 +95,6 @@ def _entries(items: Sequence[Item]) -> list[list[Item]]:
     return [*entries, current] if next_observation(current, 0) else entries
 
 
-def _begins_statement(item: Item) -> bool:
-    return item.tag in (*_COURSE, "BECAUSE", "PREP") and item.phrase not in terms.DENIED_SIZES
+def _begins_statement(entry: Sequence[Item]) -> bool:
+    item = next((item for item in entry if item.phrase not in terms.OPENING), None)
+    return item is not None and item.tag in (*_COURSE, "BECAUSE", "PREP") and item.phrase not in terms.DENIED_SIZES

@@ -31,6 +31,10 @@ ADVISING = frozenset(_TABLES["advising"])
 DOUBTED = frozenset(_TABLES["doubted"])
 NEEDING = frozenset(_TABLES["needing"])
 LOOKING_BACK = frozenset(_TABLES["looking_back"])
+ASPECTS = frozenset(_TABLES["aspects"])
+SHOWING = frozenset(_TABLES["showing"])
+DEVICES = frozenset(_TABLES["devices"])
+OPENING = frozenset(_TABLES["opening"])
 COURSES = frozenset(_TABLES["courses"])
 ABBREVIATIONS: list[str] = _TABLES["abbreviations"]
 
@@ -52,7 +56,7 @@ DENIED_SIZES = frozenset(_TABLES["denied_sizes"])
 
 _TAGGED = (ROOTS, ZONES, SIDES, FINDINGS, QUALITIES, GRAMMAR)
 _written = {phrase for table in _TAGGED for phrases in table.values() for phrase in phrases}
-GRAMMAR["WORD"] += sorted((STUDIES | SHOWN | EARLIER | FORMERLY | PAST | EXISTING | EXAMPLES | NEEDING) - _written)
+GRAMMAR["WORD"] += sorted((STUDIES | SHOWN | EARLIER | FORMERLY | PAST | EXISTING | EXAMPLES | NEEDING | OPENING) - _written)
 # Words that are an observation or a place by themselves.
 WORDS = frozenset(
     phrase for table in _TAGGED[:-1] for phrases in table.values() for phrase in phrases if " " not in phrase

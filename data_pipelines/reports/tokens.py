@@ -18,16 +18,24 @@ _NUMBERINGS = (
     re.compile(r"(?<!\S)(\d{1,2})[-:](?=[ \t]+[A-Za-z])"),
     re.compile(r"(?<!\S)#(\d{1,2})[.:)]?(?=[ \t]+[A-Za-z])"),
     re.compile(r"(?<!\S)\(?([a-h])\)(?=[ \t]+[A-Za-z])"),
+    re.compile(r"(?<!\S)\(?(i{1,3}|iv|vi{0,3}|ix|x)\)(?=[ \t]+[A-Za-z])"),
 )
-_BULLET = re.compile(r"[•▪●◦‣■](?=[ \t]*\w)")
+_COUNT = {letter: i for i, letter in enumerate("abcdefgh", 1)}
+_COUNT |= {numeral: i for i, numeral in enumerate("i ii iii iv v vi vii viii ix x".split(), 1)}
+_BULLET = re.compile(r"[•▪●◦‣■](?=[ \t]*\w)|(?<=\s)\*(?=[ \t])")
 # A short line whose end is no word that must go on, before one that begins like a sentence.
-_SHORT_LINE = re.compile(r"^([^\n]{0,59}[^\s.?!:,;])[ \t]*\n(?=[ \t]*[A-Z][a-z])", re.MULTILINE)
+_STARTS = frozenset(
+    phrase for phrase in (*terms.GRAMMAR["SIZE"], *terms.SIDES["left"], *terms.SIDES["right"], *terms.ZONES["base"])
+) - terms.DENIED_SIZES | {"there", "a", "an", "no"}
+_SHORT_LINE = re.compile(
+    rf"^([^\n]{{0,59}}[^\s.?!:,;])[ \t]*\n(?=[ \t]*(?:[A-Z][a-z]|(?:{'|'.join(sorted(_STARTS))})[ ]))", re.MULTILINE
+)
 _GOES_ON = frozenset(
     phrase for tag in ("THE", "PREP", "AND", "OR", "WITH", "BECAUSE") for phrase in terms.GRAMMAR[tag]
 ) | {"no", "not", "without"}
 # "?pneumonia" and "opacity ? pneumonia" ask of what follows.
 _ASKED = re.compile(r"(?<![\w.?!])\?(?:[ \t]+(?=[a-z])|(?=[A-Za-z]))")
-_ABBREVIATION = re.compile(rf"\b({'|'.join(terms.ABBREVIATIONS)})\.(?=[ \t]+[a-z])", re.IGNORECASE)
+_ABBREVIATION = re.compile(rf"\b(?i:({'|'.join(terms.ABBREVIATIONS)}))\.(?=[ \t]+[a-z])")
 _PLAIN = re.compile(r"\d+(?:st|nd|rd|th)\b|\d+(?:[.,:/]\d+)*|[^\W\d_]+(?:['’-][^\W\d_]+)*|_+|[^\w\s]")
 _END = frozenset(".?!")
 _LONGEST = 200
@@ -50,7 +58,7 @@ _VERBATIM = frozenset({"excludes", "rules"})
 
 
 @functools.lru_cache(maxsize=65536)
-def _normal(token: str) -> str:
+def normal(token: str) -> str:
     word = token.lower().replace("’", "'")
     return word if word in _VERBATIM else without_plural(word)
 
@@ -67,7 +75,7 @@ def _phrases() -> dict[tuple[str, ...], tuple[str, str, str]]:
     found: dict[tuple[str, ...], tuple[str, str, str]] = {}
     for tag, value, phrases in tables:
         for phrase in phrases:
-            found.setdefault(tuple(map(_normal, phrase.split())), (tag, value, phrase))
+            found.setdefault(tuple(map(normal, phrase.split())), (tag, value, phrase))
     return found
 
 
@@ -93,9 +101,9 @@ def tokenise(text: str) -> list[str]:
 
 
 def _split_hyphens(token: str) -> list[str]:
-    if token[:3].lower() == "non" and _normal(token[3:]) in _OBSERVED:
+    if token[:3].lower() == "non" and normal(token[3:]) in _OBSERVED:
         return [token[:3], token[3:]]
-    if "-" not in token or len(token) == 1 or _normal(token) in _HYPHENATED:
+    if "-" not in token or len(token) == 1 or normal(token) in _HYPHENATED:
         return [token]
     return token.split("-")
 
@@ -137,7 +145,7 @@ def _without_numbers(text: str, pattern: re.Pattern) -> str:
     """A full stop for each number of a run that counts from 1 or a on; single numbers stay."""
     runs: list[list[re.Match]] = [[]]
     for match in pattern.finditer(text):
-        number = int(match[1]) if match[1].isdigit() else ord(match[1]) - ord("a") + 1
+        number = int(match[1]) if match[1].isdigit() else _COUNT[match[1]]
         if number == 1:
             runs.append([match])
         elif number == len(runs[-1]) + 1 and runs[-1]:
@@ -158,7 +166,7 @@ def tag(tokens: list[str], *, offset: int) -> list[Item]:
       tokens: the sentence.
       offset: number of its first token in the report.
     """
-    words = [_normal(token) for token in tokens]
+    words = [normal(token) for token in tokens]
     items, i = [], 0
     while i < len(words):
         for length in _LENGTHS.get(words[i], ()):
