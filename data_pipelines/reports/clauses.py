@@ -8,7 +8,7 @@ from data_pipelines.reports.tokens import Item
 OBSERVATIONS = frozenset({"FINDING", "QUALITY"})
 PLACES = frozenset({"ROOT", "ZONE", "SIDE"})
 LINKS = frozenset({"COMMA", "AND"})
-DASHES = frozenset({"-", "–", "—"})
+_ENDING = frozenset({"-", "–", "—", "(", ":"})
 _PREDICATES = frozenset({"VERB", "NEG", "THERE", *OBSERVATIONS})
 _POINTS = frozenset(",.;?!)")
 
@@ -18,7 +18,11 @@ def clauses(items: Sequence[Item]) -> list[list[Item]]:
     cuts = {0, len(items)}
     start, link = 0, None
     for i, item in enumerate(items):
-        if item.tag == "STOP" or _begins_there(items, start, i) or _follows_dash(items, start, i):
+        if (
+            item.tag == "STOP"
+            or (item.tag == "THERE" and _begins_there(items, start, i))
+            or (item.phrase in _ENDING and _ends_denial(items, start, i))
+        ):
             start = i
             cuts.add(i)
         elif link is not None and _begins_at_link(items, start, link, i):
@@ -32,16 +36,16 @@ def clauses(items: Sequence[Item]) -> list[list[Item]]:
 
 def _begins_there(items: Sequence[Item], start: int, i: int) -> bool:
     """A new statement with "there", but for "nor is there"."""
-    if items[i].tag != "THERE" or (i > 0 and items[i - 1].tag == "MAYBE"):
+    if i > 0 and items[i - 1].tag == "MAYBE":
         return False
     nor = any(item.phrase == "nor" for item in items[max(start, i - 2) : i])
     ends = i + 1 == len(items) or items[i + 1].phrase in _POINTS
     return not nor and not ends and any(item.tag in _PREDICATES for item in items[start:i])
 
 
-def _follows_dash(items: Sequence[Item], start: int, i: int) -> bool:
-    """Whether a dash or bracket ends a denial ("no pneumonia - small effusion")."""
-    if items[i].phrase not in DASHES | {"(", ":"} or not _denies(items, start, i):
+def _ends_denial(items: Sequence[Item], start: int, i: int) -> bool:
+    """Whether a dash, colon or bracket ends a denial ("no pneumonia - small effusion")."""
+    if not _denies(items, start, i):
         return False
     following = items[i + 1] if i + 1 < len(items) else items[i]
     if items[i].phrase == "(" and following.tag not in ("SIZE", "SIDE", "ZONE", "THE"):

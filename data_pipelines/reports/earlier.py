@@ -10,6 +10,7 @@ THEN = "THEN"
 _LOCATING = frozenset({"on", "in", "at", "of"})
 _DATED = frozenset({"of", "from", "dated"})
 _ADDED = frozenset({"WORD", "SIZE", "ROOT", "FILL", "THE", THEN})
+_MARKS = terms.FORMERLY | terms.EARLIER | terms.STUDIES
 _MOST_WORDS = 4
 _DATE = re.compile(
     r"\d+(?:[./:-]\d+)*|_+|x{4}|yesterday|(?:jan|feb|mar|apr|jun|jul|aug|sep|sept|oct|nov|dec)\w*|may|last", re.IGNORECASE
@@ -19,6 +20,8 @@ _YEAR = re.compile(r"(?:19|20)\d\d|\d{1,2}[/.-]\d{1,2}(?:[/.-]\d{2,4})?")
 
 def marked(items: Sequence[Item]) -> list[Item]:
     """The items of a sentence, where a phrase of an earlier film ("on the previous study") is one with the tag THEN."""
+    if not any(item.phrase in _MARKS or item.phrase[0].isdigit() for item in items):
+        return list(items)
     found: list[Item] = []
     i = 0
     while i < len(items):

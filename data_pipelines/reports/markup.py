@@ -14,6 +14,7 @@ _ESCAPED_END = re.compile(
     r"\\+r\\+n|\\+n(?!(?:odul\w*|ormal|on|o|one|ot)\b)|\\+r(?!(?:ight|ibs?|etro\w*|[ulm]l)\b)"
     r"|\\\.(?:br|sp)\\|\\X0[AD]\\|\\+[xu](?:00)?0[aAdD]|(?<=[.:;])/n(?=[A-Z])|_x000[AaDd]_|(?:%0[AaDd])+|\\par\b|(?<=[\w.])~(?=[A-Z])|\r\n?|[\x0b\x0c\x85\u2028\u2029]"
 )
+_ODD = re.compile(r"[\\\r\x0b\x0c\x85\u2028\u2029~%]|_x000|/n")  # what every one of them holds
 _ESCAPED_TAB = re.compile(r"\\+t(?!(?:ubes?|rache\w*|hora\w*|ips?|he)\b)")
 # "r\o" and "w\\o" for "r/o" and "w/o"
 _SHORT = re.compile(r"(?<=\b[A-Za-z])\\(?=[a-z]\b)")
@@ -29,6 +30,7 @@ _MARKDOWN = re.compile(
     r"|(?<!\w)__(?=[^\W_])|(?<=[^\W_]|[.,:;!?)])__(?!\w)",
     re.MULTILINE,
 )
+_MARKS = re.compile(r"[*#>]|__")
 # Tables of Markdown: rows and cells.
 _ROW = re.compile(r"^[ \t]*\|[ \t]*|[ \t]*\|[ \t]*$", re.MULTILINE)
 _CELL = re.compile(r"[ \t]*\|[ \t]*")
@@ -49,12 +51,13 @@ def plain_text(text: str) -> str:
         text = _HYPHEN.sub("-", unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)))
     if "\\" in text:
         text = _ESCAPED_TAB.sub(" ", _ESCAPED_STYLE.sub("", _SHORT.sub("/", text)))
-    text = _ESCAPED_END.sub("\n", text)
+    if _ODD.search(text):
+        text = _ESCAPED_END.sub("\n", text)
     if "<" in text:
         text = _TAG.sub(_without_tag, _COMMENT.sub("", text))
     if "|" in text:
         text = _CELL.sub(": ", _ROW.sub("\n\n", text))
-    return _MARKDOWN.sub("", text)
+    return _MARKDOWN.sub("", text) if _MARKS.search(text) else text
 
 
 def _without_tag(match: re.Match) -> str:

@@ -2,6 +2,7 @@
 
 import functools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from data_pipelines.radgraph import without_plural
@@ -20,6 +21,7 @@ _NUMBERINGS = (
     re.compile(r"(?<!\S)\(?([a-h])\)(?=[ \t]+[A-Za-z])"),
     re.compile(r"(?<!\S)\(?(i{1,3}|iv|vi{0,3}|ix|x)\)(?=[ \t]+[A-Za-z])"),
 )
+_FIRST_NUMBER = re.compile(r"(?<!\S)(?:\(?[1ai]\)|#?1)")
 _COUNT = {letter: i for i, letter in enumerate("abcdefgh", 1)}
 _COUNT |= {numeral: i for i, numeral in enumerate("i ii iii iv v vi vii viii ix x".split(), 1)}
 _BULLET = re.compile(r"[•▪●◦‣■](?=[ \t]*\w)|(?<=\s)\*(?=[ \t])")
@@ -100,7 +102,8 @@ def tokenise(text: str) -> list[str]:
     return [part for token in _TOKEN.findall(text) for part in _split_hyphens(token)]
 
 
-def _split_hyphens(token: str) -> list[str]:
+@functools.lru_cache(maxsize=65536)
+def _split_hyphens(token: str) -> Sequence[str]:
     if token[:3].lower() == "non" and normal(token[3:]) in _OBSERVED:
         return [token[:3], token[3:]]
     if "-" not in token or len(token) == 1 or normal(token) in _HYPHENATED:
@@ -129,10 +132,12 @@ def sentences(text: str) -> list[list[str]]:
 
 def _with_stops(text: str) -> str:
     """A text with a full stop at the end of each item of a list, without the numbers of the items."""
-    text = _ABBREVIATION.sub(r"\1", _ASKED.sub("query ", text))
-    text = _SHORT_LINE.sub(_stopped, _ITEM_BREAK.sub(" .\n", text))
-    for pattern in _NUMBERINGS:
-        text = _without_numbers(text, pattern)
+    text = _ABBREVIATION.sub(r"\1", _ASKED.sub("query ", text) if "?" in text else text)
+    if "\n" in text:
+        text = _SHORT_LINE.sub(_stopped, _ITEM_BREAK.sub(" .\n", text))
+    if _FIRST_NUMBER.search(text):
+        for pattern in _NUMBERINGS:
+            text = _without_numbers(text, pattern)
     return _LIST_NUMBER.sub(" ", _BULLET.sub(" . ", text))
 
 
@@ -166,17 +171,21 @@ def tag(tokens: list[str], *, offset: int) -> list[Item]:
       tokens: the sentence.
       offset: number of its first token in the report.
     """
-    words = [normal(token) for token in tokens]
+    words = tuple(map(normal, tokens))
     items, i = [], 0
     while i < len(words):
         for length in _LENGTHS.get(words[i], ()):
-            known = _PHRASES.get(tuple(words[i : i + length]))
+            known = _PHRASES.get(words[i : i + length])
             if known:
                 break
         else:
             length, known = 1, ("WORD", "", words[i])
-        full = terms.SHORT.get(words[i], "").split()
-        for tagged, value, phrase in [_PHRASES[(word,)] for word in full] or [known]:
-            items.append(Item(tagged, value, offset + i, offset + i + length - 1, phrase))
-        i += length
+        if words[i] not in terms.SHORT:
+            items.append(Item(known[0], known[1], offset + i, offset + i + length - 1, known[2]))
+            i += length
+            continue
+        for word in terms.SHORT[words[i]].split():
+            tagged, value, phrase = _PHRASES[(word,)]
+            items.append(Item(tagged, value, offset + i, offset + i, phrase))
+        i += 1
     return items
