@@ -22,7 +22,7 @@ import itertools
 from collections.abc import Sequence
 
 from data_pipelines.reports import terms
-from data_pipelines.reports.clauses import OBSERVATIONS, PLACES, answers, next_item
+from data_pipelines.reports.clauses import LINKS, OBSERVATIONS, PLACES, answers, next_item
 from data_pipelines.reports.doubts import advises, doubted_course, doubts_before, is_pointing, question_starts
 from data_pipelines.reports.earlier import THEN, is_about_earlier, is_study, was_then
 from data_pipelines.reports.scopes import named_since, next_observation, scope_ends
@@ -168,7 +168,10 @@ def _after_doubt(items: Sequence[Item], i: int, state: str) -> str:
     if doubted_course(items, i) or advises(items, i):
         return state
     if doubts_before(items, i):
-        _doubt_back(items, i)
+        if state == ABSENT and not any(item.tag in LINKS for item in items[:i]):
+            return ABSENT  # "no nodule could be found"
+        found = _doubt_back(items, i)
+        return UNCERTAIN if items[i].phrase.endswith("than") else found or UNCERTAIN
     return UNCERTAIN
 
 
@@ -176,7 +179,7 @@ def _doubt_back(items: Sequence[Item], i: int) -> str:
     """As `_look_back`, for the last entry alone where commas part statements ("cardiomegaly, edema may be present")."""
     commas = [k for k in range(i) if items[k].tag == "COMMA" and next_observation(items[:i], k)]
     listed = any(item.tag in ("OR", "AND", "VERSUS") for item in items[:i])
-    start = commas[-1] if commas and not listed else 0
+    start = commas[0] if len(commas) == 1 and not listed else 0
     return _look_back(items[start:i], i - start, UNCERTAIN)
 
 

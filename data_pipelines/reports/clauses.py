@@ -74,7 +74,7 @@ def answers(items: Sequence[Item], i: int) -> bool:
     last = i + 1 == len(items) or items[i + 1].phrase in _POINTS
     following = next_item(items, i + 1)
     seen = items[i].phrase in ("none", "nil") and following is not None and following.tag == "SEEN"
-    return items[i].phrase in ("no", "none", "nil", "neg", "negative") and (last or seen)
+    return items[i].phrase in ("no", "none", "nil", "neg", "negative", "resolved") and (last or seen)
 
 
 def _new_subject(items: Sequence[Item], start: int, link: int, verb: int) -> bool:

@@ -10,7 +10,7 @@ from data_pipelines.reports.tokens import Item
 _MODAL = frozenset({"may", "might", "could", "may not", "might not"})
 _ADVERBS = frozenset({"possibly", "potentially", "perhaps", "conceivably"})
 _BEING = frozenset({"should be", "would be"})
-_ADVISED = frozenset({"should be", "would be", "considered", "recommended", "advised", "suggested"})
+_ADVISED = frozenset({"should be", "considered", "recommended", "advised", "suggested"})
 _PASSED = frozenset({"WORD", "THE", "SIZE"})
 _REACH = 5
 
@@ -48,9 +48,9 @@ def _stands_alone(items: Sequence[Item], i: int) -> bool:
 def _doubts_being(items: Sequence[Item], i: int) -> bool:
     """Whether "may" and "if" go on with a verb of being there: "may be present", "might have developed"."""
     for item in items[i + 1 : i + 1 + _REACH]:
-        if item.tag in ("SEEN", "ARISE", "EXCLUDE"):
+        if item.tag in ("SEEN", "EXCLUDE"):
             return True
-        if item.phrase in terms.EXISTING:
+        if item.tag == "ARISE" or item.phrase in terms.EXISTING:
             return next_observation(items, i) is None
         if item.tag not in ("VERB", "WORD", "THE", "SIZE"):
             return False

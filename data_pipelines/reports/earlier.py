@@ -7,6 +7,7 @@ from data_pipelines.reports import terms
 from data_pipelines.reports.tokens import Item
 
 THEN = "THEN"
+_ALONE = frozenset({"prior", "previous", "last", "comparison", "comparison film", "comparison study"})
 _LOCATING = frozenset({"on", "in", "at", "of"})
 _DATED = frozenset({"of", "from", "dated"})
 _ADDED = frozenset({"WORD", "SIZE", "ROOT", "FILL", "THE", THEN})
@@ -54,7 +55,7 @@ def _study_end(items: Sequence[Item], i: int) -> int:
     earlier = 0
     for k in range(i, min(i + _MOST_WORDS + 2, len(items))):
         phrase = items[k].phrase
-        if phrase in terms.STUDIES:
+        if phrase in terms.STUDIES and phrase not in terms.EARLIER:
             dated = _date_end(items, k + 1)
             return dated or (k + 1 if earlier else 0)
         if phrase in terms.EARLIER or re.fullmatch(r"(?:19|20)\d\d", phrase):
@@ -64,7 +65,7 @@ def _study_end(items: Sequence[Item], i: int) -> int:
         elif earlier and items[k].tag == "WORD" and not phrase.isalpha():
             break
     alone = earlier and (earlier == len(items) or items[earlier].tag in ("COMMA", "STOP", "VERB", "PREP") or _ends(items, earlier))
-    return earlier if alone and items[earlier - 1].phrase in ("prior", "previous", "last") else 0
+    return earlier if alone and items[earlier - 1].phrase in _ALONE else 0
 
 
 def _ends(items: Sequence[Item], i: int) -> bool:
@@ -83,12 +84,14 @@ def is_study(items: Sequence[Item], i: int) -> bool:
     for k in range(i + 1, min(i + 2 + _MOST_WORDS, len(items))):
         phrase = items[k].phrase
         after = items[k + 1] if k + 1 < len(items) else None
+        if items[k].tag == THEN and phrase not in terms.FORMERLY:
+            return True
         if phrase in terms.STUDIES:
             return after is None or after.phrase not in terms.SHOWN
         named = phrase in ("prior", "previous") and (after is None or after.tag != "WORD" or _ends(items, k + 1))
         if named and (after is None or after.tag in ("COMMA", "VERB", "PREP", "STOP", "WORD")):
             return True
-        if items[k].tag not in _ADDED:
+        if items[k].tag not in _ADDED and phrase != "of":
             return False
     return False
 

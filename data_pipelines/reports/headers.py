@@ -24,6 +24,7 @@ _EARLIER = frozenset(_TABLES["earlier"])
 _JOINING = frozenset(_TABLES["joining"])
 _FILM = frozenset(_TABLES["film"]) | terms.WORDS
 _HEAD_WORDS = frozenset(word for head in (*_READ, *_SKIPPED, *_ONE_SENTENCE) for word in head) | _EARLIER
+_FILM_ALONE = frozenset(_TABLES["film_alone"])
 _OF_STUDIES = terms.STUDIES | _JOINING | _EARLIER | frozenset(_TABLES["film"]) | _DESCRIBING
 _KNOWN = _HEAD_WORDS | _JOINING | _FILM
 _LONGEST_HEAD = max(len(head) for head in (*_READ, *_SKIPPED, *_ONE_SENTENCE))
@@ -33,7 +34,8 @@ _LONG_HEAD_WORDS = sorted(word for word in _HEAD_WORDS if len(word) >= _SHORTEST
 _VERBS = frozenset("is are was were has have had show demonstrate reveal suggest remain".split())
 _HEADER = re.compile(
     r"(?:^[ \t]*[\"'\[(=>]*|(?<=[.;!?])[ \t]*)(?P<name>[A-Za-z0-9][\w ,/&()'-]{0,60}?)[\])=]*[ \t]*(?:\n[ \t]*)?:(?!\d)"
-    r"|^[ \t]*\[?(?P<bare>[A-Z][A-Za-z /&-]{0,60}?)(?:\](?=[ \t\n]|$)|[ \t]+[-–—]+(?=[ \t])|[ \t]*;|[ \t]*$)",
+    r"|^[ \t]*\[?(?P<bare>[A-Z][A-Za-z /&-]{0,60}?)(?:\](?=[ \t\n]|$)|[ \t]+[-–—]+(?=[ \t])|--+|[ \t]*;|[ \t]*$)"
+    r"|(?<=\s)(?P<inner>[A-Z]{4,}(?: [A-Z]{2,}){0,4})[ \t]*:",
     re.MULTILINE,
 )
 _WORD = re.compile(r"[^\W_]+(?:[-'][^\W_]+)*|[&/]")
@@ -56,7 +58,7 @@ def headers(text: str) -> Iterator[tuple[re.Match, Role]]:
 
 def words_of(match: re.Match) -> tuple[str, ...]:
     """The words of a header's name: lower case, singular, spelt as in assets/sections.toml where they come near."""
-    return _words(match["name"] or match["bare"])
+    return _words(match["name"] or match["bare"] or match["inner"])
 
 
 def at_line_start(match: re.Match) -> bool:
@@ -65,7 +67,8 @@ def at_line_start(match: re.Match) -> bool:
 
 def names_film(match: re.Match) -> bool:
     """Whether a header names a view, a part of the chest or a finding ("AP UPRIGHT", "Bones", "Effusion")."""
-    return not _FILM.isdisjoint(words_of(match))
+    words = words_of(match)
+    return not _FILM.isdisjoint(words) or (len(words) == 1 and words[0] in _FILM_ALONE)
 
 
 def describes(match: re.Match) -> bool:
@@ -79,6 +82,9 @@ def _role(match: re.Match) -> Role | None:
     words = words_of(match)
     if not words or not _VERBS.isdisjoint(words):
         return None
+    if match["inner"] is not None:
+        role = _known_role(words)
+        return None if role is Role.EARLIER else role
     if match["name"] is None:
         return _known_role(words)
     if describes(match) or _length(words, _READ):

@@ -11,7 +11,7 @@ import unicodedata
 # Line ends that were escaped and never undone: JSON and C (also doubly), HL7, Excel, URLs, RTF. "\\n" is none where the
 # letter begins a word of the field ("mass\\nodule").
 _ESCAPED_END = re.compile(
-    r"\\+r\\+n|\\+n(?!(?:odul\w*|ormal|on|o|one|ot)\b)|\\+r(?!(?:ight|ibs?|etro\w*|[ulm]l)\b)"
+    r"\\+[rR]\\+[nN]|\\+N(?!(?:ODUL\w*|ORMAL|O|ON|OT)\b)(?=[A-Z\s\\])|\\+n(?!(?:odul\w*|ormal|on|o|one|ot)\b)|\\+r(?!(?:ight|ibs?|etro\w*|[ulm]l)\b)"
     r"|\\\.(?:br|sp)\\|\\X0[AD]\\|\\+[xu](?:00)?0[aAdD]|(?<=[.:;])/n(?=[A-Z])|_x000[AaDd]_|(?:%0[AaDd])+|\\par\b|(?<=[\w.])~(?=[A-Z])|\r\n?|[\x0b\x0c\x85\u2028\u2029]"
 )
 _ODD = re.compile(r"[\\\r\x0b\x0c\x85\u2028\u2029~%]|_x000|/n")  # what every one of them holds
@@ -19,6 +19,7 @@ _ESCAPED_TAB = re.compile(r"\\+t(?!(?:ubes?|rache\w*|hora\w*|ips?|he)\b)")
 # "r\o" and "w\\o" for "r/o" and "w/o"
 _SHORT = re.compile(r"(?<=\b[A-Za-z])\\(?=[a-z]\b)")
 _ESCAPED_STYLE = re.compile(r"\\[HN]\\")
+_QUOTED = re.compile(r"^\s*b?([\"'])(.*)\1\s*$", re.DOTALL)  # a string of JSON or Python, with its quotes
 _COMMENT = re.compile(r"<!--(?:(?!<!--).)*?-->", re.DOTALL)
 _TAG = re.compile(
     r"""</?(?P<name>[A-Za-z][\w:-]*)(?:\s+[\w:-]+\s*=\s*(?:"[^"]*"|'[^']*'|[^\s<>"']+))*\s*/?>""",
@@ -45,6 +46,7 @@ def plain_text(text: str) -> str:
     >>> plain_text("<b>No</b> effusion.\\nNodule &lt; 5 mm.<br>Edema.")
     'No effusion.\nNodule < 5 mm.\nEdema.'
     """
+    text = _QUOTED.sub(r"\2", text)
     if "&" in text:
         text = html.unescape(html.unescape(text))
     if not text.isascii():

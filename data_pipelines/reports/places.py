@@ -275,7 +275,7 @@ def _merged(before: list[Mention], after: list[Mention]) -> list[Mention]:
 
 
 def _subject(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[Mention]:
-    verbs = [i for i, item in enumerate(items[:k]) if item.tag in ("VERB", "THERE")]
+    verbs = [i for i, x in enumerate(items[:k]) if x.tag in ("VERB", "THERE") or x.phrase.endswith("n't")]
     verb = next((i for i in verbs if items[i].phrase != ":" or found[0].last < i), None) if found else None
     if verb is None or any(item.tag == "FINDING" for item in items[:verb]):
         return []

@@ -44,6 +44,8 @@ def scope_ends(items: Sequence[Item], i: int, *, cue: str) -> bool:
     if cue == "NEG" and _is_placed(items, i):
         return True
     entries = _entries(items[i:]) if cue == "NEG" else [items[i + 1 :]]
+    if any(earlier.tag == "OR" for earlier in items[:i]):
+        entries = entries[:1]  # "or" closed the list of what is denied
     return all(_begins_statement(entry) for entry in entries or [items[i + 1 :]])
 
 
@@ -58,7 +60,7 @@ def _is_placed(items: Sequence[Item], i: int) -> bool:
         return False  # "no left effusion and right pneumothorax"
     only = not any(item.tag in LINKS for item in items[i + 1 + len(entry) :])
     alone = only and not any(item.tag in LINKS and named_since(items, k, "NEG") for k, item in enumerate(items[:i]))
-    there = alone and any(item.phrase in ("present", "again seen", "again noted", "again") for item in entry)
+    there = alone and any(item.phrase in terms.STATING for item in entry)
     return (
         there
         or entry[0].phrase in _ARTICLES

@@ -35,6 +35,7 @@ ASPECTS = frozenset(_TABLES["aspects"])
 SHOWING = frozenset(_TABLES["showing"])
 DEVICES = frozenset(_TABLES["devices"])
 OPENING = frozenset(_TABLES["opening"])
+STATING = frozenset(_TABLES["stating"])
 COURSES = frozenset(_TABLES["courses"])
 ABBREVIATIONS: list[str] = _TABLES["abbreviations"]
 

@@ -10,21 +10,21 @@ from data_pipelines.reports import terms
 from data_pipelines.reports.sections import read_sections
 
 _ITEM_BREAK = re.compile(
-    r"(?<![.?!:,;\s])[ \t]*\n(?=[ \t]*(?:\n|\d+[.)][ \t]|[-*•][ \t]|[A-Z][A-Za-z ,/]{0,40}:(?!\d)))"
+    r"(?<![.?!:,;\s])[ \t]*\n(?=[ \t]*(?:\n|\d+[.)][ \t]|[-*+•][ \t]|[A-Z][A-Za-z ,/]{0,40}:(?!\d)))"
 )
-_LIST_NUMBER = re.compile(r"(?:^|(?<=[\n.?!:]))[ \t]*(?:\(?\d{1,2}[.)]|\d{1,2}[-:]|#\d{1,2}[.:)]?|[-*•])(?=[ \t]+[A-Za-z])")
+_LIST_NUMBER = re.compile(r"(?:^|(?<=[\n.?!:]))[ \t]*(?:\(?\d{1,2}[.)]|\d{1,2}[-:]|#\d{1,2}[.:)]?|[-*+•])(?=[ \t]+[A-Za-z])")
 # Within a line only runs of numbers or letters from 1 or a on are a list; bullets always are.
 _NUMBERINGS = (
-    re.compile(r"(?<!\S)\(?(\d{1,2})\)(?=[ \t]*[A-Za-z])"),
-    re.compile(r"(?<!\S)(\d{1,2})[-:](?=[ \t]+[A-Za-z])"),
+    re.compile(r"(?<!\S)[(\[]?(\d{1,2})[)\]](?=[ \t]*[A-Za-z])"),
+    re.compile(r"(?<!\S)(\d{1,2})[-:/](?=[ \t]+[A-Za-z])"),
     re.compile(r"(?<!\S)#(\d{1,2})[.:)]?(?=[ \t]+[A-Za-z])"),
-    re.compile(r"(?<!\S)\(?([a-h])\)(?=[ \t]+[A-Za-z])"),
+    re.compile(r"(?<!\S)\(?([a-hA-H])\)(?=[ \t]+[A-Za-z])"),
     re.compile(r"(?<!\S)\(?(i{1,3}|iv|vi{0,3}|ix|x)\)(?=[ \t]+[A-Za-z])"),
 )
-_FIRST_NUMBER = re.compile(r"(?<!\S)(?:\(?[1ai]\)|#?1)")
+_FIRST_NUMBER = re.compile(r"(?<!\S)(?:[(\[]?[1aAi][)\]]|#?1)")
 _COUNT = {letter: i for i, letter in enumerate("abcdefgh", 1)}
 _COUNT |= {numeral: i for i, numeral in enumerate("i ii iii iv v vi vii viii ix x".split(), 1)}
-_BULLET = re.compile(r"[•▪●◦‣■](?=[ \t]*\w)|(?<=\s)\*(?=[ \t])")
+_BULLET = re.compile(r"[•▪●◦‣■·](?=[ \t]*\w)|(?<=\s)\*(?=[ \t])")
 # A short line whose end is no word that must go on, before one that begins like a sentence.
 _STARTS = frozenset(
     phrase for phrase in (*terms.GRAMMAR["SIZE"], *terms.SIDES["left"], *terms.SIDES["right"], *terms.ZONES["base"])
@@ -32,6 +32,7 @@ _STARTS = frozenset(
 _SHORT_LINE = re.compile(
     rf"^([^\n]{{0,59}}[^\s.?!:,;])[ \t]*\n(?=[ \t]*(?:[A-Z][a-z]|(?:{'|'.join(sorted(_STARTS))})[ ]))", re.MULTILINE
 )
+_NOUNS = re.compile(r"(\w+)[ \t]*\n[ \t]*(?=(\w+))")
 _GOES_ON = frozenset(
     phrase for tag in ("THE", "PREP", "AND", "OR", "WITH", "BECAUSE") for phrase in terms.GRAMMAR[tag]
 ) | {"no", "not", "without"}
@@ -84,6 +85,11 @@ def _phrases() -> dict[tuple[str, ...], tuple[str, str, str]]:
 _PHRASES = _phrases()
 _WORDS = frozenset(word for key in _PHRASES for word in key)
 _OBSERVED = frozenset(key[0] for key, (tag, _, _) in _PHRASES.items() if len(key) == 1 and tag in ("FINDING", "QUALITY"))
+_NAMES = frozenset(
+    key[0]
+    for key, (tag, _, phrase) in _PHRASES.items()
+    if len(key) == 1 and tag == "FINDING" and phrase not in terms.DESCRIBING
+)
 _HYPHENATED = frozenset(word for word in _WORDS if "-" in word)
 # Words of the tables that punctuation runs through ("w/o", "vs."): read before all else.
 _WHOLE = "|".join(re.escape(word) for word in sorted(_WORDS) if not _PLAIN.fullmatch(word))
@@ -134,7 +140,7 @@ def _with_stops(text: str) -> str:
     """A text with a full stop at the end of each item of a list, without the numbers of the items."""
     text = _ABBREVIATION.sub(r"\1", _ASKED.sub("query ", text) if "?" in text else text)
     if "\n" in text:
-        text = _SHORT_LINE.sub(_stopped, _ITEM_BREAK.sub(" .\n", text))
+        text = _SHORT_LINE.sub(_stopped, _NOUNS.sub(_parted, _ITEM_BREAK.sub(" .\n", text)))
     if _FIRST_NUMBER.search(text):
         for pattern in _NUMBERINGS:
             text = _without_numbers(text, pattern)
@@ -146,11 +152,17 @@ def _stopped(match: re.Match) -> str:
     return match[0] if line.split()[-1].lower() in _GOES_ON else f"{line} .\n"
 
 
+def _parted(match: re.Match) -> str:
+    """Two findings on two lines, of which no wrapped sentence is made ("no edema", "cardiomegaly")."""
+    both = {normal(match[1]), normal(match[2])} <= _NAMES
+    return f"{match[1]} .\n" if both else match[0]
+
+
 def _without_numbers(text: str, pattern: re.Pattern) -> str:
     """A full stop for each number of a run that counts from 1 or a on; single numbers stay."""
     runs: list[list[re.Match]] = [[]]
     for match in pattern.finditer(text):
-        number = int(match[1]) if match[1].isdigit() else _COUNT[match[1]]
+        number = int(match[1]) if match[1].isdigit() else _COUNT[match[1].lower()]
         if number == 1:
             runs.append([match])
         elif number == len(runs[-1]) + 1 and runs[-1]:
