@@ -39,7 +39,7 @@ def assert_clause(items: Sequence[Item]) -> None:
             item.status = ABSENT if i and items[i - 1].phrase == "non" else state
             continue
         state = _state_after(items, i, state)
-    _alternatives(items)
+    alternatives(items)
     doubtful = 0 if is_about_earlier(items) else question_starts(items)
     for item in items[doubtful:]:
         if item.tag in OBSERVATIONS and (item.status == PRESENT or doubtful == 0):
@@ -140,7 +140,9 @@ def _after_exclusion(items: Sequence[Item], i: int, status: str) -> str:
     """ "Opacity, rule out pneumonia" speaks of what follows, "pneumonia is ruled out" of what stands before."""
     passive = any(item.tag == "EXCLUDE" and item.phrase.endswith(("ed", "ruled out")) for item in items[i : i + 4])
     if not passive and next_observation(items, i):
-        proven = status == ABSENT and i > 0 and items[i - 1].tag == "ROOT"  # "sharp angles exclude an effusion"
+        before = items[i - 1] if i else items[i]
+        subject = before.tag == "ROOT" or (before.tag == "COMMA" and items[i].phrase.endswith(("ing", "ing out")))
+        proven = status == ABSENT and subject  # "sharp angles exclude an effusion", "..., excluding an effusion"
         return ABSENT if proven else UNCERTAIN
     if status == UNCERTAIN:
         return _doubt_back(items, i) or UNCERTAIN
@@ -193,7 +195,7 @@ def _look_back(items: Sequence[Item], i: int, status: str) -> str:
     return PRESENT if found else ""
 
 
-def _alternatives(items: Sequence[Item]) -> None:
+def alternatives(items: Sequence[Item]) -> None:
     """ "A or B" that nothing denies: the reader left it open."""
     if any(item.tag == "NEG" for item in items):
         return

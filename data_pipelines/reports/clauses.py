@@ -28,6 +28,9 @@ def clauses(items: Sequence[Item]) -> list[list[Item]]:
         elif link is not None and _begins_at_link(items, start, link, i):
             start = link
             cuts.add(link)
+        elif item.tag == "COMMA" and _ends_single_denials(items, max(cuts - {start, len(items)}, default=-1), start, i):
+            start = i
+            cuts.add(i)
         if item.tag in LINKS:
             link = i
     edges = sorted(cuts)
@@ -52,13 +55,28 @@ def _ends_denial(items: Sequence[Item], start: int, i: int) -> bool:
         return False
     if items[i].phrase == ":" and any(item.tag == "OR" for item in items[i:]):
         return False
-    return following.tag not in ("OR", "AND") and any(item.tag in OBSERVATIONS for item in items[i:])
+    listed = any(a.phrase in _ENDING and b.tag == "OR" for a, b in itertools.pairwise(items[i:]))
+    return not listed and following.tag != "AND" and any(item.tag in OBSERVATIONS for item in items[i:])
 
 
 def _denies(items: Sequence[Item], start: int, end: int) -> bool:
     """Whether a negation at `start` .. `end` has an observation behind it that it denies."""
     last = max((k for k in range(start, end) if items[k].tag == "NEG" and not answers(items, k)), default=end)
     return any(item.tag in OBSERVATIONS for item in items[last:end])
+
+
+def _ends_single_denials(items: Sequence[Item], previous: int, start: int, i: int) -> bool:
+    """Whether a list with a "no" before each entry goes on without one ("no effusion, no edema, cardiomegaly")."""
+    if previous < 0 or start + 1 >= i or items[start].tag not in LINKS or items[start + 1].tag != "NEG":
+        return False
+    single = all(_single_denial(items[a:b]) for a, b in ((previous, start), (start, i)))
+    rest = items[i + 1 :]
+    return single and not any(item.tag in ("NEG", "OR", "COMMA") for item in rest)
+
+
+def _single_denial(items: Sequence[Item]) -> bool:
+    denied = [item for item in items if item.tag in OBSERVATIONS]
+    return len(denied) == 1 and any(item.tag == "NEG" for item in items)
 
 
 def _begins_at_link(items: Sequence[Item], start: int, link: int, i: int) -> bool:

@@ -16,7 +16,7 @@ _REACH = 5
 
 
 def doubts_before(items: Sequence[Item], i: int) -> bool:
-    """Whether the cue at i doubts a finding that stands before it ("pneumonia is possible", "effusion may be present")."""
+    """Whether the cue at i doubts a finding before it: "pneumonia is possible", "effusion may be present"."""
     phrase = items[i].phrase
     if any(item.phrase in terms.ASPECTS for item in items[:i]):
         return False
@@ -25,19 +25,19 @@ def doubts_before(items: Sequence[Item], i: int) -> bool:
     if phrase == "less likely than":
         return True
     following = items[i + 1] if i + 1 < len(items) else None
-    ends = following is None or not following.phrase[0].isalnum()
-    if phrase in terms.ADVISING or next_observation(items, i) or (phrase in _ADVERBS and not ends):
+    ends = following is None or following.tag == "AND" or not following.phrase[0].isalnum()
+    ahead = next_observation(items, i) if following is not None and following.tag != "AND" else None
+    if phrase in terms.ADVISING or ahead or (phrase in _ADVERBS and not ends):
         return phrase in terms.DOUBTED and ends and _stands_alone(items, i)
-    k = i - 1
-    while k >= 0 and items[k].tag in _PASSED and items[k].phrase not in terms.NEEDING:
-        k -= 1
-    if k < 0:
+    doubted = phrase in terms.DOUBTED
+    before = next((x for x in reversed(items[:i]) if x.tag not in _PASSED or x.phrase in terms.NEEDING), None)
+    if before is None:
         return False
-    if items[k].tag == "VERB" or items[k].phrase in _BEING or items[k].phrase in terms.NEEDING or (items[k].tag == "SEEN" and phrase in terms.DOUBTED):
-        return ends or items[k].phrase != ":"
-    return (phrase in terms.DOUBTED and ends and items[k].tag in (*OBSERVATIONS, "COMMA")) or (
-        phrase.endswith("likely") and items[k].tag in OBSERVATIONS
-    )
+    if before.tag in OBSERVATIONS:
+        return phrase.endswith("likely") or (doubted and ends)
+    if before.tag == "COMMA" or before.phrase == ":":
+        return doubted and ends
+    return before.tag == "VERB" or before.phrase in terms.NEEDING | _BEING or (doubted and before.tag == "SEEN")
 
 
 def _stands_alone(items: Sequence[Item], i: int) -> bool:

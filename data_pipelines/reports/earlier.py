@@ -14,7 +14,8 @@ _ADDED = frozenset({"WORD", "SIZE", "ROOT", "FILL", "THE", THEN})
 _MARKS = terms.FORMERLY | terms.EARLIER | terms.STUDIES
 _MOST_WORDS = 4
 _DATE = re.compile(
-    r"\d+(?:[./:-]\d+)*|_+|x{4}|yesterday|(?:jan|feb|mar|apr|jun|jul|aug|sep|sept|oct|nov|dec)\w*|may|last", re.IGNORECASE
+    r"\d+(?:[./:-]\d+)*|_+|x{4}|yesterday|(?:jan|feb|mar|apr|jun|jul|aug|sep|oct|nov|dec)\w*|may|last",
+    re.IGNORECASE,
 )
 _YEAR = re.compile(r"(?:19|20)\d\d|\d{1,2}[/.-]\d{1,2}(?:[/.-]\d{2,4})?")
 
@@ -60,12 +61,12 @@ def _study_end(items: Sequence[Item], i: int) -> int:
             return dated or (k + 1 if earlier else 0)
         if phrase in terms.EARLIER or re.fullmatch(r"(?:19|20)\d\d", phrase):
             earlier = k + 1
-        elif items[k].tag not in _ADDED:
+        elif items[k].tag not in _ADDED or (earlier and items[k].tag == "WORD" and not phrase.isalpha()):
             break
-        elif earlier and items[k].tag == "WORD" and not phrase.isalpha():
-            break
-    alone = earlier and (earlier == len(items) or items[earlier].tag in ("COMMA", "STOP", "VERB", "PREP") or _ends(items, earlier))
-    return earlier if alone and items[earlier - 1].phrase in _ALONE else 0
+    if not earlier or items[earlier - 1].phrase not in _ALONE:
+        return 0
+    alone = earlier == len(items) or items[earlier].tag in ("COMMA", "STOP", "VERB", "PREP") or _ends(items, earlier)
+    return earlier if alone else 0
 
 
 def _ends(items: Sequence[Item], i: int) -> bool:
@@ -81,6 +82,8 @@ def _date_end(items: Sequence[Item], i: int) -> int:
 
 def is_study(items: Sequence[Item], i: int) -> bool:
     """Whether what follows item i, a negation, is a study ("no prior films", "in the absence of priors")."""
+    if items[i].phrase.startswith("neg"):
+        return False  # "a negative study for pneumonia"
     for k in range(i + 1, min(i + 2 + _MOST_WORDS, len(items))):
         phrase = items[k].phrase
         after = items[k + 1] if k + 1 < len(items) else None
@@ -109,7 +112,7 @@ def is_about_earlier(items: Sequence[Item]) -> bool:
 
 
 def was_then(items: Sequence[Item], start: int, end: int) -> bool:
-    """Whether a statement at items `start` .. `end` speaks of an earlier film: "not previously seen", "absent before"."""
+    """Whether items `start` .. `end` speak of an earlier film: "not previously seen", "absent before"."""
     leading = start > 0 and items[start - 1].phrase in terms.FORMERLY and (start < 2 or items[start - 2].tag != "SEEN")
     near = items[start - leading : end + 1]
     behind = end + 1

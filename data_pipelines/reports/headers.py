@@ -1,7 +1,7 @@
 """The headers of a report's sections, and what each says of the text under it. The names are in assets/sections.toml.
 
-A header ends in a colon or, if its name is a known one, in a dash or bracket, or stands alone on its line. A misspelt name
-("COMPARISION"), one without its blanks ("CLINICALHISTORY") and one with too many ("F I N D I N G S") are known, too.
+A header ends in a colon or, if its name is a known one, in a dash or bracket, or stands alone on its line. A misspelt
+name ("COMPARISION"), one without its blanks ("CLINICALHISTORY") and one with too many ("F I N D I N G S") are known, too.
 """
 
 import difflib
@@ -24,6 +24,7 @@ _EARLIER = frozenset(_TABLES["earlier"])
 _JOINING = frozenset(_TABLES["joining"])
 _FILM = frozenset(_TABLES["film"]) | terms.WORDS
 _HEAD_WORDS = frozenset(word for head in (*_READ, *_SKIPPED, *_ONE_SENTENCE) for word in head) | _EARLIER
+_SKIPPED_ENDS = frozenset(_TABLES["skipped_ends"])
 _FILM_ALONE = frozenset(_TABLES["film_alone"])
 _OF_STUDIES = terms.STUDIES | _JOINING | _EARLIER | frozenset(_TABLES["film"]) | _DESCRIBING
 _KNOWN = _HEAD_WORDS | _JOINING | _FILM
@@ -31,7 +32,8 @@ _LONGEST_HEAD = max(len(head) for head in (*_READ, *_SKIPPED, *_ONE_SENTENCE))
 # Shorter words are not corrected, and none that is less alike (difflib's ratio).
 _SHORTEST, _ALIKE = 5, 0.84
 _LONG_HEAD_WORDS = sorted(word for word in _HEAD_WORDS if len(word) >= _SHORTEST)
-_VERBS = frozenset("is are was were has have had show demonstrate reveal suggest remain".split())
+_VERBS = frozenset({"is", "are", "was", "were", "has", "have", "had", "show", "demonstrate", "reveal", "suggest"})
+_VERBS |= {"remain"}
 _HEADER = re.compile(
     r"(?:^[ \t]*[\"'\[(=>]*|(?<=[.;!?])[ \t]*)(?P<name>[A-Za-z0-9][\w ,/&()'-]{0,60}?)[\])=]*[ \t]*(?:\n[ \t]*)?:(?!\d)"
     r"|^[ \t]*\[?(?P<bare>[A-Z][A-Za-z /&-]{0,60}?)(?:\](?=[ \t\n]|$)|[ \t]+[-–—]+(?=[ \t])|--+|[ \t]*;|[ \t]*$)"
@@ -99,14 +101,20 @@ def _role(match: re.Match) -> Role | None:
 
 def _known_role(words: tuple[str, ...], *, strict: bool = True) -> Role | None:
     """The role of a name that begins with a known one and, if `strict`, holds nothing else."""
-    if words[0] in _EARLIER and all(word in _OF_STUDIES or word[0].isdigit() for word in words[1:]):
-        if len(words) == 1 or not terms.STUDIES.isdisjoint(words) or words[1] in _JOINING:
-            return Role.EARLIER
+    if _is_earlier(words):
+        return Role.EARLIER
     for heads, role in ((_READ, Role.READ), (_SKIPPED, Role.SKIPPED), (_ONE_SENTENCE, Role.ONE_SENTENCE)):
         length = _length(words, heads)
         if length and (not strict or _joins(words[length:])):
             return role
-    return None
+    return Role.SKIPPED if words[-1] in _SKIPPED_ENDS and len(words) <= _LONGEST_HEAD else None
+
+
+def _is_earlier(words: tuple[str, ...]) -> bool:
+    """Whether a name is that of another film ("PRIOR FILM", "COMPARED TO")."""
+    if words[0] not in _EARLIER or not all(word in _OF_STUDIES or word[0].isdigit() for word in words[1:]):
+        return False
+    return len(words) == 1 or not terms.STUDIES.isdisjoint(words) or words[1] in _JOINING
 
 
 def _length(words: tuple[str, ...], heads: frozenset[tuple[str, ...]]) -> int:

@@ -1,7 +1,7 @@
 """Report text as systems hand it on -> plain text: mark-up, escaped line ends and odd characters undone.
 
-HTML and XML tags, entities, Markdown, HL7 and JSON escapes, exotic line ends, ligatures. A "<" that is no tag ("nodule <
-5 mm") and a backslash between words ("left\\right") stay.
+HTML and XML tags, entities, Markdown, HL7 and JSON escapes, exotic line ends, ligatures. A "<" that is no tag
+("nodule < 5 mm") and a backslash between words ("left\\right") stay.
 """
 
 import html
@@ -11,12 +11,14 @@ import unicodedata
 # Line ends that were escaped and never undone: JSON and C (also doubly), HL7, Excel, URLs, RTF. "\\n" is none where the
 # letter begins a word of the field ("mass\\nodule").
 _ESCAPED_END = re.compile(
-    r"\\+[rR]\\+[nN]|\\+N(?!(?:ODUL\w*|ORMAL|O|ON|OT)\b)(?=[A-Z\s\\])|\\+n(?!(?:odul\w*|ormal|on|o|one|ot)\b)|\\+r(?!(?:ight|ibs?|etro\w*|[ulm]l)\b)"
-    r"|\\\.(?:br|sp)\\|\\X0[AD]\\|\\+[xu](?:00)?0[aAdD]|(?<=[.:;])/n(?=[A-Z])|_x000[AaDd]_|(?:%0[AaDd])+|\\par\b|(?<=[\w.])~(?=[A-Z])|\r\n?|[\x0b\x0c\x85\u2028\u2029]"
+    r"(?<!\\)\\+(?:[rR]\\+[nN]|N(?!(?:ODUL\w*|ORMAL|O|ON|OT)\b)(?=[A-Z\s\\])|n(?!(?:odul\w*|ormal|on|o|one|ot)\b)"
+    r"|r(?!(?:ight|ibs?|etro\w*|[ulm]l)\b)|[xu](?:00)?0[aAdD])"
+    r"|\\\.(?:br|sp)\\|\\X0[AD]\\|(?<=[.:;])/n(?=[A-Z])|_x000[AaDd]_|(?:%0[AaDd])+|\\par\b|(?<=[\w.])~(?=[A-Z])"
+    r"|\r\n?|[\x0b\x0c\x85\u2028\u2029]"
 )
 _ODD = re.compile(r"[\\\r\x0b\x0c\x85\u2028\u2029~%]|_x000|/n")  # what every one of them holds
-_ESCAPED_TAB = re.compile(r"\\+t(?!(?:ubes?|rache\w*|hora\w*|ips?|he)\b)")
-# "r\o" and "w\\o" for "r/o" and "w/o"
+_ESCAPED_TAB = re.compile(r"(?<!\\)\\+t(?!(?:ubes?|rache\w*|hora\w*|ips?|he)\b)")
+# "r\o" for "r/o"
 _SHORT = re.compile(r"(?<=\b[A-Za-z])\\(?=[a-z]\b)")
 _ESCAPED_STYLE = re.compile(r"\\[HN]\\")
 _QUOTED = re.compile(r"^\s*b?([\"'])(.*)\1\s*$", re.DOTALL)  # a string of JSON or Python, with its quotes
@@ -24,7 +26,8 @@ _COMMENT = re.compile(r"<!--(?:(?!<!--).)*?-->", re.DOTALL)
 _TAG = re.compile(
     r"""</?(?P<name>[A-Za-z][\w:-]*)(?:\s+[\w:-]+\s*=\s*(?:"[^"]*"|'[^']*'|[^\s<>"']+))*\s*/?>""",
 )
-_INLINE = frozenset("a b big code del em font i ins mark s small span strike strong sub sup tt u".split())
+_INLINE = frozenset({"a", "b", "big", "code", "del", "em", "font", "i", "ins", "mark", "s", "small", "span", "strike"})
+_INLINE |= {"strong", "sub", "sup", "tt", "u"}
 _SPACED = frozenset({"td", "th"})
 _MARKDOWN = re.compile(
     r"^[ \t]*>+[ \t]+|^[ \t]*#{1,6}[ \t]+(?=\S)|(?<![\w*])\*+(?=\w)|(?<=[\w.,:;!?)])\*+(?!\w)"
@@ -33,8 +36,8 @@ _MARKDOWN = re.compile(
 )
 _MARKS = re.compile(r"[*#>]|__")
 # Tables of Markdown: rows and cells.
-_ROW = re.compile(r"^[ \t]*\|[ \t]*|[ \t]*\|[ \t]*$", re.MULTILINE)
-_CELL = re.compile(r"[ \t]*\|[ \t]*")
+_ROW = re.compile(r"^[ \t]*\|[ \t]*|(?<![ \t])[ \t]*\|[ \t]*$", re.MULTILINE)
+_CELL = re.compile(r"(?<![ \t])[ \t]*\|[ \t]*")
 # Soft hyphens, zero-width characters and byte order marks.
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")
 _HYPHEN = re.compile(r"[\u2010\u2011]|(?<=[^\W\d_])[\u2012-\u2015\u2212](?=[^\W\d_])")

@@ -79,9 +79,12 @@ def _is_other_kind(denied: Sequence[Item], entry: Sequence[Item]) -> bool:
 
 
 def _is_predicate(entry: Sequence[Item]) -> bool:
-    """ "Heart enlarged", "aorta tortuous": an anatomy and, at the end, its quality."""
+    """ "Heart enlarged", "effusion unchanged": an anatomy or finding and, at the end, what becomes of it."""
     ending = [item for item in entry if item.phrase[0].isalnum()]
-    return len(ending) > 1 and ending[-2].tag == "ROOT" and ending[-1].tag == "QUALITY"
+    if len(ending) < 2:
+        return False
+    described = ending[-2].tag == "ROOT" and ending[-1].tag == "QUALITY"
+    return described or (ending[-2].tag == "FINDING" and ending[-1].phrase in terms.COURSES)
 
 
 def _entries(items: Sequence[Item]) -> list[list[Item]]:

@@ -17,8 +17,8 @@ def read_sections(text: str) -> list[str]:
 
     Left out: INDICATION, HISTORY, REASON, RECOMMENDATION and their like up to the next header or blank line; of
     COMPARISON, TECHNIQUE, VIEWS, EXAMINATION, PRIOR FILM the first sentence, since what follows it without a header is
-    often the description itself, but all where FINDINGS follow. Any other header ("CHEST, TWO VIEWS:") begins a part that
-    is read, and stays in it; before the first FINDINGS or IMPRESSION only if it names the film or what it shows.
+    often the description itself, but all where FINDINGS follow. Any other header ("CHEST, TWO VIEWS:") begins a part
+    that is read, and stays in it; before the first FINDINGS or IMPRESSION only if it names the film or what it shows.
 
     >>> read_sections("INDICATION: effusion? FINDINGS: Clear lungs.")
     [' Clear lungs.']

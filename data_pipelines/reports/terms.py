@@ -57,7 +57,8 @@ DENIED_SIZES = frozenset(_TABLES["denied_sizes"])
 
 _TAGGED = (ROOTS, ZONES, SIDES, FINDINGS, QUALITIES, GRAMMAR)
 _written = {phrase for table in _TAGGED for phrases in table.values() for phrase in phrases}
-GRAMMAR["WORD"] += sorted((STUDIES | SHOWN | EARLIER | FORMERLY | PAST | EXISTING | EXAMPLES | NEEDING | OPENING) - _written)
+_ASKED_FOR = STUDIES | SHOWN | EARLIER | FORMERLY | PAST | EXISTING | EXAMPLES | NEEDING | OPENING
+GRAMMAR["WORD"] += sorted(_ASKED_FOR - _written)
 # Words that are an observation or a place by themselves.
 WORDS = frozenset(
     phrase for table in _TAGGED[:-1] for phrases in table.values() for phrase in phrases if " " not in phrase

@@ -7,38 +7,9 @@ from dataclasses import dataclass
 
 from data_pipelines.radgraph import without_plural
 from data_pipelines.reports import terms
+from data_pipelines.reports.lists import with_stops
 from data_pipelines.reports.sections import read_sections
 
-_ITEM_BREAK = re.compile(
-    r"(?<![.?!:,;\s])[ \t]*\n(?=[ \t]*(?:\n|\d+[.)][ \t]|[-*+•][ \t]|[A-Z][A-Za-z ,/]{0,40}:(?!\d)))"
-)
-_LIST_NUMBER = re.compile(r"(?:^|(?<=[\n.?!:]))[ \t]*(?:\(?\d{1,2}[.)]|\d{1,2}[-:]|#\d{1,2}[.:)]?|[-*+•])(?=[ \t]+[A-Za-z])")
-# Within a line only runs of numbers or letters from 1 or a on are a list; bullets always are.
-_NUMBERINGS = (
-    re.compile(r"(?<!\S)[(\[]?(\d{1,2})[)\]](?=[ \t]*[A-Za-z])"),
-    re.compile(r"(?<!\S)(\d{1,2})[-:/](?=[ \t]+[A-Za-z])"),
-    re.compile(r"(?<!\S)#(\d{1,2})[.:)]?(?=[ \t]+[A-Za-z])"),
-    re.compile(r"(?<!\S)\(?([a-hA-H])\)(?=[ \t]+[A-Za-z])"),
-    re.compile(r"(?<!\S)\(?(i{1,3}|iv|vi{0,3}|ix|x)\)(?=[ \t]+[A-Za-z])"),
-)
-_FIRST_NUMBER = re.compile(r"(?<!\S)(?:[(\[]?[1aAi][)\]]|#?1)")
-_COUNT = {letter: i for i, letter in enumerate("abcdefgh", 1)}
-_COUNT |= {numeral: i for i, numeral in enumerate("i ii iii iv v vi vii viii ix x".split(), 1)}
-_BULLET = re.compile(r"[•▪●◦‣■·](?=[ \t]*\w)|(?<=\s)\*(?=[ \t])")
-# A short line whose end is no word that must go on, before one that begins like a sentence.
-_STARTS = frozenset(
-    phrase for phrase in (*terms.GRAMMAR["SIZE"], *terms.SIDES["left"], *terms.SIDES["right"], *terms.ZONES["base"])
-) - terms.DENIED_SIZES | {"there", "a", "an", "no"}
-_SHORT_LINE = re.compile(
-    rf"^([^\n]{{0,59}}[^\s.?!:,;])[ \t]*\n(?=[ \t]*(?:[A-Z][a-z]|(?:{'|'.join(sorted(_STARTS))})[ ]))", re.MULTILINE
-)
-_NOUNS = re.compile(r"(\w+)[ \t]*\n[ \t]*(?=(\w+))")
-_GOES_ON = frozenset(
-    phrase for tag in ("THE", "PREP", "AND", "OR", "WITH", "BECAUSE") for phrase in terms.GRAMMAR[tag]
-) | {"no", "not", "without"}
-# "?pneumonia" and "opacity ? pneumonia" ask of what follows.
-_ASKED = re.compile(r"(?<![\w.?!])\?(?:[ \t]+(?=[a-z])|(?=[A-Za-z]))")
-_ABBREVIATION = re.compile(rf"\b(?i:({'|'.join(terms.ABBREVIATIONS)}))\.(?=[ \t]+[a-z])")
 _PLAIN = re.compile(r"\d+(?:st|nd|rd|th)\b|\d+(?:[.,:/]\d+)*|[^\W\d_]+(?:['’-][^\W\d_]+)*|_+|[^\w\s]")
 _END = frozenset(".?!")
 _LONGEST = 200
@@ -84,11 +55,8 @@ def _phrases() -> dict[tuple[str, ...], tuple[str, str, str]]:
 
 _PHRASES = _phrases()
 _WORDS = frozenset(word for key in _PHRASES for word in key)
-_OBSERVED = frozenset(key[0] for key, (tag, _, _) in _PHRASES.items() if len(key) == 1 and tag in ("FINDING", "QUALITY"))
-_NAMES = frozenset(
-    key[0]
-    for key, (tag, _, phrase) in _PHRASES.items()
-    if len(key) == 1 and tag == "FINDING" and phrase not in terms.DESCRIBING
+_OBSERVED = frozenset(
+    key[0] for key, (tag, _, _) in _PHRASES.items() if len(key) == 1 and tag in ("FINDING", "QUALITY")
 )
 _HYPHENATED = frozenset(word for word in _WORDS if "-" in word)
 # Words of the tables that punctuation runs through ("w/o", "vs."): read before all else.
@@ -126,7 +94,7 @@ def sentences(text: str) -> list[list[str]]:
     found: list[list[str]] = []
     for part in read_sections(text):
         current: list[str] = []
-        for token in tokenise(_with_stops(part)):
+        for token in tokenise(with_stops(part)):
             current.append(token)
             if token in _END or len(current) >= _LONGEST:
                 found.append(current if token in _END else [*current, "."])
@@ -134,44 +102,6 @@ def sentences(text: str) -> list[list[str]]:
         if current:
             found.append([*current, "."])
     return [tokens for tokens in found if len(tokens) > 1]
-
-
-def _with_stops(text: str) -> str:
-    """A text with a full stop at the end of each item of a list, without the numbers of the items."""
-    text = _ABBREVIATION.sub(r"\1", _ASKED.sub("query ", text) if "?" in text else text)
-    if "\n" in text:
-        text = _SHORT_LINE.sub(_stopped, _NOUNS.sub(_parted, _ITEM_BREAK.sub(" .\n", text)))
-    if _FIRST_NUMBER.search(text):
-        for pattern in _NUMBERINGS:
-            text = _without_numbers(text, pattern)
-    return _LIST_NUMBER.sub(" ", _BULLET.sub(" . ", text))
-
-
-def _stopped(match: re.Match) -> str:
-    line = match[1]
-    return match[0] if line.split()[-1].lower() in _GOES_ON else f"{line} .\n"
-
-
-def _parted(match: re.Match) -> str:
-    """Two findings on two lines, of which no wrapped sentence is made ("no edema", "cardiomegaly")."""
-    both = {normal(match[1]), normal(match[2])} <= _NAMES
-    return f"{match[1]} .\n" if both else match[0]
-
-
-def _without_numbers(text: str, pattern: re.Pattern) -> str:
-    """A full stop for each number of a run that counts from 1 or a on; single numbers stay."""
-    runs: list[list[re.Match]] = [[]]
-    for match in pattern.finditer(text):
-        number = int(match[1]) if match[1].isdigit() else _COUNT[match[1].lower()]
-        if number == 1:
-            runs.append([match])
-        elif number == len(runs[-1]) + 1 and runs[-1]:
-            runs[-1].append(match)
-    pieces, start = [], 0
-    for match in (match for run in runs if len(run) > 1 for match in run):
-        pieces.append(text[start : match.start()])
-        start = match.end()
-    return " . ".join([*pieces, text[start:]])
 
 
 def tag(tokens: list[str], *, offset: int) -> list[Item]:

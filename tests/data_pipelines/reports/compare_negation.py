@@ -1,4 +1,4 @@
-"""The report reader's negation and doubt beside medspaCy's ConText and negspaCy: same findings, places, sections, sentences.
+"""The report reader's negation and doubt beside medspaCy's ConText and negspaCy: same findings, places, sentences.
 
     pip install medspacy negspacy opencv-python-headless etils       # an environment of its own
     PYTHONPATH=. python tests/data_pipelines/reports/compare_negation.py ../shared/iu_xray/NLMCXR_reports.tgz
