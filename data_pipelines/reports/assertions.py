@@ -11,9 +11,15 @@ Decisions:
   - "atelectasis or scar" without a negation: both uncertain, the reader did not choose.
   - "no change in the effusion", "not increased": says that it is there. "no longer seen", "has resolved":
     absent.
-  - A negated list runs over commas, "or", "and" until a verb with a new subject, "but", "with", or a comma
-    or "and" after which all entries begin with a word of size or course ("no effusion, mild cardiomegaly").
-    "Large" and "severe" do not end it: "no large effusion" is what readers write.
+  - A negated list ends at a verb with a new subject, "but", "with", a dash, colon or bracket; at a comma or "and"
+    before a side, zone, article, device or predicate of its own ("no effusion, left basilar opacity", "no edema,
+    heart enlarged"), or where all entries begin with a word of size or course ("no effusion, mild cardiomegaly"); not
+    before a later "or". "Large" and "severe" do not end it: "no large effusion" is what readers write (`scopes`).
+  - "Non-" denies the word behind it alone: a non-displaced fracture is one (`assert_clause`).
+  - "Not seen on the prior film" says that it is there now; what an earlier film showed is uncertain; "no prior films"
+    denies no finding (`earlier`).
+  - "Pneumonia is possible", "effusion may be present", "nodule?" doubt what stands before; "the effusion may be
+    larger" doubts no effusion (`doubts`).
   - "almost resolved" is present; "not well seen" uncertain; what somebody "was notified of" is uncertain: the
     sentence reports a call, the finding stands elsewhere.
 """

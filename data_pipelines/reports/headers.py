@@ -1,7 +1,8 @@
 """The headers of a report's sections, and what each says of the text under it. The names are in assets/sections.toml.
 
 A header ends in a colon or, if its name is a known one, in a dash or bracket, or stands alone on its line. A misspelt
-name ("COMPARISION"), one without its blanks ("CLINICALHISTORY") and one with too many ("F I N D I N G S") are known, too.
+name ("COMPARISION"), one without its blanks ("CLINICALHISTORY") and one with too many ("F I N D I N G S") are
+known, too.
 """
 
 import difflib

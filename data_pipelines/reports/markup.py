@@ -12,12 +12,13 @@ import unicodedata
 # letter begins a word of the field ("mass\\nodule").
 _ESCAPED_END = re.compile(
     r"(?<!\\)\\+(?:[rR]\\+[nN]|N(?!(?:ODUL\w*|ORMAL|O|ON|OT)\b)(?=[A-Z\s\\])|n(?!(?:odul\w*|ormal|on|o|one|ot)\b)"
-    r"|r(?!(?:ight|ibs?|etro\w*|[ulm]l)\b)|[xu](?:00)?0[aAdD])"
+    r"|r(?!(?:ight|ibs?|etro\w*|[ulm]l)\b)|x0[aAdD])"
     r"|\\\.(?:br|sp)\\|\\X0[AD]\\|(?<=[.:;])/n(?=[A-Z])|_x000[AaDd]_|(?:%0[AaDd])+|\\par\b|(?<=[\w.])~(?=[A-Z])"
     r"|\r\n?|[\x0b\x0c\x85\u2028\u2029]"
 )
 _ODD = re.compile(r"[\\\r\x0b\x0c\x85\u2028\u2029~%]|_x000|/n")  # what every one of them holds
 _ESCAPED_TAB = re.compile(r"(?<!\\)\\+t(?!(?:ubes?|rache\w*|hora\w*|ips?|he)\b)")
+_ESCAPED_CHARACTER = re.compile(r"(?<!\\)\\+u((?!d[89a-f])[0-9a-f]{4})", re.IGNORECASE)
 # "r\o" for "r/o"
 _SHORT = re.compile(r"(?<=\b[A-Za-z])\\(?=[a-z]\b)")
 _ESCAPED_STYLE = re.compile(r"\\[HN]\\")
@@ -50,6 +51,8 @@ def plain_text(text: str) -> str:
     'No effusion.\nNodule < 5 mm.\nEdema.'
     """
     text = _QUOTED.sub(r"\2", text)
+    if "\\u" in text:
+        text = _ESCAPED_CHARACTER.sub(lambda match: chr(int(match[1], 16)), text)
     if "&" in text:
         text = html.unescape(html.unescape(text))
     if not text.isascii():

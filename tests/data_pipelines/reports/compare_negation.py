@@ -3,8 +3,9 @@
     pip install medspacy negspacy opencv-python-headless etils       # an environment of its own
     PYTHONPATH=. python tests/data_pipelines/reports/compare_negation.py ../shared/iu_xray/NLMCXR_reports.tgz
 
-Only the step that says present, absent or uncertain is exchanged. ConText runs twice: with the rules that medspaCy
-ships, and with the words of assets/terms.toml. What is historical, hypothetical or of the family counts as uncertain.
+Only the step that says present, absent or uncertain is exchanged. ConText runs with the rules that medspaCy ships and
+with the words of assets/terms.toml. What is historical, hypothetical or of the family counts as uncertain. "Atelectasis
+or scar" counts as uncertain for all, as this reader has it, and in a second run for none: human coders code both.
 """
 
 import itertools
@@ -21,9 +22,9 @@ from medspacy.context import ConTextRule
 from spacy.tokens import Doc, Span
 
 from data_pipelines.radgraph import label_matrices
-from data_pipelines.reports import extraction, scores, terms
+from data_pipelines.reports import assertions, extraction, scores, terms
 from data_pipelines.reports.clauses import OBSERVATIONS
-from data_pipelines.reports.openi_xml import read_reports
+from data_pipelines.reports.openi_xml import OpeniReport, read_reports
 from data_pipelines.reports.tokens import Item
 from medslip_jax.vocabulary import pathology_index
 
@@ -46,6 +47,7 @@ def _negex_status(span: Span) -> str:
 def _our_rules() -> list[ConTextRule]:
     """The words of assets/terms.toml as rules of ConText."""
     words = terms.GRAMMAR
+    # "not seen", "cannot exclude", "no change" and "no prior film" are a rule each.
     seen = [f"{no} {word}" for no in terms.LOOKING_BACK for word in (*words["SEEN"], *words["ARISE"])]
     cannot = [f"{no} {word}" for no in (*words["CANNOT"], "cannot be", "not") for word in words["EXCLUDE"]]
     pseudo = [f"no {word}" for word in words["CHANGE"]]
@@ -56,6 +58,7 @@ def _our_rules() -> list[ConTextRule]:
         ("NEGATED_EXISTENCE", "BACKWARD", {*words["GONE"], *seen}),
         ("POSSIBLE_EXISTENCE", "BIDIRECTIONAL", {*cannot, *words["EXCLUDE"], *terms.DOUBTED}),
         ("POSSIBLE_EXISTENCE", "FORWARD", set(words["MAYBE"]) - terms.DOUBTED),
+        ("POSSIBLE_EXISTENCE", "BIDIRECTIONAL", set(words["VERSUS"])),
         ("CONJ", "TERMINATE", set(words["STOP"])),
         ("PSEUDO", "PSEUDO", set(pseudo)),
     ]
@@ -93,6 +96,7 @@ class Other:
         for item in items:
             if item.tag in OBSERVATIONS:
                 item.status = self._judged[item.start]
+        assertions.alternatives(items)
 
 
 TAG, OURS = extraction.tag, extraction.extract
@@ -108,6 +112,19 @@ def labels(extract: Callable[[str], dict], case: dict) -> dict[str, int]:
     return {name: -1 if whole is None else int(whole[pathology_index(name)]) for name in case["expect"]}
 
 
+def _described(extract: Callable[[str], dict], reports: Sequence[OpeniReport]) -> list[str]:
+    """Scores of the held-out half of IU X-Ray, as lines."""
+    with mock.patch.object(scores, "extract", extract):
+        held_out = scores.score_reports(reports)["held_out"]
+    lines = []
+    for what in ("presence", "pairs"):
+        micro = held_out[what]["micro"]
+        low, high = micro["f1_interval"]
+        rates = f"{micro['precision']:.3f} {micro['recall']:.3f} {micro['f1']:.3f} [{low:.3f}, {high:.3f}]"
+        lines.append(f"  IU X-Ray held out, {what}: {rates}")
+    return lines
+
+
 def main(archive: str) -> None:
     readers = {
         "this reader": OURS,
@@ -115,22 +132,19 @@ def main(archive: str) -> None:
         "ConText, our words": Other("medspacy_context", _context_status, _our_rules()).extract,
         "negspaCy": Other("negex", _negex_status).extract,
     }
-    cases = json.loads((HERE / "field_cases.json").read_text(encoding="utf-8"))
-    own = json.loads((HERE / "field_sentences.json").read_text(encoding="utf-8"))
+    cases, own, later = (
+        json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("field_cases", "field_sentences", "field_sentences_later")
+    )
+    parts = {"field cases": cases} | {half: [c for c in own if c["half"] == half] for half in ("seen", "held")}
+    parts["later"] = later
+    parts |= {kind: [c for c in own if c["kind"] == kind] for kind in dict.fromkeys(c["kind"] for c in own)}
     reports = list(read_reports(archive))
-    kinds = list(dict.fromkeys(case["kind"] for case in own))
     for name, extract in readers.items():
-        with mock.patch.object(scores, "extract", extract):
-            held_out = scores.score_reports(reports)["held_out"]
-        halves = {half: [case for case in own if case["half"] == half] for half in ("seen", "held")}
-        print(f"{name}: field cases {right(extract, cases)}", end="")
-        print("".join(f", {half} {right(extract, part)}" for half, part in halves.items()))
-        print("  " + ", ".join(f"{kind} {right(extract, [c for c in own if c['kind'] == kind])}" for kind in kinds))
-        for what in ("presence", "pairs"):
-            micro = held_out[what]["micro"]
-            low, high = micro["f1_interval"]
-            print(f"  IU X-Ray held out, {what}: {micro['precision']:.3f} {micro['recall']:.3f} ", end="")
-            print(f"{micro['f1']:.3f} [{low:.3f}, {high:.3f}]")
+        print(f"{name}\n  " + ", ".join(f"{part} {right(extract, chosen)}" for part, chosen in parts.items()))
+        print("\n".join(_described(extract, reports)))
+        with mock.patch.object(assertions, "alternatives", lambda items: None):
+            print('  "A or B" as present:\n' + "\n".join(_described(extract, reports)))
 
 
 if __name__ == "__main__":

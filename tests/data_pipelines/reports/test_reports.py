@@ -295,7 +295,12 @@ def test_any_text_gives_a_valid_graph(text):
 
 
 @pytest.mark.parametrize(
-    "phrase", ["No effusion, or consolidation in both lower lobes. ", "opacity or edema and ", "HISTORY: edema\n"]
+    "phrase",
+    [
+        *("No effusion, or consolidation in both lower lobes. ", "opacity or edema and ", "HISTORY: edema\n"),
+        *("<!-- ", "<a b='", "| ", "\\", " ", "*", "A B C ", "1) No edema ", "No edema - ", "a", "FINDNGS\n"),
+        *("on the prior film of ", "No edema, no mass, ", "edema\n", '"', "? "),
+    ],
 )
 def test_long_text_takes_linear_time(phrase):
     def seconds(repeats):
