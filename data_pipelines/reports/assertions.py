@@ -105,7 +105,7 @@ def _after_negation(items: Sequence[Item], i: int, state: str) -> str:
         faint = any(item.phrase in terms.FAINT for item in items[i + 1 : i + 3])
         status = UNCERTAIN if faint else ABSENT
         return _look_back(items, i, status) or status
-    if phrase in ("resolved", "negative", "resolution of") and following is None:
+    if phrase in ("resolved", "negative", "resolution of", "lacking") and following is None:
         return _look_back(items, i, ABSENT) or ABSENT
     return ABSENT
 
@@ -133,7 +133,7 @@ def _after_inability(items: Sequence[Item], i: int) -> str:
 
 
 def _after_ending(items: Sequence[Item], i: int, state: str) -> str:
-    if was_then(items, i, i):
+    if was_then(items, i, i) or (items[i].phrase == "absent" and is_study(items, i)):
         return state
     if _ending(items, i) != ABSENT:
         return state if state == UNCERTAIN else PRESENT
@@ -161,7 +161,7 @@ def _ending(items: Sequence[Item], i: int) -> str:
     before = {item.phrase for item in near}
     if before & terms.EXPECTED:
         return UNCERTAIN
-    behind = {item.phrase for item in items[i + 1 : i + 3] if item.phrase.endswith(("ly", " part"))}
+    behind = {item.phrase for item in items[i + 1 : i + 3] if item.phrase.endswith(("ly", " part", "almost"))}
     return PRESENT if (before | behind) & terms.INCOMPLETE else ABSENT
 
 

@@ -24,12 +24,13 @@ def doubts_before(items: Sequence[Item], i: int) -> bool:
         return _doubts_being(items, i)
     if phrase == "less likely than":
         return True
-    following = items[i + 1] if i + 1 < len(items) else None
-    ends = following is None or following.tag == "AND" or not following.phrase[0].isalnum()
-    ahead = next_observation(items, i) if following is not None and following.tag != "AND" else None
+    following = items[i + 1] if i + 1 < len(items) else items[i]
+    if following.phrase in terms.COURSES:
+        return False  # "must be considered new"
+    doubted, ends = phrase in terms.DOUBTED, _ends(items, i)
+    ahead = following.tag != "AND" and next_observation(items, i)
     if phrase in terms.ADVISING or ahead or (phrase in _ADVERBS and not ends):
-        return phrase in terms.DOUBTED and ends and _stands_alone(items, i)
-    doubted = phrase in terms.DOUBTED
+        return doubted and ends and _stands_alone(items, i)
     before = next((x for x in reversed(items[:i]) if x.tag not in _PASSED or x.phrase in terms.NEEDING), None)
     if before is None:
         return False
@@ -38,6 +39,13 @@ def doubts_before(items: Sequence[Item], i: int) -> bool:
     if before.tag == "COMMA" or before.phrase == ":":
         return doubted and ends
     return before.tag == "VERB" or before.phrase in terms.NEEDING | _BEING or (doubted and before.tag == "SEEN")
+
+
+def _ends(items: Sequence[Item], i: int) -> bool:
+    """Whether a cue ends its statement ("effusion, possible."; "nodule suspected in the left lung")."""
+    if i + 1 == len(items) or items[i + 1].tag == "AND" or not items[i + 1].phrase[0].isalnum():
+        return True
+    return items[i + 1].tag == "PREP" and items[i].phrase in terms.DOUBTED - _ADVERBS
 
 
 def _stands_alone(items: Sequence[Item], i: int) -> bool:

@@ -32,7 +32,7 @@ _KNOWN = _HEAD_WORDS | _JOINING | _FILM
 _LONGEST_HEAD = max(len(head) for head in (*_READ, *_SKIPPED, *_ONE_SENTENCE))
 # Shorter words are not corrected, and none that is less alike (difflib's ratio).
 _SHORTEST, _ALIKE = 5, 0.84
-_LONG_HEAD_WORDS = sorted(word for word in _HEAD_WORDS if len(word) >= _SHORTEST)
+_LONG_HEAD_WORDS = sorted(word for word in _HEAD_WORDS | _JOINING if len(word) >= _SHORTEST)
 _VERBS = frozenset({"is", "are", "was", "were", "has", "have", "had", "show", "demonstrate", "reveal", "suggest"})
 _VERBS |= {"remain"}
 _HEADER = re.compile(
@@ -90,6 +90,8 @@ def _role(match: re.Match) -> Role | None:
         return None if role is Role.EARLIER else role
     if match["name"] is None:
         return _known_role(words)
+    if _is_earlier(words):
+        return Role.EARLIER
     if describes(match) or _length(words, _READ):
         return Role.READ
     name = match["name"].strip()
@@ -115,7 +117,7 @@ def _is_earlier(words: tuple[str, ...]) -> bool:
     """Whether a name is that of another film ("PRIOR FILM", "COMPARED TO")."""
     if words[0] not in _EARLIER or not all(word in _OF_STUDIES or word[0].isdigit() for word in words[1:]):
         return False
-    return len(words) == 1 or not terms.STUDIES.isdisjoint(words) or words[1] in _JOINING
+    return len(words) == 1 or not (terms.STUDIES | _DESCRIBING).isdisjoint(words) or words[1] in _JOINING
 
 
 def _length(words: tuple[str, ...], heads: frozenset[tuple[str, ...]]) -> int:

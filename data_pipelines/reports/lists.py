@@ -22,7 +22,7 @@ _NUMBERINGS = (
 _FIRST_NUMBER = re.compile(r"(?<!\S)(?:[(\[]?[1aAi][ ]?[)\]]|#?[ ]?1)")
 _COUNT = {letter: i for i, letter in enumerate("abcdefgh", 1)}
 _COUNT |= {numeral: i for i, numeral in enumerate(["i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x"], 1)}
-_BULLET = re.compile(r"[•▪●◦‣■·](?=[ \t]*\w)|(?<=\s)\*(?=[ \t])")
+_BULLET = re.compile(r"[•▪●◦‣■·→➢►](?=[ \t]*\w)|(?<=\s)\*(?=[ \t])")
 # A short line whose end is no word that must go on, before one that begins like a sentence.
 _STARTS = frozenset(
     phrase for phrase in (*terms.GRAMMAR["SIZE"], *terms.SIDES["left"], *terms.SIDES["right"], *terms.ZONES["base"])

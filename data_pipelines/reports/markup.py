@@ -24,6 +24,7 @@ _SHORT = re.compile(r"(?<=\b[A-Za-z])\\(?=[a-z]\b)")
 _ESCAPED_STYLE = re.compile(r"\\[HN]\\")
 _QUOTED = re.compile(r"^\s*b?([\"'])(.*)\1\s*$", re.DOTALL)  # a string of JSON or Python, with its quotes
 _COMMENT = re.compile(r"<!--(?:(?!<!--).)*?-->", re.DOTALL)
+_BREAK = re.compile(r"</?br\s*/?>[ \t]*\n?", re.IGNORECASE)
 _TAG = re.compile(
     r"""</?(?P<name>[A-Za-z][\w:-]*)(?:\s+[\w:-]+\s*=\s*(?:"[^"]*"|'[^']*'|[^\s<>"']+))*\s*/?>""",
 )
@@ -41,7 +42,7 @@ _ROW = re.compile(r"^[ \t]*\|[ \t]*|(?<![ \t])[ \t]*\|[ \t]*$", re.MULTILINE)
 _CELL = re.compile(r"(?<![ \t])[ \t]*\|[ \t]*")
 # Soft hyphens, zero-width characters and byte order marks.
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")
-_HYPHEN = re.compile(r"[\u2010\u2011]|(?<=[^\W\d_])[\u2012-\u2015\u2212](?=[^\W\d_])")
+_HYPHEN = re.compile(r"[\u2010\u2011]|(?<=[^\W\d_])[\u2012\u2013\u2212](?=[^\W\d_])")
 
 
 def plain_text(text: str) -> str:
@@ -62,7 +63,7 @@ def plain_text(text: str) -> str:
     if _ODD.search(text):
         text = _ESCAPED_END.sub("\n", text)
     if "<" in text:
-        text = _TAG.sub(_without_tag, _COMMENT.sub("", text))
+        text = _TAG.sub(_without_tag, _BREAK.sub("\n", _COMMENT.sub("", text)))
     if "|" in text:
         text = _CELL.sub(": ", _ROW.sub("\n\n", text))
     return _MARKDOWN.sub("", text) if _MARKS.search(text) else text
@@ -72,6 +73,4 @@ def _without_tag(match: re.Match) -> str:
     name = match["name"].lower()
     if name in _INLINE:
         return ""
-    if name == "br":
-        return "\n"
     return " " if name in _SPACED else "\n\n"

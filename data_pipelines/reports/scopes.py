@@ -37,6 +37,8 @@ def scope_ends(items: Sequence[Item], i: int, *, cue: str) -> bool:
     item = items[i]
     if item.tag in ("WITH", "BECAUSE"):
         return cue == "NEG" and item.phrase in ("with", "due to", "secondary to") and named_since(items, i, cue)
+    if item.tag == "THE":
+        return cue == "NEG" and named_since(items, i, cue) and _is_behind_ending(items, i)
     if item.tag not in LINKS or not named_since(items, i, cue):
         return False
     if any(later.tag == "OR" or later.phrase == "nor" for later in items[i:]):
@@ -47,6 +49,13 @@ def scope_ends(items: Sequence[Item], i: int, *, cue: str) -> bool:
     if any(earlier.tag == "OR" for earlier in items[:i]):
         entries = entries[:1]  # "or" closed the list of what is denied
     return all(_begins_statement(entry) for entry in entries or [items[i + 1 :]])
+
+
+def _is_behind_ending(items: Sequence[Item], i: int) -> bool:
+    """ "Since removal of the tube the ...": an ending denies one thing, an article without a link begins another."""
+    last = next((item.phrase for item in reversed(items[:i]) if item.tag == "NEG"), "")
+    ending = last in terms.RESOLVED or last.endswith("removal of")
+    return ending and items[i - 1].tag not in (*LINKS, "OR", "PREP")
 
 
 def _is_placed(items: Sequence[Item], i: int) -> bool:
@@ -60,7 +69,8 @@ def _is_placed(items: Sequence[Item], i: int) -> bool:
         return False  # "no left effusion and right pneumothorax"
     only = not any(item.tag in LINKS for item in items[i + 1 + len(entry) :])
     alone = only and not any(item.tag in LINKS and named_since(items, k, "NEG") for k, item in enumerate(items[:i]))
-    there = alone and any(item.phrase in terms.STATING for item in entry)
+    closed = any(item.tag == "OR" for item in items[:i])  # by the "or" of a list
+    there = (alone or closed) and any(item.phrase in terms.STATING for item in entry)
     return (
         there
         or entry[0].phrase in _ARTICLES
