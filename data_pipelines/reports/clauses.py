@@ -101,6 +101,8 @@ def _new_subject(items: Sequence[Item], start: int, link: int, verb: int) -> boo
         return False
     follower = next_item(items, verb + 1)
     seen = follower is not None and follower.tag in ("SEEN", "GONE")
+    if follower is not None and follower.phrase == "not" and items[link].tag == "AND":
+        seen = not any(item.tag == "VERB" for item in items[start:link])  # "effusion and edema are not seen"
     named = any(item.tag in PLACES | OBSERVATIONS | {"WORD"} for item in items[link + 1 : verb])
     return named and not seen and any(item.tag in _PREDICATES for item in items[start:link])
 

@@ -22,7 +22,7 @@ _YEAR = re.compile(r"(?:19|20)\d\d|\d{1,2}[/.-]\d{1,2}(?:[/.-]\d{2,4})?")
 
 def marked(items: Sequence[Item]) -> list[Item]:
     """The items of a sentence, where a phrase of an earlier film ("on the previous study") is one with the tag THEN."""
-    if not any(item.phrase in _MARKS or item.phrase[0].isdigit() for item in items):
+    if not [item for item in items if item.phrase in _MARKS or item.phrase[0].isdigit()]:
         return list(items)
     found: list[Item] = []
     i = 0
@@ -76,7 +76,7 @@ def _ends(items: Sequence[Item], i: int) -> bool:
 def _date_end(items: Sequence[Item], i: int) -> int:
     """The number of the item behind "of 2015", "from yesterday"; 0 if there is none at i."""
     if i + 1 < len(items) and items[i].phrase in _DATED and _DATE.fullmatch(items[i + 1].phrase):
-        return i + 2
+        return min(i + 2 + (items[i + 1].phrase == "last"), len(items))
     return 0
 
 
@@ -101,7 +101,7 @@ def is_study(items: Sequence[Item], i: int) -> bool:
 
 def is_about_earlier(items: Sequence[Item]) -> bool:
     """Whether a clause tells what an earlier film showed, and nothing of this one."""
-    if not any(item.tag == THEN and item.phrase not in terms.FORMERLY for item in items):
+    if not [item for item in items if item.tag == THEN and item.phrase not in terms.FORMERLY]:
         return False
     if any(item.phrase in terms.LOOKING_BACK or item.tag in ("GONE", "CANNOT") for item in items):
         return False  # "not seen on the prior film": it is seen now

@@ -39,6 +39,7 @@ _GOES_ON = frozenset(
 ) | {"no", "not", "without"}
 # "?pneumonia" and "opacity ? pneumonia" ask of what follows.
 _ASKED = re.compile(r"(?<![\w.?!])\?(?:[ \t]+(?=[a-z])|(?=[A-Za-z]))")
+_STOP_WITHIN = re.compile(r"\.[ \t]+[a-z]")
 _ABBREVIATION = re.compile(rf"\b(?i:({'|'.join(terms.ABBREVIATIONS)}))\.(?=[ \t]+[a-z])")
 
 
@@ -48,13 +49,18 @@ def with_stops(text: str) -> str:
     >>> with_stops("1) No edema 2) Nodule").split()
     ['.', 'No', 'edema', '.', 'Nodule']
     """
-    text = _ABBREVIATION.sub(r"\1", _ASKED.sub("query ", text) if "?" in text else text)
+    if "?" in text:
+        text = _ASKED.sub("query ", text)
+    if _STOP_WITHIN.search(text):
+        text = _ABBREVIATION.sub(r"\1", text)
     if "\n" in text:
         text = _SHORT_LINE.sub(_stopped, _NOUNS.sub(_parted, _ITEM_BREAK.sub(" .\n", text)))
     if _FIRST_NUMBER.search(text):
         for pattern in _NUMBERINGS:
             text = _without_numbers(text, pattern)
-    return _LIST_NUMBER.sub(" ", _BULLET.sub(" . ", text))
+    if "*" in text or not text.isascii():
+        text = _BULLET.sub(" . ", text)
+    return _LIST_NUMBER.sub(" ", text)
 
 
 def _stopped(match: re.Match) -> str:

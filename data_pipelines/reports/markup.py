@@ -22,6 +22,7 @@ _ESCAPED_CHARACTER = re.compile(r"(?<!\\)\\+u((?!d[89a-f])[0-9a-f]{4})", re.IGNO
 # "r\o" for "r/o"
 _SHORT = re.compile(r"(?<=\b[A-Za-z])\\(?=[a-z]\b)")
 _ESCAPED_STYLE = re.compile(r"\\[HN]\\")
+_OPENING = ("'", '"', "b")
 _QUOTED = re.compile(r"^\s*b?([\"'])(.*)\1\s*$", re.DOTALL)  # a string of JSON or Python, with its quotes
 _COMMENT = re.compile(r"<!--(?:(?!<!--).)*?-->", re.DOTALL)
 _BREAK = re.compile(r"</?br\s*/?>[ \t]*\n?", re.IGNORECASE)
@@ -51,7 +52,8 @@ def plain_text(text: str) -> str:
     >>> plain_text("<b>No</b> effusion.\\nNodule &lt; 5 mm.<br>Edema.")
     'No effusion.\nNodule < 5 mm.\nEdema.'
     """
-    text = _QUOTED.sub(r"\2", text)
+    if text.lstrip()[:1] in _OPENING:
+        text = _QUOTED.sub(r"\2", text)
     if "\\u" in text:
         text = _ESCAPED_CHARACTER.sub(lambda match: chr(int(match[1], 16)), text)
     if "&" in text:

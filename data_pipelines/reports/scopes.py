@@ -43,7 +43,7 @@ def scope_ends(items: Sequence[Item], i: int, *, cue: str) -> bool:
         return False
     if any(later.tag == "OR" or later.phrase == "nor" for later in items[i:]):
         return False
-    if cue == "NEG" and _is_placed(items, i):
+    if cue == "NEG" and _is_statement(items, i):
         return True
     entries = _entries(items[i:]) if cue == "NEG" else [items[i + 1 :]]
     if any(earlier.tag == "OR" for earlier in items[:i]):
@@ -58,26 +58,28 @@ def _is_behind_ending(items: Sequence[Item], i: int) -> bool:
     return ending and items[i - 1].tag not in (*LINKS, "OR", "PREP")
 
 
-def _is_placed(items: Sequence[Item], i: int) -> bool:
-    """Whether the entry behind a link has a side or an article ("left basilar atelectasis"), or says "is present":
-    lists of what is denied hardly do.
+def _is_statement(items: Sequence[Item], i: int) -> bool:
+    """Whether the entry behind link i is a statement by itself, whatever follows it: it has a side or an article ("left
+    basilar atelectasis"), which lists of what is denied hardly do, or a predicate.
     """
     entry = list(itertools.takewhile(lambda item: item.tag not in LINKS, items[i + 1 :]))
     if next_observation(entry, 0) is None or any(item.tag == "NEG" for item in entry):
         return False
     if items[i].tag == "AND" and any(item.tag in _SIDES or item.phrase in terms.RESOLVED for item in items[:i]):
         return False  # "no left effusion and right pneumothorax"
-    only = not any(item.tag in LINKS for item in items[i + 1 + len(entry) :])
-    alone = only and not any(item.tag in LINKS and named_since(items, k, "NEG") for k, item in enumerate(items[:i]))
-    closed = any(item.tag == "OR" for item in items[:i])  # by the "or" of a list
-    there = (alone or closed) and any(item.phrase in terms.STATING for item in entry)
-    return (
-        there
-        or entry[0].phrase in _ARTICLES
-        or any(item.tag in _SIDES for item in entry)
-        or _is_other_kind(items[:i], entry)
-        or _is_predicate(entry)
-    )
+    placed = entry[0].phrase in _ARTICLES or any(item.tag in _SIDES for item in entry)
+    return placed or _is_said(items, i, entry) or _is_other_kind(items[:i], entry) or _is_predicate(entry)
+
+
+def _is_said(items: Sequence[Item], i: int, entry: Sequence[Item]) -> bool:
+    """ "No effusion, emphysema is seen": of two entries, or behind a list with its "or", the last is none of a list."""
+    if items[i].tag != "COMMA" or any(item.tag in LINKS for item in items[i + 1 + len(entry) :]):
+        return False
+    listed = any(item.tag in LINKS and named_since(items, k, "NEG") for k, item in enumerate(items[:i]))
+    if listed and not any(item.tag == "OR" for item in items[:i]):
+        return False
+    seen = any(a.tag == "VERB" and b.tag == "SEEN" for a, b in itertools.pairwise(entry))
+    return seen or any(item.phrase in terms.STATING for item in entry)
 
 
 def _is_other_kind(denied: Sequence[Item], entry: Sequence[Item]) -> bool:
