@@ -1,8 +1,9 @@
 """Raw English chest X-ray report text -> RadGraph-style entities, by dictionary and rules.
 
-What is read, and how, is decided in small places: `terms` (the words), `sections`, `tokens` (sentences), `assertions`
-(clauses; present, absent, uncertain), `ellipsis` (what a clause leaves out), `places` (which anatomy). No model, no
-download; a few thousand reports a second on one core.
+What is read, and how, is decided in small places: `terms` (the words), `markup`, `sections` and `headers`, `lists` and
+`tokens` (sentences), `earlier` (other films), `clauses`, `assertions` with `scopes` and `doubts` (present, absent,
+uncertain), `ellipsis` (what a clause leaves out), `places` (which anatomy). No model, no download; about a thousand
+reports a second on one core.
 
 Choices that a user of the labels should know:
   - As in RadGraph, what stands without a place is "unspecified", a bare "pneumothorax" or "cardiomegaly"
