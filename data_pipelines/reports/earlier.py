@@ -113,9 +113,15 @@ def is_about_earlier(items: Sequence[Item]) -> bool:
 
 def was_then(items: Sequence[Item], start: int, end: int) -> bool:
     """Whether items `start` .. `end` speak of an earlier film: "not previously seen", "absent before"."""
-    leading = start > 0 and items[start - 1].phrase in terms.FORMERLY and (start < 2 or items[start - 2].tag != "SEEN")
-    near = items[start - leading : end + 1]
+    near = items[start - _leads(items, start) : end + 1]
     behind = end + 1
     while behind < len(items) and items[behind].tag in ("WORD", "THE", "FILL"):
         behind += 1
     return any(item.tag == THEN for item in (*near, *items[behind : behind + 1]))
+
+
+def _leads(items: Sequence[Item], start: int) -> bool:
+    """Whether an adverb before a negation belongs to it ("previously not seen"), not to a participle before that."""
+    if not start or items[start - 1].phrase not in terms.FORMERLY:
+        return False
+    return start < 2 or (items[start - 2].tag != "SEEN" and not items[start - 2].phrase.endswith("ed"))

@@ -90,15 +90,16 @@ def _runs(items: Sequence[Item]) -> Iterator[Mention]:
 
 def _parts_side(items: Sequence[Item], i: int, run: Mention) -> bool:
     """Whether a word of size stands between a side and the rest of its anatomy ("right small pleural effusion",
-    "right small and left large effusions").
+    "right small and left large effusions", "left non-loculated pleural effusion").
     """
-    following = [item.tag for item in items[i:] if not _is_size(item)][:2]
-    whole = following[:1] in (["ROOT"], ["ZONE"]) or following == ["AND", "SIDE"]
-    return _is_size(items[i]) and run.side_only and whole
+    if not _is_size(items, i) or not run.side_only:
+        return False
+    following = [item.tag for k, item in enumerate(items[i:], i) if not _is_size(items, k)][:2]
+    return following[:1] in (["ROOT"], ["ZONE"]) or following == ["AND", "SIDE"]
 
 
-def _is_size(item: Item) -> bool:
-    return item.tag == "SIZE" or item.phrase == "large"
+def _is_size(items: Sequence[Item], i: int) -> bool:
+    return items[i].tag == "SIZE" or items[i].phrase in ("large", "non") or (i > 0 and items[i - 1].phrase == "non")
 
 
 def _begins_another(run: Mention, field: str, item: Item) -> bool:

@@ -114,4 +114,8 @@ def _entries(items: Sequence[Item]) -> list[list[Item]]:
 
 def _begins_statement(entry: Sequence[Item]) -> bool:
     item = next((item for item in entry if item.phrase not in terms.OPENING), None)
-    return item is not None and item.tag in (*_COURSE, "BECAUSE", "PREP") and item.phrase not in terms.DENIED_SIZES
+    return (
+        item is not None
+        and item.tag in (*_COURSE, "BECAUSE", "PREP", "CHANGE")
+        and item.phrase not in terms.DENIED_SIZES
+    )
