@@ -129,7 +129,8 @@ def _after_inability(items: Sequence[Item], i: int) -> str:
         if was_then(items, i, items.index(following, i)):
             return PRESENT
         return _look_back(items, i, UNCERTAIN) or UNCERTAIN
-    return UNCERTAIN if items[i].phrase.startswith(("can", "could", "difficult", "hard")) else ABSENT
+    # "not entirely consolidated", but "unable to assess the effusion"
+    return ABSENT if items[i].phrase in ("not entirely", "not completely", "not definitely") else UNCERTAIN
 
 
 def _after_ending(items: Sequence[Item], i: int, state: str) -> str:

@@ -157,6 +157,8 @@ TABLE = [
     ("Interval clearing of left lower lobe consolidation.", "lower_left_lobe consolidation -"),
     ("The nodule is not well visualized.", "unspecified nodule ?"),
     ("The nodule cannot be seen.", "unspecified nodule ?"),
+    ("Unable to assess the right effusion.", "right_pleural effusion ?"),
+    ("It is impossible to judge the nodule.", "unspecified nodule ?"),
     ("RUL opacity.", "upper_right_lobe opacity +"),
     ("RML atelectasis.", "middle_right_lobe atelectasis +"),
     ("Consolidation in the RLL.", "lower_right_lobe consolidation +"),
