@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
-from data_pipelines.reports.assertions import OBSERVATIONS, PLACES
+from data_pipelines.reports.clauses import OBSERVATIONS, PLACES
 from data_pipelines.reports.places import SIDED
 from data_pipelines.reports.tokens import Item
 

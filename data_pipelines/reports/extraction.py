@@ -1,8 +1,9 @@
 """Raw English chest X-ray report text -> RadGraph-style entities, by dictionary and rules.
 
-What is read, and how, is decided in small places: `terms` (the words), `sections`, `tokens` (sentences), `assertions`
-(clauses; present, absent, uncertain), `ellipsis` (what a clause leaves out), `places` (which anatomy). No model, no
-download; a few thousand reports a second on one core.
+What is read, and how, is decided in small places: `terms` (the words), `markup`, `sections` and `headers`, `lists` and
+`tokens` (sentences), `earlier` (other films), `clauses`, `assertions` with `scopes` and `doubts` (present, absent,
+uncertain), `ellipsis` (what a clause leaves out), `places` (which anatomy). No model, no download; about a thousand
+reports a second on one core.
 
 Choices that a user of the labels should know:
   - As in RadGraph, what stands without a place is "unspecified", a bare "pneumothorax" or "cardiomegaly"
@@ -15,7 +16,9 @@ Choices that a user of the labels should know:
 """
 
 from data_pipelines.reports import terms
-from data_pipelines.reports.assertions import OBSERVATIONS, PLACES, assert_clause, clauses
+from data_pipelines.reports.assertions import assert_clause
+from data_pipelines.reports.clauses import OBSERVATIONS, PLACES, clauses
+from data_pipelines.reports.earlier import marked
 from data_pipelines.reports.ellipsis import completed
 from data_pipelines.reports.places import Mention, Place, mentions, places_of, resolve
 from data_pipelines.reports.tokens import Item, sentences, tag
@@ -45,7 +48,7 @@ def extract(text: str) -> dict:
     entities = _Entities()
     tokens: list[str] = []
     for sentence in sentences(text):
-        for clause in completed(clauses(tag(sentence, offset=len(tokens)))):
+        for clause in completed(clauses(marked(tag(sentence, offset=len(tokens))))):
             _read(clause, entities)
         tokens.extend(sentence)
     return {"text": " ".join(tokens), "entities": entities.as_dict(tokens)}

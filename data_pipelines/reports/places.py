@@ -10,22 +10,21 @@ Words for both sides give one place a side where the vocabulary has both, else t
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
-from data_pipelines.reports.assertions import OBSERVATIONS, PLACES
+from data_pipelines.reports.clauses import OBSERVATIONS, PLACES
 from data_pipelines.reports.terms import DESCRIBING, FINDING_PLACES, HOMES, TRANSITIVE
 from data_pipelines.reports.tokens import Item
 
 SIDED = frozenset({"lung", "lobe", "pleural", "hilar", "hemidiaphragm", "costophrenic"})
 _LINKS = frozenset({"AND", "OR", "COMMA"})
 _VAGUE = frozenset({"pulmonary", "parenchymal"})
-_BEFORE = frozenset({"WORD", "FILL", "SIZE", *OBSERVATIONS, *PLACES})
-_BETWEEN = frozenset({"WORD", "FILL", "SIZE", "VERB", "SEEN", "THE", "VERSUS", *_LINKS, *OBSERVATIONS})
+_BEFORE = frozenset({"WORD", "FILL", "SIZE", "ARISE", "THEN", *OBSERVATIONS, *PLACES})
+_BETWEEN = frozenset({"WORD", "FILL", "SIZE", "ARISE", "THEN", "VERB", "SEEN", "THE", "VERSUS", *_LINKS, *OBSERVATIONS})
 
 
-@dataclass(frozen=True)
-class Mention:
+class Mention(NamedTuple):
     """`first` .. `last` are item numbers in the clause; `side`, `zone`, `root` are items or None."""
 
     first: int
@@ -44,8 +43,7 @@ class Mention:
         return self.side is not None and self.zone is None and self.root is None
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """An anatomy as SPEC 6 reads it: a root word and its modifiers, each with the item it was read from."""
 
     root: tuple[str, Item]
@@ -59,8 +57,7 @@ def mentions(items: Sequence[Item]) -> list[Mention]:
     for run in runs:
         previous = chained[-1] if chained else None
         if previous and _is_part_of(items, previous, run):
-            chained[-1] = replace(
-                run,
+            chained[-1] = run._replace(
                 first=previous.first,
                 chain=previous.chain,
                 side=run.side or previous.side,
@@ -69,7 +66,7 @@ def mentions(items: Sequence[Item]) -> list[Mention]:
             )
             continue
         linked = previous is not None and _linked(items, previous, run)
-        chained.append(replace(run, chain=previous.chain if previous and linked else len(chained)))
+        chained.append(run._replace(chain=previous.chain if previous and linked else len(chained)))
     return _shared(chained)
 
 
@@ -77,7 +74,7 @@ def _runs(items: Sequence[Item]) -> Iterator[Mention]:
     run = None
     for i, item in enumerate(items):
         if run and run.last == i - 1 and (item.tag == "FILL" or _parts_side(items, i, run)):
-            run = replace(run, last=i)
+            run = run._replace(last=i)
         if item.tag not in PLACES:
             continue
         field = item.tag.lower()
@@ -93,15 +90,16 @@ def _runs(items: Sequence[Item]) -> Iterator[Mention]:
 
 def _parts_side(items: Sequence[Item], i: int, run: Mention) -> bool:
     """Whether a word of size stands between a side and the rest of its anatomy ("right small pleural effusion",
-    "right small and left large effusions").
+    "right small and left large effusions", "left non-loculated pleural effusion").
     """
-    following = [item.tag for item in items[i:] if not _is_size(item)][:2]
-    whole = following[:1] in (["ROOT"], ["ZONE"]) or following == ["AND", "SIDE"]
-    return _is_size(items[i]) and run.side_only and whole
+    if not _is_size(items, i) or not run.side_only:
+        return False
+    following = [item.tag for k, item in enumerate(items[i:], i) if not _is_size(items, k)][:2]
+    return following[:1] in (["ROOT"], ["ZONE"]) or following == ["AND", "SIDE"]
 
 
-def _is_size(item: Item) -> bool:
-    return item.tag == "SIZE" or item.phrase == "large"
+def _is_size(items: Sequence[Item], i: int) -> bool:
+    return items[i].tag == "SIZE" or items[i].phrase in ("large", "non") or (i > 0 and items[i - 1].phrase == "non")
 
 
 def _begins_another(run: Mention, field: str, item: Item) -> bool:
@@ -117,11 +115,11 @@ def _with(run: Mention, field: str, item: Item, i: int) -> Mention:
     old = getattr(run, field)
     finer = field != "zone" or item.value in ("base", "apical")
     if old and (not finer or (field == "root" and item.value in {old.value, *_VAGUE})):
-        return replace(run, last=i)
+        return run._replace(last=i)
     changes: dict[str, Any] = {"last": i, field: item}
-    run = replace(run, **changes)
+    run = run._replace(**changes)
     vague = run.root is not None and run.root.value in _VAGUE
-    return replace(run, root=None) if vague and (run.side or run.zone) else run
+    return run._replace(root=None) if vague and (run.side or run.zone) else run
 
 
 def _linked(items: Sequence[Item], left: Mention, right: Mention) -> bool:
@@ -145,9 +143,9 @@ def _shared(chain: list[Mention]) -> list[Mention]:
         if mention.chain == following.chain and mention.root is None and (following.root or following.zone):
             zone = mention.zone or following.zone
             if mention.zone is None or mention.zone.value not in ("base", "apical"):
-                chain[i] = replace(mention, root=following.root, zone=zone)
+                chain[i] = mention._replace(root=following.root, zone=zone)
                 if mention.side and following.side is None:
-                    chain[i + 1] = replace(following, side=mention.side)
+                    chain[i + 1] = following._replace(side=mention.side)
     return chain
 
 
@@ -157,7 +155,7 @@ def places_of(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[M
     if own:
         here = Mention(k, k, -1, root=replace(items[k], tag="ROOT", value=own))
         sides = [m for m in (*_before(items, k, found), *_after(items, k, found)) if m.side_only]
-        return [replace(here, side=mention.side) for mention in sides] or [here]
+        return [here._replace(side=mention.side) for mention in sides] or [here]
     if items[k].phrase in TRANSITIVE:
         taken = _object(items, k, found)
         if taken:
@@ -271,14 +269,14 @@ def _fronted(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[Me
 def _merged(before: list[Mention], after: list[Mention]) -> list[Mention]:
     """A side named apart from its place ("pleural effusion on the left") joins it; otherwise both count."""
     if before and after and all(mention.side_only for mention in after) and not any(mention.side for mention in before):
-        return [replace(mention, side=side.side) for mention in before for side in after]
+        return [mention._replace(side=side.side) for mention in before for side in after]
     if before and after and all(mention.side_only for mention in before):
-        return [replace(mention, side=mention.side or before[0].side) for mention in after]
+        return [mention._replace(side=mention.side or before[0].side) for mention in after]
     return [*before, *after]
 
 
 def _subject(items: Sequence[Item], k: int, found: Sequence[Mention]) -> list[Mention]:
-    verbs = [i for i, item in enumerate(items[:k]) if item.tag in ("VERB", "THERE")]
+    verbs = [i for i, x in enumerate(items[:k]) if x.tag in ("VERB", "THERE") or x.phrase.endswith("n't")]
     verb = next((i for i in verbs if items[i].phrase != ":" or found[0].last < i), None) if found else None
     if verb is None or any(item.tag == "FINDING" for item in items[:verb]):
         return []

@@ -2,16 +2,14 @@
 
 import functools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from data_pipelines.radgraph import without_plural
 from data_pipelines.reports import terms
+from data_pipelines.reports.lists import with_stops
 from data_pipelines.reports.sections import read_sections
 
-_ITEM_BREAK = re.compile(
-    r"(?<![.?!:,;\s])[ \t]*\n(?=[ \t]*(?:\n|\d+[.)][ \t]|[-*•][ \t]|[A-Z][A-Za-z ,/]{0,40}:(?!\d)))"
-)
-_LIST_NUMBER = re.compile(r"(?:^|(?<=[\n.?!:]))[ \t]*(?:\d{1,2}[.)]|[-*•])(?=[ \t]+[A-Za-z])")
 _PLAIN = re.compile(r"\d+(?:st|nd|rd|th)\b|\d+(?:[.,:/]\d+)*|[^\W\d_]+(?:['’-][^\W\d_]+)*|_+|[^\w\s]")
 _END = frozenset(".?!")
 _LONGEST = 200
@@ -29,9 +27,14 @@ class Item:
     status: str = ""
 
 
+# Of these the third person asserts what the plain form only asks for ("rules out pneumonia").
+_VERBATIM = frozenset({"excludes", "rules"})
+
+
 @functools.lru_cache(maxsize=65536)
-def _normal(token: str) -> str:
-    return without_plural(token.lower().replace("’", "'"))
+def normal(token: str) -> str:
+    word = token.lower().replace("’", "'")
+    return word if word in _VERBATIM else without_plural(word)
 
 
 def _phrases() -> dict[tuple[str, ...], tuple[str, str, str]]:
@@ -46,12 +49,15 @@ def _phrases() -> dict[tuple[str, ...], tuple[str, str, str]]:
     found: dict[tuple[str, ...], tuple[str, str, str]] = {}
     for tag, value, phrases in tables:
         for phrase in phrases:
-            found.setdefault(tuple(map(_normal, phrase.split())), (tag, value, phrase))
+            found.setdefault(tuple(map(normal, phrase.split())), (tag, value, phrase))
     return found
 
 
 _PHRASES = _phrases()
 _WORDS = frozenset(word for key in _PHRASES for word in key)
+_OBSERVED = frozenset(
+    key[0] for key, (tag, _, _) in _PHRASES.items() if len(key) == 1 and tag in ("FINDING", "QUALITY")
+)
 _HYPHENATED = frozenset(word for word in _WORDS if "-" in word)
 # Words of the tables that punctuation runs through ("w/o", "vs."): read before all else.
 _WHOLE = "|".join(re.escape(word) for word in sorted(_WORDS) if not _PLAIN.fullmatch(word))
@@ -70,8 +76,11 @@ def tokenise(text: str) -> list[str]:
     return [part for token in _TOKEN.findall(text) for part in _split_hyphens(token)]
 
 
-def _split_hyphens(token: str) -> list[str]:
-    if "-" not in token or len(token) == 1 or _normal(token) in _HYPHENATED:
+@functools.lru_cache(maxsize=65536)
+def _split_hyphens(token: str) -> Sequence[str]:
+    if token[:3].lower() == "non" and normal(token[3:]) in _OBSERVED:
+        return [token[:3], token[3:]]
+    if "-" not in token or len(token) == 1 or normal(token) in _HYPHENATED:
         return [token]
     return token.split("-")
 
@@ -85,7 +94,7 @@ def sentences(text: str) -> list[list[str]]:
     found: list[list[str]] = []
     for part in read_sections(text):
         current: list[str] = []
-        for token in tokenise(_LIST_NUMBER.sub(" ", _ITEM_BREAK.sub(" .\n", part))):
+        for token in tokenise(with_stops(part)):
             current.append(token)
             if token in _END or len(current) >= _LONGEST:
                 found.append(current if token in _END else [*current, "."])
@@ -104,17 +113,21 @@ def tag(tokens: list[str], *, offset: int) -> list[Item]:
       tokens: the sentence.
       offset: number of its first token in the report.
     """
-    words = [_normal(token) for token in tokens]
+    words = tuple(map(normal, tokens))
     items, i = [], 0
     while i < len(words):
         for length in _LENGTHS.get(words[i], ()):
-            known = _PHRASES.get(tuple(words[i : i + length]))
+            known = _PHRASES.get(words[i : i + length])
             if known:
                 break
         else:
             length, known = 1, ("WORD", "", words[i])
-        full = terms.SHORT.get(words[i], "").split()
-        for tagged, value, phrase in [_PHRASES[(word,)] for word in full] or [known]:
-            items.append(Item(tagged, value, offset + i, offset + i + length - 1, phrase))
-        i += length
+        if words[i] not in terms.SHORT:
+            items.append(Item(known[0], known[1], offset + i, offset + i + length - 1, known[2]))
+            i += length
+            continue
+        for word in terms.SHORT[words[i]].split():
+            tagged, value, phrase = _PHRASES[(word,)]
+            items.append(Item(tagged, value, offset + i, offset + i, phrase))
+        i += 1
     return items

@@ -40,6 +40,12 @@ def test_places(scored, half):
     assert scored[half]["placed_pairs"]["micro"]["f1"] >= 0.70
 
 
+def test_what_the_page_says_is_held(scored):
+    """docs/report_reader.md; what is changed for other reports must not cost these."""
+    assert scored["held_out"]["presence"]["micro"]["f1"] >= 0.909
+    assert scored["held_out"]["pairs"]["micro"]["f1"] >= 0.780
+
+
 def test_codes_of_other_reports_do_not_agree(reports):
     """The scores come from the reports: with the codes of the next report they are gone."""
     some = [one for one in reports if scores.is_coded(one)][:800]

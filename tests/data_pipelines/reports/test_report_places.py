@@ -19,6 +19,7 @@ def found(text):
         ("Bilateral small pleural effusions.", {LEFT, RIGHT}),
         ("Right-sided large pleural effusion.", {RIGHT}),
         ("Right small and left large pleural effusions.", {LEFT, RIGHT}),
+        ("Left non-loculated pleural effusion.", {LEFT}),
         ("Left moderate apical pneumothorax.", {"left_apical_lung pneumothorax"}),
         ("Effusion on the left, improved pleural thickening.", {LEFT, "pleural_unspec thicken"}),
         # sides compared
