@@ -23,7 +23,7 @@ def pathologies(contents: Contents) -> str:
     ]
     for name in sorted({name for split in splits for name in split.targets}):
         counts = [split.targets.get(name, (0, 0, split.records)) for split in splits]
-        rows.append([Markup(bar(np.sum(counts, axis=0))), f"{name} (target)", *np.ravel(counts), "", "", ""])
+        rows.append([Markup(bar(np.sum(counts, axis=0).tolist())), f"{name} (target)", *np.ravel(counts), "", "", ""])
     groups = [*(f"{name}, labels" for name in contents.splits), "all, training matrix"]
     return counts_table(rows, first="pathology", groups=groups) + _silent(PATHOLOGIES, order)
 
