@@ -16,7 +16,7 @@ from places import HELPERS, ROOT
 
 from data_pipelines import images
 from data_pipelines.datasets import open_split
-from data_pipelines.datasets.building import parts, shards
+from data_pipelines.datasets.building import parts, planned
 from data_pipelines.datasets.building.build import build
 from data_pipelines.datasets.phantom import PhantomOptions
 from medslip_jax.cli import main
@@ -205,7 +205,7 @@ def test_bytes_do_not_depend_on_the_process(tmp_path):
 
 def test_large_split_is_several_files(tmp_path, monkeypatch):
     build("phantom", out=tmp_path / "one", options=OPTIONS, workers=1)
-    monkeypatch.setattr(shards, "SHARD_BYTES", 12_000)
+    monkeypatch.setattr(planned, "SHARD_BYTES", 12_000)
     build("phantom", out=tmp_path / "many", options=OPTIONS, workers=1)
     assert len(list((tmp_path / "many").rglob("phantom-train.array_record-*"))) > 2
     one, many = (open_split(tmp_path / name, "phantom", "train") for name in ("one", "many"))
