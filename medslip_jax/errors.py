@@ -27,8 +27,14 @@ class InputError(ValueError):
 
 
 def _one_line(message: str) -> str:
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in _BREAKS.sub(" ", message))
+    text = "".join(c if c.isprintable() else _escaped(c) for c in _BREAKS.sub(" ", message))
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 300]} ... {text[-290:]}"
+
+
+def _escaped(character: str) -> str:
+    """A byte of a file name that is not UTF-8 as \\xNN, others as Python writes them."""
+    byte = ord(character) - 0xDC00
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else character.encode("unicode_escape").decode()
 
 
 class Preempted(Exception):

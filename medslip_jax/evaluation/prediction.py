@@ -184,7 +184,7 @@ def _scored(
     batch_size: int,
     policy: ImagePolicy,
 ) -> Iterator[Prediction]:
-    kept = [found.image for found in group if found.image is not None]
+    kept = [found.image for found in group if not found.error]
     grey = [images.squash(images.fit(image, size, policy=policy), size) for image in kept]
     outputs: dict[str, np.ndarray] = {}
     if grey:

@@ -80,8 +80,6 @@ def _drawn(
     found: Prediction, number: int, classes: Sequence[str], *, out: Path, pretrained: Pretrained, count: int
 ) -> SheetCase:
     """Writes the overlays of the `count` most probable of the chosen classes, and keeps what the sheet shows."""
-    if found.image is None:
-        raise ValueError(f"{found.file}: was not read")
     names, outputs, heats = class_names(pretrained), found.outputs, []
     maps = class_maps(outputs)
     values = outputs["mask_probability"].max(axis=(0, 1)) if "mask_probability" in outputs else class_values(outputs)

@@ -150,7 +150,7 @@ def test_half_written_directory(convert, tmp_path, orbax, damage, file, message)
         ("run", ["--overwrite"], "holds other things than a converted model (checkpoints)"),
         ("c.safetensors", ["--license=mit"], "belong to --format pretrained"),
         ("c", ["--format=pretrained"], "--license is missing"),
-        ("c", ["--books=nowhere.npz"], "nowhere.npz: cannot read the text books"),
+        ("c", ["--books=nowhere.npz"], "nowhere.npz: cannot be read"),
         ("c", ["--config=nowhere.py"], "nowhere.py"),
     ],
 )

@@ -116,6 +116,7 @@ def evaluate_argv(checkpoint: Path, out: Path, *more: str) -> list[str]:
 
 def results(out: Path) -> dict:
     metrics = json.loads((out / "metrics.json").read_text())
+    metrics["sha256"].pop("metrics")  # the checkpoint's path is in it
     with np.load(out / "predictions.npz") as file:
         return {"metrics": metrics, "predictions": dict(file)}
 
