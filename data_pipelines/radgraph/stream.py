@@ -176,6 +176,8 @@ class _Window:
                 continue
             except RecursionError as error:
                 raise self.error(f"{what} is nested too deeply") from error
+            except ValueError as error:  # Python reads no integer of more than 4,300 digits
+                raise self.error(f"{what} holds a number that is too long ({str(error).partition(':')[0]})") from error
             if end < len(self._text) or self._ended:  # a number at the window's end may go on behind it
                 self._at = end
                 return value

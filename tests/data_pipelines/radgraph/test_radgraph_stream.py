@@ -90,6 +90,7 @@ def test_truncated_gzip(tmp_path):
         ('{"p1/s1.txt": {"text": "x ."}}', "'p1/s1.txt': field 'entities'"),
         ('{"p1/s1.txt": 7}', "'p1/s1.txt': field 'text'"),
         ('{"a": ' + "[" * 100_000 + "}", "nested too deeply"),
+        ('{"a": ' + "9" * 5000 + "}", "study 'a' holds a number that is too long (Exceeds the limit"),
         (b'{"a": "\xff"}', "byte 7 is not UTF-8"),
     ],
 )
