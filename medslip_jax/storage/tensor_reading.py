@@ -166,7 +166,7 @@ def _refuse_others(path: Path, head: bytes) -> None:
         try:
             with zipfile.ZipFile(path) as archive:
                 names = {name.partition("/")[2] for name in archive.namelist()}
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise damaged(path, error) from error
         if "constants.pkl" in names:
             save = f"torch.save(torch.jit.load('{path.name}').state_dict(), 'weights.pth')"

@@ -198,6 +198,7 @@ JUNK = {
     "jpeg": lambda path: bytes.fromhex("ffd8ffe000104a46494600010100000100010000ffdb") + bytes(200),
     "npz": _npz,
     "zeros": lambda path: bytes(1000),
+    "zip of the future": lambda path: _npz(path).replace(b"PK\x01\x02\x2d\x03\x2d", b"PK\x01\x02\x2d\x03\xff"),
 }
 
 
