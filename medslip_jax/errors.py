@@ -63,7 +63,7 @@ def check_choices(options, *, section: str) -> None:
 
 
 def from_section(dataclass: type, section: Mapping, *, name: str):
-    """`dataclass(**section)`; `InputError` naming a key that it does not have.
+    """`dataclass(**section)`; `InputError` naming a key that it does not have, or values of other types.
 
     Args:
       dataclass: an options class.
@@ -74,4 +74,8 @@ def from_section(dataclass: type, section: Mapping, *, name: str):
     unknown = sorted(set(section) - known)
     if unknown:
         raise InputError(f"{name}: unknown keys {', '.join(unknown)}; it has: {', '.join(sorted(known))}")
-    return dataclass(**{key: section[key] for key in section})
+    try:
+        return dataclass(**{key: section[key] for key in section})
+    except TypeError as error:  # the checks of the dataclass compare what cannot be compared
+        shown = ", ".join(f"{key}={value!r}" for key, value in section.items())
+        raise InputError(f"{name}: a value is of another type than it must be ({error}): {shown}") from error

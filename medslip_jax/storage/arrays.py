@@ -1,6 +1,7 @@
 """Reads NumPy's .npz files, of which nothing is unpickled."""
 
 import tokenize
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -25,7 +26,9 @@ def read_arrays(path: Path, *, repair: str) -> dict[str, np.ndarray]:
       InputError: missing, damaged, or not such a file.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        # NumPy warns of headers that Python 2 wrote, and of damaged ones that look so.
+        quiet = warnings.catch_warnings(action="ignore", category=UserWarning)
+        with quiet, path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return dict(arrays)
     except _DAMAGED as error:
         said = " ".join(f"{type(error).__name__}: {error}".split())[:160]

@@ -185,3 +185,11 @@ def test_differences_name_the_keys():
     b.model.embed_dim = 128
     b.seed = 3
     assert sorted(experiment.differences(a, b)) == ["model.embed_dim: 256 -> 128", "seed: 0 -> 3"]
+
+
+def test_a_value_that_cannot_be_compared_is_named():
+    config = experiment.default_config()
+    with config.ignore_type():
+        config.data.augment.scale = "dth"
+    with pytest.raises(InputError, match=r"^config.data.augment: a value is of another type .*scale='dth'"):
+        experiment.read(config)
