@@ -61,7 +61,9 @@ def open_split(data_dir: str | Path, name: str, split: str) -> RecordSource:
     built = built_directory(directory)
     if built is None:
         known = name if name in BUILDERS else "NAME"
-        raise InputError(f"{directory}: no built data set; make it with: medslip data build {known} --out {data_dir}")
+        root = "" if name == "phantom" else " --root DIR"
+        command = f"medslip data build {known}{root} --out {data_dir}"
+        raise InputError(f"{directory}: no built data set; make it with: {command}")
     return RecordSource(built, split)
 
 

@@ -38,7 +38,7 @@ def find_checkpoint(path: str | Path) -> Path:
         raise InputError(
             f"{path}: holds weights to publish, no checkpoint; `medslip convert --from {path} --to DIR` first"
         )
-    raise InputError(f"{path}: holds no checkpoint; the run may not have reached its first save")
+    raise InputError(f"{path}: holds no checkpoint; before its first save a run has none; give another run or weights")
 
 
 def find_latest(workdir: str | Path) -> Path | None:

@@ -27,7 +27,8 @@ def read_run(run: str | Path, *, results: Path, data_dir: str | None = None, cas
     """
     run = Path(run)
     if not run.is_dir():
-        raise InputError(f"{run}: no such directory; give a --workdir of `medslip pretrain`")
+        what = "is a file, not a run" if run.exists() else "no such directory"
+        raise InputError(f"{run}: {what}; give a --workdir of `medslip pretrain`")
     how = f"`medslip evaluate --checkpoint {run} --out {results}` writes it, or give --results"
     found = read_results(results, missing=how)
     lines, unreadable = _training(run / "metrics.jsonl")
