@@ -67,6 +67,8 @@ def shards(index: Path) -> list[Path]:
         paths = [index.with_name(name) for name in names]  # `with_name` refuses a name that leads elsewhere
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{index}: not an index of weights; expected {{'weight_map': {{tensor: FILE}}}}") from error
+    if any(path.name.lower().endswith(INDEX_SUFFIX) for path in paths):
+        raise InputError(f"{index}: names an index, maybe itself; expected files of tensors")
     missing = [path.name for path in paths if not path.is_file()]
     if missing or not paths:
         what = f"names {missing[0]}, which is not beside it; copy all files" if missing else "names no file"

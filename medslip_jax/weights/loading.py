@@ -113,7 +113,7 @@ def locate(where: str | Path) -> Path:
     path = Path(where)
     if path.is_dir():
         weights = path / PRETRAINED_WEIGHTS
-        return weights if weights.is_file() else weights_in(path) or find_checkpoint(path)
+        return weights if weights.is_file() else _in_directory(path)
     if path.is_file():
         return path
     text = str(where)
@@ -125,6 +125,16 @@ def locate(where: str | Path) -> Path:
     ):
         raise InputError(f"{where}: no such file or directory")
     return fetch_weights(text)
+
+
+def _in_directory(path: Path) -> Path:
+    """Its checkpoint, else its weights: a run may have been exported into its own directory."""
+    try:
+        return find_checkpoint(path)
+    except InputError:
+        if weights := weights_in(path):
+            return weights
+        raise
 
 
 def _read_weights(path: Path, *, expected: Experiment | None, books: str | Path | None, excuse: tuple) -> Loaded:

@@ -58,7 +58,7 @@ def tried(name: str, kind: Kind, folder: Path, *, seconds: float, seed: int, kee
             if outcome.kind == "fell":
                 last = (outcome.said.strip().splitlines() or [""])[-1][:300]
                 frame = next((x for x in reversed(outcome.said.splitlines()) if "/fuzz/" not in x and "File" in x), "")
-                alike = re.sub(r"[\d\W]+", " ", re.sub(r"/tmp/\S*", "", last))[:30] + frame
+                alike = re.sub(r"[\d\W]+", " ", re.sub(rf"{tempfile.gettempdir()}/\S*", "", last))[:30] + frame
                 if alike not in fallen:
                     place = keep / f"{kind.seeds}-{seed}-{count.total()}"
                     write(place, files | {"SAID.txt": outcome.said.encode(errors="replace")})

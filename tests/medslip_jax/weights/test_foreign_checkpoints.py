@@ -99,11 +99,28 @@ def test_a_shard_that_is_not_there(convert, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", "{}", '{"weight_map": 3}', '{"weight_map": {}}', '{"weight_map": {"a": "../../etc/passwd"}}']
+    "text",
+    [
+        '{"weight_map": {"a": "x.index.json"}}',
+        "{",
+        "[]",
+        "{}",
+        '{"weight_map": 3}',
+        '{"weight_map": {}}',
+        '{"weight_map": {"a": "../../etc/passwd"}}',
+    ],
 )
 def test_an_index_that_is_none_or_leads_elsewhere(convert, tmp_path, text):
     (tmp_path / "x.index.json").write_text(text)
     assert refused(convert, tmp_path / "x.index.json", tmp_path / "b").startswith(f"{tmp_path / 'x.index.json'}: n")
+
+
+def test_a_run_with_weights_beside_its_checkpoints_is_the_run(convert, tmp_path):
+    """A model that was exported into the directory of its run does not take the place of later checkpoints."""
+    write_state(tmp_path / "a.safetensors", STATE)
+    converted(convert, tmp_path / "a.safetensors", tmp_path / "run")
+    write_state(tmp_path / "run" / "early.safetensors", {name: array * 0 for name, array in STATE.items()})
+    assert_same(read_back(convert, tmp_path / "run", tmp_path), STATE)
 
 
 def test_a_directory_with_one_file_of_weights_is_that_file(convert, tmp_path):
