@@ -57,7 +57,13 @@ def convolution(
     x: Float[Array, "b h w c"], kernel: Float[Array, "k k c d"], stride: int, precision
 ) -> Float[Array, "b h2 w2 d"]:
     """A k x k convolution with padding k // 2 on all sides."""
-    return _convolve(x, kernel, stride, kernel.shape[0] // 2, precision)
+
+    def plain(x, kernel):
+        return _convolve(x, kernel, stride, kernel.shape[0] // 2, precision)
+
+    if not _winograd_fits(x, kernel, stride):
+        return plain(x, kernel)
+    return _for_cpu(functools.partial(_winograd, precision=precision), plain)(x, kernel)
 
 
 def _convolve(x, kernel, stride: int, pad, precision):
@@ -79,16 +85,119 @@ def _convolution_backward(stride, precision, kept, dy):
 
     def cpu(x, kernel, dy):
         x, dy = jax.lax.optimization_barrier((x, dy))
-        even = x.shape[1] % 2 == 0 and x.shape[2] % 2 == 0
-        if not (stride == 2 and kernel.shape[0] == 3 and even):
+        if _winograd_fits(x, kernel, stride):
+            return jax.vjp(functools.partial(_winograd, precision=precision), x, kernel)[1](dy)
+        if stride != 2:
             return plain(x, kernel, dy)
-        d_kernel = jax.vjp(lambda kernel: plain_convolution(x, kernel), kernel)[1](dy)[0]
-        return _strided_input_gradient(kernel, dy, precision), d_kernel
+        d_kernel = _patch_gradient(x, dy, kernel.shape[0], precision)
+        if kernel.shape[0] == 3 and x.shape[1] % 2 == x.shape[2] % 2 == 0:
+            return _strided_input_gradient(kernel, dy, precision), d_kernel
+        return jax.vjp(lambda x: plain_convolution(x, kernel), x)[1](dy)[0], d_kernel
 
     return _for_cpu(cpu, plain)(*kept, dy)
 
 
 convolution.defvjp(_convolution_forward, _convolution_backward)
+
+
+def _winograd_fits(x, kernel, stride: int) -> bool:
+    return stride == 1 and kernel.shape[0] == 3 and x.dtype == jnp.float32 and x.shape[1] % 2 == x.shape[2] % 2 == 0
+
+
+def _winograd(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"], precision) -> Float[Array, "b h w d"]:
+    """F(2 x 2, 3 x 3) of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016.
+
+    Every 4 x 4 tile of x becomes 16 values, every 2 x 2 tile of y comes from 16 products: 2.25 times fewer
+    multiplications than 36 for the four pixels.
+    """
+    kernels = _along_two(_kernel_values, [[kernel[i, j] for j in range(3)] for i in range(3)])
+    products = [
+        [pointwise(*jax.lax.optimization_barrier((v, u)), precision) for v, u in zip(row, kernel_row, strict=True)]
+        for row, kernel_row in zip(_tile_values(x), kernels, strict=True)
+    ]
+    pixels = _along_two(_pixel_values, jax.lax.optimization_barrier(products))
+    return _interleave(pixels)
+
+
+def _along_two(transform, values: list[list[Array]]) -> list[list[Array]]:
+    """The transform of every column, then of every row."""
+    columns = [transform(column) for column in zip(*values, strict=True)]
+    return [transform(row) for row in zip(*columns, strict=True)]
+
+
+def _kernel_values(g):
+    mean, odd = (g[0] + g[2]) / 2, g[1] / 2
+    return [g[0], mean + odd, mean - odd, g[2]]
+
+
+def _input_values(d):
+    return [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]]
+
+
+def _input_gradients(v):
+    return [v[0], v[1] - v[2] + v[3], v[1] + v[2] - v[0], -v[3]]
+
+
+def _pixel_values(m):
+    return [m[0] + m[1] + m[2], m[1] - m[2] - m[3]]
+
+
+def _interleave(pixels: list[list[Array]]) -> Array:
+    """2 x 2 images of (b, h, w, d) -> (b, 2h, 2w, d)."""
+    rows = [jnp.stack(row, axis=3) for row in pixels]
+    b, h, w, _, d = rows[0].shape
+    return jnp.stack(rows, axis=2).reshape(b, 2 * h, 2 * w, d)
+
+
+@jax.custom_vjp
+def _tile_values(x: Float[Array, "b h w c"]) -> list[list[Float[Array, "b h2 w2 c"]]]:
+    """The 16 values of every 4 x 4 tile; tiles overlap by two pixels, and the first begins one before the image."""
+    b, h, w, c = x.shape
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    tiles = [
+        [jax.lax.slice(padded, (0, i, j, 0), (b, i + h - 1, j + w - 1, c), (1, 2, 2, 1)) for j in range(4)]
+        for i in range(4)
+    ]
+    return _along_two(_input_values, tiles)
+
+
+def _tile_values_backward(_, dv):
+    """Each pixel is in four tiles: its gradients are added up where they are read, without writes that overlap."""
+    tiles = _along_two(_input_gradients, jax.lax.optimization_barrier(dv))
+
+    def pairs(values, axis: int):
+        return [values[1] + _shifted(values[3], axis, 1), values[2] + _shifted(values[0], axis, -1)]
+
+    columns = [pairs(column, 1) for column in zip(*tiles, strict=True)]
+    return (_interleave([pairs(row, 2) for row in zip(*columns, strict=True)]),)
+
+
+_tile_values.defvjp(lambda x: (_tile_values(x), None), _tile_values_backward)
+
+
+def _shifted(x: Array, axis: int, by: int) -> Array:
+    """x[i - by] at i along an axis, zero outside."""
+    pads = [(0, 0)] * x.ndim
+    pads[axis] = (by, 0) if by > 0 else (0, -by)
+    start = max(-by, 0)
+    return jax.lax.slice_in_dim(jnp.pad(x, pads), start, start + x.shape[axis], axis=axis)
+
+
+def _patch_gradient(
+    x: Float[Array, "b h w c"], dy: Float[Array, "b h2 w2 d"], size: int, precision
+) -> Float[Array, "k k c d"]:
+    """The weight gradient of a convolution of stride 2, as one product with the patches that each output has seen."""
+    b, h, w, d = dy.shape
+    pad = size // 2
+    padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    taps = [
+        jax.lax.slice(padded, (0, i, j, 0), (b, i + 2 * h - 1, j + 2 * w - 1, x.shape[-1]), (1, 2, 2, 1))
+        for i in range(size)
+        for j in range(size)
+    ]
+    patches = jax.lax.optimization_barrier(jnp.concatenate(taps, axis=-1))
+    product = _inner(patches.reshape(b * h * w, -1), dy.reshape(b * h * w, d), precision)
+    return product.reshape(size, size, -1, d)
 
 
 def _strided_input_gradient(
@@ -103,6 +212,4 @@ def _strided_input_gradient(
     parts = [
         [_convolve(dy, flipped[taps[a], taps[b]], 1, (pads[a], pads[b]), precision) for b in (0, 1)] for a in (0, 1)
     ]
-    rows = [jnp.stack(part, axis=3) for part in parts]
-    b, h, w, _ = dy.shape
-    return jnp.stack(rows, axis=2).reshape(b, 2 * h, 2 * w, kernel.shape[2])
+    return _interleave(parts)
