@@ -1,24 +1,26 @@
-"""Bytes that a compiled TPU program moves from and to the chip's memory, counted in its HLO text.
+"""Bytes that a compiled program moves from and to the chip's memory, counted in its HLO text.
 
 XLA's "bytes accessed" counts every operand of every instruction, also of arrays that lie in the chip's own vector
 memory (the compiler marks them S(1)), and a whole array for each slice of it that is fetched ahead. For a program with
 many small arrays that is more than twice what crosses the pins. Here arrays count where they lie in HBM, and slices by
-their own size.
+their own size. On a GPU every array lies in its memory; what its caches spare is not known.
 """
 
 import re
+from collections.abc import Iterable
 
-from medslip_jax.aot.collectives import NAME, instructions, type_bytes
+from medslip_jax.parallel.hlo_text import CONTROL, NAME, Instruction, computations, times_run, type_bytes
 
-# They name arrays and move nothing, or their start has been counted.
-_FREE = {"parameter", "tuple", "get-tuple-element", "bitcast", "constant", "after-all", "slice-done", "copy-done"}
+# They name arrays and move nothing, their start has been counted, or what they run is.
+_FREE = {"parameter", "tuple", "get-tuple-element", "bitcast", "constant", "after-all", *CONTROL}
+_LIBRARY = 'custom_call_target="__cu'
 _ARRAY = re.compile(r"[a-z][a-z0-9]*\[[0-9,<=]*\](?:\{[^}]*\})?")
 # Vector memory and the scalars beside it.
 _ON_CHIP = ("S(1)", "S(2)")
 
 
 def hbm_bytes(hlo: str) -> int:
-    """Bytes read from and written to HBM by the entry computation, a chip and step; a loop's body is not counted.
+    """Bytes read from and written to HBM, a chip and step; a loop's body as often as XLA says that it runs.
 
     >>> hbm_bytes(
     ...     "ENTRY %main {\\n"
@@ -32,8 +34,14 @@ def hbm_bytes(hlo: str) -> int:
     Raises:
       ValueError: text without an entry computation.
     """
+    entry, found = computations(hlo)
+    times = times_run(entry, found, inside=False)
+    return sum(count * _bytes(found[name]) for name, count in times.items())
+
+
+def _bytes(body: Iterable[Instruction]) -> int:
     types, total = {}, 0
-    for instruction in instructions(_entry(hlo)):
+    for instruction in body:
         types[instruction.name] = instruction.type
         if instruction.opcode in _FREE or instruction.opcode.endswith(("-done", "-update")):
             continue
@@ -45,19 +53,13 @@ def hbm_bytes(hlo: str) -> int:
         elif instruction.opcode == "copy-start":
             total += sum(type_bytes(array) for array in arrays[:2] if _in_hbm(array))
         else:
+            if _LIBRARY in instruction.attributes:
+                # The last result of a call of cuBLAS or cuDNN is its workspace, of which it uses what it likes.
+                arrays = arrays[:-1] or arrays
             operands = (types.get(name, "") for name in NAME.findall(instruction.operands))
-            total += sum(
-                type_bytes(a) for text in (instruction.type, *operands) for a in _ARRAY.findall(text) if _in_hbm(a)
-            )
+            read = [array for text in operands for array in _ARRAY.findall(text)]
+            total += sum(type_bytes(array) for array in (*arrays, *read) if _in_hbm(array))
     return total
-
-
-def _entry(hlo: str) -> str:
-    start = hlo.find("ENTRY ")
-    if start < 0:
-        raise ValueError("no ENTRY computation in this HLO text")
-    end = hlo.find("\n}", start)
-    return hlo[start : end if end >= 0 else len(hlo)]
 
 
 def _in_hbm(array: str) -> bool:

@@ -22,7 +22,7 @@ from medslip_jax.aot.compiled import one_line, parse_too_large, read_program
 from medslip_jax.aot.step_shapes import Step
 from medslip_jax.errors import InputError
 from medslip_jax.parallel import sharding
-from medslip_jax.parallel.chips import Topology
+from medslip_jax.parallel.topologies import Topology
 from medslip_jax.step.train_step import jit_init, jit_train_step
 
 # Read when libtpu loads: otherwise it asks the network which slice it is on, and refuses to load twice on a machine.

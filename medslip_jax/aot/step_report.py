@@ -13,7 +13,7 @@ from medslip_jax.errors import InputError
 from medslip_jax.experiment.sections import Experiment, replaced
 from medslip_jax.models.kinds import kind_of
 from medslip_jax.parallel import sharding
-from medslip_jax.parallel.chips import Topology
+from medslip_jax.parallel.topologies import Topology
 from medslip_jax.version import __version__
 
 _LOOP = (

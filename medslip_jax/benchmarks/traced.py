@@ -14,7 +14,8 @@ from pathlib import Path
 import jax
 from jax.profiler import ProfileData, ProfileOptions
 
-from medslip_jax.aot.collectives import Instruction, collective_kind, instructions
+from medslip_jax.aot.collectives import collective_kind
+from medslip_jax.parallel.hlo_text import Instruction, instructions
 
 Event = tuple[float, float, str]  # start and end in nanoseconds, instruction
 Described = tuple[str, str, str]  # kind, part, direction

@@ -12,7 +12,7 @@ from medslip_jax.aot.step_report import compile_report
 from medslip_jax.cli.help_layout import verb_parser
 from medslip_jax.errors import InputError
 from medslip_jax.experiment import load_config, read
-from medslip_jax.parallel.chips import parse_topology
+from medslip_jax.parallel.topologies import parse_topology
 from medslip_jax.report.tables.compile import compile_table
 from medslip_jax.storage.files import write_bytes
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medslip_jax.aot.collectives import count_collectives, dtype_bits, instructions, type_bytes
+from medslip_jax.aot.collectives import count_collectives
+from medslip_jax.parallel.hlo_text import dtype_bits, instructions, type_bytes
 
 # Made by hand in the form of XLA's text: layouts with parentheses, comments in tuples, a wrapped collective, a loop.
 HLO = """\
@@ -45,7 +46,8 @@ def test_a_module_by_hand():
     assert count_collectives(HLO) == {
         "all-reduce": {"count": 2, "bytes": (32 + 1) * 4 + 32 * 4},
         "all-gather": {"count": 1, "bytes": 10},
-        "reduce-scatter": {"count": 1, "bytes": 64},
+        # Started in two ways.
+        "reduce-scatter": {"count": 2, "bytes": 2 * 64},
         "collective-permute": {"count": 1, "bytes": 128},
     }
 
@@ -62,12 +64,23 @@ def test_instructions_keep_their_parts_apart():
 
 def test_no_collectives():
     assert count_collectives("HloModule m\n\nENTRY %main (x: f32[2]) -> f32[2] {\n}\n") == {}
-    assert count_collectives("") == {}
+    with pytest.raises(ValueError, match="no ENTRY computation"):
+        count_collectives("")
+
+
+def test_a_loop_runs_its_collectives_as_often_as_xla_says():
+    hlo = (
+        "%body (p: f32[2]) -> f32[2] {\n  %p = f32[2]{0} parameter(0)\n"
+        "  ROOT %r = f32[2]{0} all-reduce(%p), to_apply=%sum\n}\n\n"
+        "ENTRY %main (x: f32[2]) -> f32[2] {\n  %x = f32[2]{0} parameter(0)\n"
+        '  ROOT %w = f32[2]{0} while(%x), condition=%c, body=%body, backend_config={"known_trip_count":{"n":"5"}}\n}\n'
+    )
+    assert count_collectives(hlo) == {"all-reduce": {"count": 5, "bytes": 40}}
 
 
 def test_an_operand_from_nowhere_is_no_zero():
     with pytest.raises(ValueError, match="%y of %r is defined nowhere"):
-        count_collectives("  %r = f32[2]{0} all-reduce(%y), channel_id=1\n")
+        count_collectives("ENTRY %main {\n  %r = f32[2]{0} all-reduce(%y), channel_id=1\n}\n")
 
 
 @pytest.mark.parametrize(
@@ -95,4 +108,6 @@ def test_the_bytes_of_a_tuple_are_those_of_its_arrays(arrays):
     lines = [f"  %p{i} = {text} parameter({i})" for i, text in enumerate(written)]
     names = ", ".join(f"%p{i}" for i in range(len(arrays)))
     lines.append(f"  %r = ({', /*index=5*/'.join(written)}) all-reduce({names}), channel_id=1")
-    assert count_collectives("\n".join(lines)) == {"all-reduce": {"count": 1, "bytes": expected}}
+    assert count_collectives("\n".join(["ENTRY %main {", *lines, "}"])) == {
+        "all-reduce": {"count": 1, "bytes": expected}
+    }

@@ -15,7 +15,7 @@ from medslip_jax.benchmarks.step import paper_trainer
 from medslip_jax.errors import InputError
 from medslip_jax.experiment import read
 from medslip_jax.parallel import sharding
-from medslip_jax.parallel.chips import parse_topology
+from medslip_jax.parallel.topologies import parse_topology
 from medslip_jax.pretraining import training_source
 from medslip_jax.step.train_step import jit_init, jit_train_step
 from medslip_jax.testing import tiny_books

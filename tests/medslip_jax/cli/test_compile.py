@@ -11,7 +11,8 @@ from places import CONFIGS
 from medslip_jax.aot import lowering, step_report
 from medslip_jax.cli import compile as verb
 from medslip_jax.errors import InputError
-from medslip_jax.parallel.chips import CHIPS, Topology, parse_topology
+from medslip_jax.parallel.chips import CHIPS
+from medslip_jax.parallel.topologies import Topology, parse_topology
 
 CONFIG = str(CONFIGS / "phantom.py") + ":tiny"
 # The smallest model: a step that compiles for a TPU in well under a minute.

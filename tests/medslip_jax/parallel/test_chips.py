@@ -1,7 +1,8 @@
 import pytest
 
 from medslip_jax.errors import InputError
-from medslip_jax.parallel.chips import CHIPS, parse_topology, peak_flops
+from medslip_jax.parallel.chips import CHIPS, GPUS, peak_flops
+from medslip_jax.parallel.topologies import parse_topology
 
 
 @pytest.mark.parametrize(
