@@ -58,7 +58,15 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["medslip_jax", "medslip_jax.*", "data_pipelines", "data_pipelines.*"]),
     package_data={
-        "medslip_jax": ["assets/*.json", "assets/*.npz", "launch/*.sh", "launch/*.yaml", "py.typed", "**/*.css"],
+        "medslip_jax": [
+            "assets/*.json",
+            "assets/*.npz",
+            "launch/*.sh",
+            "launch/*.yaml",
+            "aot/gpus/*.txtpb",
+            "py.typed",
+            "**/*.css",
+        ],
         "data_pipelines": ["assets/*.toml", "py.typed"],
     },
     install_requires=REQUIRES,

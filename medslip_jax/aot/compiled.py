@@ -7,7 +7,9 @@ from typing import Any
 
 from medslip_jax.aot.collectives import count_collectives
 from medslip_jax.aot.hbm_traffic import hbm_bytes
+from medslip_jax.aot.layout_copies import count_layout_copies
 from medslip_jax.parallel.chips import Chip
+from medslip_jax.parallel.flops import step_flops
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SIZE = r"([\d.]+)([KMGT]?)"
@@ -32,18 +34,25 @@ def largest_batch(per_chip: int, *, needs: float, limit: float, multiple: int = 
     return images - images % (step if images >= step else multiple) or None
 
 
-def read_program(compiled) -> dict[str, dict]:
+def read_program(compiled, *, layout: bool = False) -> dict[str, dict]:
     """{"cost", "traffic", "memory", "collectives"} of a `jax.stages.Compiled`; without one, {"unavailable": why}.
 
     Each is asked for on its own, as XLA fails on one of them for some programs that it has compiled. Its estimate of
     the time is left out, which is negative at times, and so is its "bytes accessed" (see `hbm_traffic`).
+
+    Args:
+      compiled: a program.
+      layout: also "layout", of `count_layout_copies`, as calls of cuDNN make them.
     """
-    return {
-        "cost": _if_possible(lambda: {"flops": float(compiled.cost_analysis()["flops"])}),
-        "traffic": _if_possible(lambda: {"hbm": hbm_bytes(compiled.as_text())}),
-        "memory": _if_possible(lambda: read_memory(compiled.memory_analysis())),
-        "collectives": _if_possible(lambda: count_collectives(compiled.as_text())),
+    readers: dict[str, Callable[[], dict]] = {
+        "cost": lambda: {"flops": step_flops(compiled)},
+        "traffic": lambda: {"hbm": hbm_bytes(compiled.as_text())},
+        "memory": lambda: read_memory(compiled.memory_analysis()),
+        "collectives": lambda: count_collectives(compiled.as_text()),
     }
+    if layout:
+        readers["layout"] = lambda: count_layout_copies(compiled.as_text())
+    return {part: _if_possible(read) for part, read in readers.items()}
 
 
 def _if_possible(read: Callable[[], dict]) -> dict:

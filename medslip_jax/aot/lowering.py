@@ -1,7 +1,8 @@
-"""The train step of a config, compiled for a TPU slice on a machine that has none.
+"""The programs of a config, compiled for TPUs or GPUs on a machine that has none.
 
-libtpu holds the whole compiler; a topology description stands in for the chips. The program is that of
-`train_step.jit_train_step` over `sharding.make_mesh`, lowered from the shapes of `step_shapes`.
+For TPUs libtpu holds the whole compiler, for GPUs JAX's CUDA plug-in (`gpu_compiler`); a description stands in for the
+chips. The step is that of `train_step.jit_train_step` over `sharding.make_mesh`, lowered from the shapes of
+`step_shapes`.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ from jax.experimental import topologies
 from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh
 
+from medslip_jax.aot import gpu_compiler
 from medslip_jax.aot.compiled import one_line, parse_too_large, read_program
 from medslip_jax.aot.step_shapes import Step
 from medslip_jax.errors import InputError
@@ -37,12 +39,18 @@ _ENVIRONMENT = {
 _CACHE = "jax_enable_compilation_cache"
 
 
-def tpu_mesh(topology: Topology, *, data: int = -1, fsdp: int = 1) -> Mesh:
+def mesh_of(topology: Topology, *, data: int = -1, fsdp: int = 1) -> Mesh:
     """The mesh of `sharding.make_mesh` over chips that are described and not there.
 
     Raises:
-      InputError: libtpu is missing or does not know the slice.
+      InputError: their compiler is missing or does not know them.
     """
+    cuda = topology.chip.platform == "cuda"
+    devices = gpu_compiler.gpu_devices(topology) if cuda else _tpu_devices(topology)
+    return sharding.make_mesh(data=data, fsdp=fsdp, devices=devices)
+
+
+def _tpu_devices(topology: Topology) -> list[jax.Device]:
     if importlib.util.find_spec("libtpu") is None and "TPU_LIBRARY_PATH" not in os.environ:
         raise InputError(f"--topology {topology.name}: libtpu is not installed; pip install '{libtpu_requirement()}'")
     for key, value in _ENVIRONMENT.items():
@@ -56,7 +64,7 @@ def tpu_mesh(topology: Topology, *, data: int = -1, fsdp: int = 1) -> Mesh:
         found = topologies.get_topology_desc(platform="tpu", topology_name=topology.name, **options)
     except (jax.errors.JaxRuntimeError, RuntimeError) as error:
         raise InputError(f"--topology {topology.name}: libtpu has no such slice ({one_line(error)})") from error
-    return sharding.make_mesh(data=data, fsdp=fsdp, devices=found.devices)
+    return found.devices
 
 
 def libtpu_requirement() -> str:
@@ -76,36 +84,51 @@ def lower_step(step: Step, *, mesh: Mesh, per_chip: int) -> jax.stages.Lowered:
 
 
 def compile_step(step: Step, *, mesh: Mesh, topology: Topology, per_chip: int) -> dict[str, Any]:
-    """Lowers, compiles and reads; a compiler that gives up is a result, too.
+    """Lowers, compiles and reads the train step.
+
+    Returns:
+      Of `compile_lowered`, with "seconds": {"lower", "compile"}.
+    """
+    started = time.monotonic()
+    lowered = lower_step(step, mesh=mesh, per_chip=per_chip)
+    lower = time.monotonic() - started
+    found = compile_lowered(lowered, topology=topology)
+    return found | {"seconds": {"lower": lower, "compile": found["seconds"]}}
+
+
+def compile_lowered(lowered: jax.stages.Lowered, *, topology: Topology, held: int = 0) -> dict[str, Any]:
+    """Compiles and reads; a compiler that gives up is a result, too.
+
+    Args:
+      lowered: a program.
+      topology: for which chips.
+      held: bytes a chip that are in memory beside the program.
 
     Returns:
       {"fits", "needs": bytes of memory a chip or None if nothing says so, "memory_limit": bytes that a program may
       have, "error": what the compiler said, one line, "" if it compiled, "program": of `read_program` or None,
-      "seconds": {"lower", "compile"}}.
+      "seconds": to compile}.
     """
     started = time.monotonic()
-    lowered = lower_step(step, mesh=mesh, per_chip=per_chip)
-    seconds = {"lower": time.monotonic() - started}
-    started = time.monotonic()
-    program, error = None, ""
+    program, error, cuda = None, "", topology.chip.platform == "cuda"
     memory: dict[str, Any] = {"needs": None, "limit": topology.chip.usable_gib * 2**30}
     try:
         with _without_cache():
-            compiled = lowered.compile()
+            compiled = gpu_compiler.compile_for_gpu(lowered) if cuda else lowered.compile()
     except jax.errors.JaxRuntimeError as failure:
         memory |= parse_too_large(str(failure)) or {}
         error = one_line(failure)
     else:
-        program = read_program(compiled)
+        program = read_program(compiled, layout=cuda)
         memory["needs"] = program["memory"].get("total")
-    seconds["compile"] = time.monotonic() - started
+    needs = memory["needs"] + held if memory["needs"] is not None else None
     return {
-        "fits": program is not None and (memory["needs"] is None or memory["needs"] <= memory["limit"]),
-        "needs": memory["needs"],
+        "fits": program is not None and (needs is None or needs <= memory["limit"]),
+        "needs": needs,
         "memory_limit": memory["limit"],
         "error": error,
         "program": program,
-        "seconds": seconds,
+        "seconds": time.monotonic() - started,
     }
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from jax.sharding import Mesh
 
-from medslip_jax.aot import lowering
+from medslip_jax.aot import gpu_compiler, lowering
 from medslip_jax.aot.compiled import largest_batch, roofline
-from medslip_jax.aot.step_shapes import step_of
+from medslip_jax.aot.evaluation_program import lower_evaluation
+from medslip_jax.aot.step_shapes import Step, step_of
 from medslip_jax.errors import InputError
 from medslip_jax.experiment.sections import Experiment, replaced
 from medslip_jax.models.kinds import kind_of
@@ -16,29 +17,33 @@ from medslip_jax.parallel import sharding
 from medslip_jax.parallel.topologies import Topology
 from medslip_jax.version import __version__
 
-_LOOP = (
-    "optim.accumulate={}: XLA counts what is in a loop once, so FLOPs, bytes and collectives are those of one part and "
-    "the update; --config.optim.accumulate=1 has a roofline"
+_SHARE = 0.75
+_PREALLOCATED = (
+    "JAX takes {:.0f} % of a GPU's memory unless the environment says XLA_PYTHON_CLIENT_MEM_FRACTION=0.95 or the like, "
+    "which this program needs"
 )
 
 
-def compile_report(experiment: Experiment, *, topology: Topology, per_chip: int | None = None) -> dict[str, Any]:
-    """Compiles a train step for a slice.
+def compile_report(
+    experiment: Experiment, *, topology: Topology, per_chip: int | None = None, evaluation: bool = True
+) -> dict[str, Any]:
+    """Compiles a train step for a slice or for GPUs, and the program of its validation.
 
     Args:
       experiment: pre-training or fine-tuning.
       topology: the slice.
       per_chip: images a chip, in place of data.batch_size over the chips.
+      evaluation: False leaves the second program out.
 
     Returns:
       Besides what was asked for, what `lowering.compile_step` gives, "roofline" (None where its counts are not known),
-      "largest" (of `largest_batch`, None where the step fits), and "notes" on what stands in for something that is not
-      on this machine.
+      "largest" (of `largest_batch`), "evaluation" ({"batch_size", "fits", "needs", "error", "seconds"} or None), and
+      "notes" on what stands in for something that is not on this machine.
 
     Raises:
-      InputError: the config cannot be trained on the slice, or libtpu is missing.
+      InputError: the config cannot be trained on the slice, or the compiler is missing.
     """
-    mesh = lowering.tpu_mesh(topology, data=experiment.mesh.data, fsdp=experiment.mesh.fsdp)
+    mesh = lowering.mesh_of(topology, data=experiment.mesh.data, fsdp=experiment.mesh.fsdp)
     if per_chip is not None:
         experiment = replaced(experiment, data={"batch_size": per_chip * mesh.size})
     parts = experiment.optim.accumulate
@@ -50,15 +55,34 @@ def compile_report(experiment: Experiment, *, topology: Topology, per_chip: int 
     per_chip = experiment.data.batch_size // mesh.size
     found = lowering.compile_step(step, mesh=mesh, topology=topology, per_chip=per_chip)
     needs, limit = found["needs"], found["memory_limit"]
-    known = not found["fits"] and needs is not None
     return {
         **_asked(experiment, topology=topology, mesh=mesh),
         **found,
-        "largest": largest_batch(per_chip, needs=needs, limit=limit, multiple=parts) if known else None,
-        "roofline": _roofline(found["program"], topology=topology, per_chip=per_chip) if parts == 1 else None,
-        "notes": [*step.notes, *([_LOOP.format(parts)] if parts > 1 else [])],
-        "versions": {name: _version(name) for name in ("jax", "jaxlib", "libtpu")} | {"medslip_jax": __version__},
+        "largest": largest_batch(per_chip, needs=needs, limit=limit, multiple=parts) if needs else None,
+        "roofline": _roofline(found["program"], topology=topology, per_chip=per_chip),
+        "evaluation": _evaluation(experiment, step, mesh=mesh, topology=topology) if evaluation else None,
+        "notes": [*step.notes, *_gpu_notes(topology, needs=needs, limit=limit)],
+        "versions": {name: _version(name) for name in ("jax", "jaxlib", topology.compiler)}
+        | {"medslip_jax": __version__},
     }
+
+
+def _evaluation(experiment: Experiment, step: Step, *, mesh: Mesh, topology: Topology) -> dict[str, Any]:
+    """Whether a validation batch fits, beside what only training reads."""
+    asked = {"batch_size": experiment.eval.batch_size}
+    try:
+        lowered, held = lower_evaluation(experiment, step, mesh=mesh)
+    except InputError as error:
+        return asked | {"fits": False, "needs": None, "error": str(error), "seconds": 0.0}
+    found = lowering.compile_lowered(lowered, topology=topology, held=held)
+    return asked | {key: found[key] for key in ("fits", "needs", "error", "seconds")}
+
+
+def _gpu_notes(topology: Topology, *, needs: float | None, limit: float) -> list[str]:
+    if topology.chip.platform != "cuda":
+        return []
+    more = [_PREALLOCATED.format(100 * _SHARE)] if needs and _SHARE * limit < needs <= limit else []
+    return [gpu_compiler.NOTE, *more, *([topology.chip.note] if topology.chip.note else [])]
 
 
 def _asked(experiment: Experiment, *, topology: Topology, mesh: Mesh) -> dict[str, Any]:
@@ -69,7 +93,7 @@ def _asked(experiment: Experiment, *, topology: Topology, mesh: Mesh) -> dict[st
             "name": topology.name,
             "chips": topology.chips,
             "hosts": topology.hosts,
-            "chips_per_host": min(topology.chips, topology.chip.chips_per_host),
+            "chips_per_host": topology.chips_per_host,
             "device_kind": mesh.devices.flat[0].device_kind,
             "mesh": dict(mesh.shape),
         },

@@ -10,8 +10,6 @@ import dataclasses
 import math
 import re
 
-from medslip_jax.errors import InputError
-
 MAX_CHIPS = 256
 
 

@@ -20,20 +20,28 @@ _GROUPS = re.compile(r"\b(feature|batch)_group_count=(\d+)")
 
 
 def program_flops(compiled: jax.stages.Compiled) -> float | None:
-    """FLOPs of one run of a program on one device; None if neither XLA nor its text says.
+    """`step_flops`; None where XLA has compiled a program that it cannot print or count."""
+    try:
+        return step_flops(compiled)
+    except (jax.errors.JaxRuntimeError, NotImplementedError, ValueError):
+        return None
+
+
+def step_flops(compiled: jax.stages.Compiled) -> float:
+    """FLOPs of one run of a program on one device.
 
     XLA's own count, which has additions and the like as well, times what the loops add to the products in the text;
     where XLA has none, the products alone.
+
+    Raises:
+      Whatever XLA does; ValueError: its text has no entry computation.
     """
-    try:
-        products, once = (text_flops(compiled.as_text(), loops=loops) for loops in (True, False))
-        said = float((compiled.cost_analysis() or {}).get("flops") or 0)
-    # There are programs that XLA has compiled and cannot print; a count without their loops would be a wrong one.
-    except (jax.errors.JaxRuntimeError, NotImplementedError, ValueError):
-        return None
-    if said > 0:
-        return said * products / once if once else said
-    return products or None
+    text = compiled.as_text() or ""
+    said = float((compiled.cost_analysis() or {}).get("flops") or 0)
+    products, once = (text_flops(text, loops=loops) for loops in (True, False))
+    if said <= 0:
+        return products
+    return said * products / once if once else said
 
 
 def text_flops(hlo: str, *, loops: bool = True) -> float:

@@ -36,6 +36,11 @@ class Topology:
     def chips_per_host(self) -> int:
         return self.chips // self.hosts
 
+    @property
+    def compiler(self) -> str:
+        """The package whose version decides the program, beside jaxlib's."""
+        return "jax-cuda12-pjrt" if self.chip.platform == "cuda" else "libtpu"
+
 
 def parse_topology(text: str) -> Topology:
     """ "v5e:4x4" -> the slice of 16 chips, "h100:2x8" -> two nodes of 8.
@@ -53,10 +58,10 @@ def parse_topology(text: str) -> Topology:
     topology = Topology(chip, _gpu_shape(text, shape) if chip.platform == "cuda" else _tpu_shape(text, shape, chip))
     if topology.chips > MAX_CHIPS:
         raise InputError(f"--topology {text}: {topology.chips} chips, and at most {MAX_CHIPS} are tried; {example}")
-    if chip.platform == "tpu" and topology.chips > 1:
-        if any(n % h for n, h in zip(topology.shape, chip.host, strict=False)):
-            host = "x".join(map(str, chip.host[: chip.axes]))
-            raise InputError(f"--topology {text}: hosts of {host} chips do not tile it; {example}")
+    whole = chip.platform == "cuda" or topology.chips == 1
+    if not whole and any(n % h for n, h in zip(topology.shape, chip.host, strict=False)):
+        host = "x".join(map(str, chip.host[: chip.axes]))
+        raise InputError(f"--topology {text}: hosts of {host} chips do not tile it; {example}")
     return topology
 
 

@@ -15,7 +15,7 @@ def compile_table(result: Mapping) -> str:
       result: of `aot.step_report.compile_report`.
     """
     rows = str(Table(["one chip, one step", ""], _rows(result), left=(0, 1)))
-    lines = [_title(result), "", rows, "", *_verdict(result), *_roofline(result)]
+    lines = [_title(result), "", rows, "", *_verdict(result), *_evaluation(result), *_roofline(result)]
     # Names of files stay whole.
     wrap = textwrap.TextWrapper(WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
     notes = [wrap.fill(f"note: {note}") for note in result["notes"]]
@@ -24,14 +24,14 @@ def compile_table(result: Mapping) -> str:
 
 def _title(result: Mapping) -> str:
     slice_, batch, versions = result["topology"], result["batch"], result["versions"]
-    hosts = "1 host" if slice_["hosts"] == 1 else f"{slice_['hosts']} hosts"
+    hosts = count(slice_["hosts"], "host")
     return "\n".join(
         [
-            f"{slice_['name']}: {slice_['chips']} chips ({slice_['device_kind']}) on {hosts} of "
+            f"{slice_['name']}: {count(slice_['chips'], 'chip')} ({slice_['device_kind']}) on {hosts} of "
             f"{slice_['chips_per_host']}, mesh data {slice_['mesh']['data']} x fsdp {slice_['mesh']['fsdp']}",
             f"{result['config']}: train step of {batch['total']} images ({batch['per_chip']} a chip), "
             f"{result['image_size']} px, {result['model']}, {result['dtype']}",
-            f"jax {versions['jax']}, libtpu {versions['libtpu']}, medslip_jax {versions['medslip_jax']}",
+            ", ".join(f"{name} {version}" for name, version in versions.items() if name != "jaxlib"),
         ]
     )
 
@@ -44,6 +44,8 @@ def _rows(result: Mapping) -> list[list[str]]:
         if values is not None:
             unavailable = values.get("unavailable")
             rows += [[part, f"not to be had: {unavailable}"]] if unavailable else show(values, result)
+    if result["largest"] and result["fits"]:
+        rows.append(["images a chip that would fit", f"about {result['largest']}, in proportion"])
     lower, compiling = result["seconds"]["lower"], result["seconds"]["compile"]
     return [*rows, ["time to lower, to compile", f"{lower:.0f} s, {compiling:.0f} s"]]
 
@@ -70,7 +72,22 @@ def _collectives(kinds: Mapping, _) -> list[list[str]]:
     return rows or [["collectives", "none"]]
 
 
-_PARTS = (("cost", _cost), ("traffic", _traffic), ("memory", _memory), ("collectives", _collectives))
+def _layout(layout: Mapping, _) -> list[list[str]]:
+    moved = [f"{layout[what]['count']} of {what} with {layout[what]['bytes'] / 1e6:,.2f} MB" for what in _MOVED]
+    return [
+        ["copies and transpositions", f"beside {layout['convolutions']['count']} convolutions of cuDNN: {moved[0]},"],
+        ["", f"{moved[1]}; {moved[2]}"],
+    ]
+
+
+_MOVED = ("images", "kernels", "others")
+_PARTS = (
+    ("cost", _cost),
+    ("traffic", _traffic),
+    ("memory", _memory),
+    ("collectives", _collectives),
+    ("layout", _layout),
+)
 
 
 def _verdict(result: Mapping) -> list[str]:
@@ -81,6 +98,20 @@ def _verdict(result: Mapping) -> list[str]:
     largest = f"about {result['largest']} images a chip would" if result["largest"] else "nor would one image a chip"
     needs = f"needs {gib(result['needs'])} of {gib(result['memory_limit'])} GiB"
     return [f"does not fit: {needs}; in proportion, {largest}"]
+
+
+def _evaluation(result: Mapping) -> list[str]:
+    found = result["evaluation"]
+    if found is None:
+        return []
+    what = f"evaluation of {found['batch_size']} images"
+    if found["needs"] is None and not found["fits"]:
+        return [f"{what}: could not be compiled: {found['error']}"]
+    if found["needs"] is None:
+        return [f"{what}: compiled in {found['seconds']:.0f} s; what it needs is not to be had"]
+    verdict = "" if found["fits"] else "does not fit: "
+    needs = f"needs {gib(found['needs'])} of {gib(result['memory_limit'])} GiB"
+    return [f"{what}: {verdict}{needs}, with the optimiser's state beside it; compiled in {found['seconds']:.0f} s"]
 
 
 def _roofline(result: Mapping) -> list[str]:
@@ -97,6 +128,10 @@ def _roofline(result: Mapping) -> list[str]:
         f" = {rate:,.0f} images/s, bound by {_BOUNDS[line['bound_by']]}; {rate * chips:,.0f} on {chips} chips",
         "  by counts and peaks, no forecast: collectives and input are free, float32 runs at the bfloat16 peak",
     ]
+
+
+def count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def gib(size: float) -> str:

@@ -58,7 +58,7 @@ def test_without_libtpu_the_pin_of_jax_is_named(monkeypatch):
     with pytest.raises(
         InputError, match=r"--topology v5e:2x2: libtpu is not installed; pip install 'libtpu==[\d.]+\*'"
     ):
-        lowering.tpu_mesh(parse_topology("v5e:2x2"))
+        lowering.mesh_of(parse_topology("v5e:2x2"))
 
 
 def test_the_pin_is_read_from_the_metadata_of_jax(monkeypatch):

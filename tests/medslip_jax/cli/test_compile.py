@@ -64,7 +64,7 @@ def compiled(monkeypatch):
     from medslip_jax.parallel import sharding
 
     monkeypatch.setattr(lowering, "compile_step", compile_step)
-    monkeypatch.setattr(lowering, "tpu_mesh", lambda topology, **_: sharding.make_mesh())
+    monkeypatch.setattr(lowering, "mesh_of", lambda topology, **_: sharding.make_mesh())
     return asked
 
 
@@ -131,7 +131,7 @@ def test_a_huge_batch_does_not_fit():
     from medslip_jax.experiment import load_config, read
 
     topology = parse_topology("v5e:2x2")
-    mesh = lowering.tpu_mesh(topology)
+    mesh = lowering.mesh_of(topology)
     step = step_of(read(load_config([f"--config={CONFIG}", *TINY])), mesh=mesh)
     found = lowering.compile_step(step, mesh=mesh, topology=topology, per_chip=2**20)
     assert found["needs"] > found["memory_limit"]
@@ -144,7 +144,7 @@ def test_a_huge_batch_does_not_fit():
 @pytest.mark.parametrize("name", ["v4:2x2x1", "v5e:1x1", "v5e:16x16", "v5p:4x4x16", "v6e:4x4"])
 def test_slices_are_known_to_libtpu(name):
     topology = parse_topology(name)
-    mesh = lowering.tpu_mesh(topology)
+    mesh = lowering.mesh_of(topology)
     assert mesh.size == topology.chips
     assert len({d.process_index for d in mesh.devices.flat}) == topology.hosts
 
@@ -153,5 +153,5 @@ def test_slices_are_known_to_libtpu(name):
 @needs_libtpu
 def test_a_slice_that_libtpu_refuses_is_one_line():
     with pytest.raises(InputError, match="--topology v5e:3x3: libtpu has no such slice") as error:
-        lowering.tpu_mesh(Topology(CHIPS["v5e"], (3, 3)))
+        lowering.mesh_of(Topology(CHIPS["v5e"], (3, 3)))
     assert "\n" not in str(error.value)

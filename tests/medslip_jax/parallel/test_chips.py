@@ -1,7 +1,7 @@
 import pytest
 
 from medslip_jax.errors import InputError
-from medslip_jax.parallel.chips import CHIPS, GPUS, peak_flops
+from medslip_jax.parallel.chips import CHIPS, peak_flops
 from medslip_jax.parallel.topologies import parse_topology
 
 
