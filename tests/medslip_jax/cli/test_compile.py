@@ -5,13 +5,16 @@ import json
 import subprocess
 import sys
 
+import jax
 import pytest
 from places import CONFIGS
 
-from medslip_jax.aot import lowering, step_report
+from medslip_jax.aot import gpu_compiler, lowering, step_report
 from medslip_jax.cli import compile as verb
 from medslip_jax.errors import InputError
+from medslip_jax.parallel import sharding
 from medslip_jax.parallel.chips import CHIPS
+from medslip_jax.parallel.flops import step_flops
 from medslip_jax.parallel.topologies import Topology, parse_topology
 
 CONFIG = str(CONFIGS / "phantom.py") + ":tiny"
@@ -20,6 +23,9 @@ TINY = [
     "--config.data.image_size=32", "--config.model.trunk_width=8", "--config.model.embed_dim=16",
     "--config.model.decoder_ffn_dim=32", "--config.model.decoder_layers=1", "--config.data.train_images=800",
 ]  # fmt: skip
+needs_plugin = pytest.mark.skipif(
+    not gpu_compiler.installed(), reason="needs jax-cuda12-plugin and jax-cuda12-pjrt: the compiler of GPU programs"
+)
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="needs libtpu: the compiler of TPU programs"
 )
@@ -63,7 +69,11 @@ def compiled(monkeypatch):
 
     from medslip_jax.parallel import sharding
 
+    def compile_lowered(lowered, *, topology, held: int) -> dict:
+        return {"fits": True, "needs": held + 2**30, "error": "", "seconds": 1.0}
+
     monkeypatch.setattr(lowering, "compile_step", compile_step)
+    monkeypatch.setattr(lowering, "compile_lowered", compile_lowered)
     monkeypatch.setattr(lowering, "mesh_of", lambda topology, **_: sharding.make_mesh())
     return asked
 
@@ -99,12 +109,25 @@ def test_a_batch_that_the_chips_do_not_share_is_refused(compiled, monkeypatch):
     assert compiled == []
 
 
-def test_a_batch_in_parts_has_no_roofline(compiled, capsys):
-    argv = [f"--config={CONFIG}", "--topology", "v5e:1x1", "--config.optim.accumulate=4", *TINY]
-    assert verb.main(argv) == 0
-    text = capsys.readouterr().out
-    assert "roofline:" not in text
-    assert "note: optim.accumulate=4: XLA counts what is in a loop once" in text
+def test_a_validation_batch_that_does_not_fit_exits_with_1(compiled, monkeypatch, capsys):
+    def too_large(lowered, *, topology, held):
+        return {"fits": False, "needs": held + 17 * 2**30, "error": "RESOURCE_EXHAUSTED", "seconds": 1.0}
+
+    monkeypatch.setattr(lowering, "compile_lowered", too_large)
+    argv = [f"--config={CONFIG}", "--topology", "v5e:1x1", *TINY]
+    assert verb.main(argv) == 1
+    assert "evaluation of 8 images: does not fit: needs 17.00 of 15.75 GiB" in capsys.readouterr().out
+    assert verb.main([*argv, "--no_evaluation"]) == 0
+    assert "evaluation" not in capsys.readouterr().out
+
+
+def test_a_validation_batch_that_the_chips_do_not_share_is_said(compiled, monkeypatch, capsys):
+    def refuse(*_, **__):
+        raise InputError("eval.batch_size=8 must be a positive multiple of the 16 device(s)")
+
+    monkeypatch.setattr(step_report, "lower_evaluation", refuse)
+    assert verb.main([f"--config={CONFIG}", "--topology", "v5e:1x1", *TINY]) == 1
+    assert "could not be compiled: eval.batch_size=8 must be a positive multiple" in capsys.readouterr().out
 
 
 @pytest.mark.tpu_backend
@@ -155,3 +178,44 @@ def test_a_slice_that_libtpu_refuses_is_one_line():
     with pytest.raises(InputError, match="--topology v5e:3x3: libtpu has no such slice") as error:
         lowering.mesh_of(Topology(CHIPS["v5e"], (3, 3)))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.gpu_compiler
+@needs_plugin
+def test_the_tiny_step_compiles_for_two_gpus(capsys):
+    assert verb.main([f"--config={CONFIG}", "--topology", "h100:2", "--json", *TINY]) == 0
+    result = json.loads(capsys.readouterr().out)
+    program = result["program"]
+    assert not [part for part, values in program.items() if "unavailable" in values]
+    assert program["cost"]["flops"] > 1e7
+    assert program["traffic"]["hbm"] > 1e6
+    assert 0 < program["memory"]["total"] < result["memory_limit"]
+    # Every gradient crosses the cards at least once.
+    assert program["collectives"]["all-reduce"]["bytes"] > 1e5
+    # Forward, gradients of images and of kernels of 3 x 3 convolutions: all by cuDNN.
+    assert program["layout"]["convolutions"]["count"] > 30
+    assert result["topology"] == {
+        "name": "h100:2",
+        "chips": 2,
+        "hosts": 1,
+        "chips_per_host": 2,
+        "device_kind": "NVIDIA H100 80GB HBM3",
+        "mesh": {"data": 2, "fsdp": 1},
+    }
+    assert result["roofline"]["images_per_second"] > 0
+    assert result["evaluation"]["fits"]
+    assert 0 < result["evaluation"]["needs"] < result["needs"]
+    assert result["versions"]["jax-cuda12-pjrt"] == result["versions"]["jax"]
+
+
+@pytest.mark.gpu_compiler
+@needs_plugin
+@pytest.mark.parametrize("text", ["t4:1", "l4:1", "a100:8", "h200:2x8", "b200:8"])
+def test_xla_reads_every_description(text):
+    topology = parse_topology(text)
+    mesh = lowering.mesh_of(topology)
+    assert mesh.size == topology.chips
+    assert len({device.process_index for device in mesh.devices.flat}) == topology.hosts
+    shape = jax.ShapeDtypeStruct((128, 64), "bfloat16", sharding=sharding.replicated(mesh))
+    compiled = gpu_compiler.compile_for_gpu(jax.jit(lambda x: x @ x.T).lower(shape))
+    assert step_flops(compiled) == 2 * 128 * 128 * 64

@@ -37,7 +37,8 @@ RESULT = {
     },
     "roofline": {"compute_seconds": 0.1, "memory_seconds": 0.1, "bound_by": "compute", "images_per_second": 2560.0},
     "seconds": {"lower": 3.2, "compile": 100.4},
-    "largest": None,
+    "largest": 320,
+    "evaluation": {"batch_size": 64, "fits": True, "needs": 2 * GIB, "error": "", "seconds": 7.0},
     "notes": ["random text tables stand in"],
     "versions": {"jax": "1", "jaxlib": "1", "libtpu": "2", "medslip_jax": "3"},
 }
@@ -56,7 +57,9 @@ def test_a_step_that_fits():
         "bytes from and to HBM 8.19e+10, 0.320 GB an image",
         "HBM peak 12.60 of 15.75 GiB (80 %)",
         "all-reduce 3 with 1.23 MB",
+        "images a chip that would fit about 320, in proportion",
         "time to lower, to compile 3 s, 100 s",
+        "evaluation of 64 images: needs 2.00 of 15.75 GiB, with the optimiser's state beside it; compiled in 7 s",
         "roofline: images/s of a chip = images a chip / max(FLOPs / peak FLOP/s, HBM bytes / HBM bandwidth)",
         "= 256 / max(1.97e+13 / 1.97e+14, 8.19e+10 / 8.19e+11)",
         "= 256 / max(100.0 ms, 100.0 ms) = 2,560 images/s, bound by computing; 40,960 on 16 chips",
@@ -89,3 +92,28 @@ def test_a_step_that_does_not_fit():
 def test_a_compiler_that_fails():
     failed = {"fits": False, "needs": None, "program": None, "roofline": None, "error": "INTERNAL: RET_CHECK failure"}
     assert "could not be compiled: INTERNAL: RET_CHECK failure" in compile_table(RESULT | failed)
+
+
+def test_an_evaluation_that_does_not_fit():
+    def line(**changes) -> str:
+        found = compile_table(RESULT | {"evaluation": RESULT["evaluation"] | {"fits": False} | changes})
+        return next(line for line in found.splitlines() if line.startswith("evaluation"))
+
+    assert "evaluation of 64 images: does not fit: needs 17.00 of 15.75 GiB" in line(needs=17 * GIB)
+    assert line(needs=None, error="INTERNAL") == "evaluation of 64 images: could not be compiled: INTERNAL"
+    assert "evaluation" not in compile_table(RESULT | {"evaluation": None})
+
+
+def test_what_stands_beside_convolutions():
+    result = copy.deepcopy(RESULT)
+    result["program"]["layout"] = {
+        "convolutions": {"count": 38, "bytes": 0},
+        "images": {"count": 0, "bytes": 0},
+        "kernels": {"count": 14, "bytes": 2_000_000},
+        "others": {"count": 3, "bytes": 1_000_000},
+    }
+    text = " ".join(lines_of(result))
+    assert (
+        "copies and transpositions beside 38 convolutions of cuDNN: 0 of images with 0.00 MB, "
+        "14 of kernels with 2.00 MB; 3 of others with 1.00 MB" in text
+    )
