@@ -11,39 +11,43 @@ from collections.abc import Iterator, Mapping, Sequence
 from medslip_jax.parallel.hlo_text import NAME, Instruction, computations, times_run, type_bytes
 
 _TARGET = re.compile(r'custom_call_target="__cudnn\$conv(\w+)"')
-_MOVES = ("copy", "transpose")
+_MOVES = {"copy", "transpose"}
 _NAMES_ARRAYS = ("bitcast", "get-tuple-element")
 
 
 def count_layout_copies(hlo: str) -> dict[str, dict[str, int]]:
-    """{"convolutions": calls, "images", "kernels", "others": {"count", "bytes" of the results}} of a step.
+    """{"convolutions": {"count"}, "images", "kernels", "others": {"count", "bytes", "fused"}} of a step.
 
-    A copy or transposition, also as the whole of a fusion, counts as of images or kernels if a convolution reads its
-    result or it reads a convolution's, as such; else as another.
+    "count" and "bytes" (of the results) are of copies and transpositions that do nothing else; "fused" counts fusions
+    that transpose beside other work, and read and write what they would without. They are of images or kernels if a
+    convolution reads their result, or they read a convolution's, as such.
 
     Raises:
       ValueError: text without an entry computation.
     """
     entry, found = computations(hlo)
-    totals = {key: {"count": 0, "bytes": 0} for key in ("images", "kernels", "others")}
+    totals = {key: {"count": 0, "bytes": 0, "fused": 0} for key in ("images", "kernels", "others")}
     calls = 0
     for name, times in times_run(entry, found, inside=False).items():
         body = found[name]
         beside = _beside(body)
         calls += times * sum(_role(instruction) is not None for instruction in body)
         for instruction in body:
-            if _moves(instruction, found):
-                total = totals[beside.get(instruction.name, "others")]
+            steps = _steps(instruction, found)
+            total = totals[beside.get(instruction.name, "others")]
+            if steps and steps <= _MOVES:
                 total["count"] += times
                 total["bytes"] += times * type_bytes(instruction.type)
-    return {"convolutions": {"count": calls, "bytes": 0}, **totals}
+            elif "transpose" in steps:
+                total["fused"] += times
+    return {"convolutions": {"count": calls}, **totals}
 
 
-def _moves(instruction: Instruction, found: Mapping[str, Sequence[Instruction]]) -> bool:
+def _steps(instruction: Instruction, found: Mapping[str, Sequence[Instruction]]) -> set[str]:
+    """What an instruction does: its opcode, or those of a fusion."""
     if instruction.opcode != "fusion":
-        return instruction.opcode in _MOVES
-    steps = [i.opcode for name in instruction.called for i in found.get(name, ()) if i.opcode not in _NAMES_ARRAYS]
-    return bool(steps) and all(step in (*_MOVES, "parameter") for step in steps) and steps[-1] != "parameter"
+        return {instruction.opcode}
+    return {i.opcode for name in instruction.called for i in found.get(name, ())} - {"parameter", *_NAMES_ARRAYS}
 
 
 def _role(instruction: Instruction) -> str | None:

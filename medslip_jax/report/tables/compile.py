@@ -73,14 +73,18 @@ def _collectives(kinds: Mapping, _) -> list[list[str]]:
 
 
 def _layout(layout: Mapping, _) -> list[list[str]]:
-    moved = [f"{layout[what]['count']} of {what} with {layout[what]['bytes'] / 1e6:,.2f} MB" for what in _MOVED]
+    images, kernels, others = (layout[what] for what in ("images", "kernels", "others"))
+    alone = f"{moved(images)} of images and {moved(kernels)} of kernels"
+    fused = f"within other work {images['fused']} and {kernels['fused']}"
     return [
-        ["copies and transpositions", f"beside {layout['convolutions']['count']} convolutions of cuDNN: {moved[0]},"],
-        ["", f"{moved[1]}; {moved[2]}"],
+        [
+            "copies and transpositions",
+            f"beside {layout['convolutions']['count']} calls of cuDNN's convolutions: {alone},",
+        ],
+        ["", f"{fused}; {moved(others)} of others"],
     ]
 
 
-_MOVED = ("images", "kernels", "others")
 _PARTS = (
     ("cost", _cost),
     ("traffic", _traffic),
@@ -132,6 +136,10 @@ def _roofline(result: Mapping) -> list[str]:
 
 def count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def moved(total: Mapping) -> str:
+    return f"{total['count']} ({total['bytes'] / 1e6:,.2f} MB)"
 
 
 def gib(size: float) -> str:

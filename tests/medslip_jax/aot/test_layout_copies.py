@@ -1,6 +1,7 @@
 from medslip_jax.aot.layout_copies import count_layout_copies
 
-# A convolution whose images are turned before and after it, its kernel, and a copy that is no part of it.
+# A convolution whose images are turned before and after it, its kernel, a sum that also turns, and a copy that is no
+# part of it.
 PROGRAM = """HloModule jit_step
 
 %turn (p: f32[4,3,8,8]) -> f32[4,8,8,3] {
@@ -8,10 +9,10 @@ PROGRAM = """HloModule jit_step
   ROOT %t = f32[4,8,8,3]{3,2,1,0} transpose(%p), dimensions={0,2,3,1}
 }
 
-%sum (q: f32[4,8,8,3]) -> f32[4,8,8,3] {
-  %q = f32[4,8,8,3]{3,2,1,0} parameter(0)
-  %u = f32[4,8,8,3]{3,2,1,0} add(%q, %q)
-  ROOT %v = f32[4,8,8,3]{3,2,1,0} copy(%u)
+%sum (q: f32[4,8,8,2]) -> f32[4,2,8,8] {
+  %q = f32[4,8,8,2]{3,2,1,0} parameter(0)
+  %u = f32[4,8,8,2]{3,2,1,0} add(%q, %q)
+  ROOT %v = f32[4,2,8,8]{3,2,1,0} transpose(%u), dimensions={0,3,1,2}
 }
 
 ENTRY %main (x: f32[4,3,8,8], k: f32[3,3,3,2]) -> f32[4,2,8,8] {
@@ -26,7 +27,7 @@ ENTRY %main (x: f32[4,3,8,8], k: f32[3,3,3,2]) -> f32[4,2,8,8] {
   %w = (f32[2,3,3,3]{3,2,1,0}, u8[0]{0}) custom-call(%named, %y), dim_labels=b01f_o01i->b01f, custom_call_target="__cudnn$convBackwardFilter"
   %g = f32[2,3,3,3]{3,2,1,0} get-tuple-element(%w), index=0
   %h = f32[3,3,3,2]{3,2,1,0} copy(%g)
-  %s = f32[4,8,8,3]{3,2,1,0} fusion(%named), kind=kLoop, calls=%sum
+  %s = f32[4,2,8,8]{3,2,1,0} fusion(%y), kind=kLoop, calls=%sum
   ROOT %other = f32[4,2,8,8]{3,2,1,0} copy(%z)
 }
 """  # noqa: E501
@@ -34,8 +35,8 @@ ENTRY %main (x: f32[4,3,8,8], k: f32[3,3,3,2]) -> f32[4,2,8,8] {
 
 def test_a_program_by_hand():
     assert count_layout_copies(PROGRAM) == {
-        "convolutions": {"count": 2, "bytes": 0},
-        "images": {"count": 2, "bytes": 4 * (4 * 8 * 8 * 3 + 4 * 8 * 8 * 2)},
-        "kernels": {"count": 2, "bytes": 2 * 4 * 54},
-        "others": {"count": 1, "bytes": 4 * 4 * 2 * 8 * 8},
+        "convolutions": {"count": 2},
+        "images": {"count": 2, "bytes": 4 * (4 * 8 * 8 * 3 + 4 * 8 * 8 * 2), "fused": 1},
+        "kernels": {"count": 2, "bytes": 2 * 4 * 54, "fused": 0},
+        "others": {"count": 1, "bytes": 4 * 4 * 2 * 8 * 8, "fused": 0},
     }

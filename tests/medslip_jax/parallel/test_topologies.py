@@ -21,7 +21,7 @@ from medslip_jax.parallel.topologies import MAX_CHIPS, parse_topology
         ("h100:2x8", 16, 2),
         ("l4:1", 1, 1),
     ],
-)
+)  # fmt: skip
 def test_topologies(text, chips, hosts):
     topology = parse_topology(text)
     assert (topology.name, topology.chips, topology.hosts) == (text, chips, hosts)

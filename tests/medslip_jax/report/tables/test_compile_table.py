@@ -107,13 +107,13 @@ def test_an_evaluation_that_does_not_fit():
 def test_what_stands_beside_convolutions():
     result = copy.deepcopy(RESULT)
     result["program"]["layout"] = {
-        "convolutions": {"count": 38, "bytes": 0},
-        "images": {"count": 0, "bytes": 0},
-        "kernels": {"count": 14, "bytes": 2_000_000},
-        "others": {"count": 3, "bytes": 1_000_000},
+        "convolutions": {"count": 38},
+        "images": {"count": 0, "bytes": 0, "fused": 1},
+        "kernels": {"count": 14, "bytes": 2_000_000, "fused": 5},
+        "others": {"count": 3, "bytes": 1_000_000, "fused": 0},
     }
     text = " ".join(lines_of(result))
     assert (
-        "copies and transpositions beside 38 convolutions of cuDNN: 0 of images with 0.00 MB, "
-        "14 of kernels with 2.00 MB; 3 of others with 1.00 MB" in text
+        "copies and transpositions beside 38 convolutions by cuDNN: 0 (0.00 MB) of images and "
+        "14 (2.00 MB) of kernels, within other work 1 and 5; 3 (1.00 MB) of others" in text
     )
