@@ -7,12 +7,14 @@ their own size. On a GPU every array lies in its memory; what its caches spare i
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from medslip_jax.parallel.hlo_text import CONTROL, NAME, Instruction, computations, times_run, type_bytes
+from medslip_jax.parallel.hlo_text import CONTROL, NAME, Instruction, computations, steps_of, times_run, type_bytes
 
 # They name arrays and move nothing, their start has been counted, or what they run is.
 _FREE = {"parameter", "tuple", "get-tuple-element", "bitcast", "constant", "after-all", *CONTROL}
+# They read as much as they write.
+_SLICES = {"slice", "dynamic-slice"}
 _LIBRARY = 'custom_call_target="__cu'
 _ARRAY = re.compile(r"[a-z][a-z0-9]*\[[0-9,<=]*\](?:\{[^}]*\})?")
 # Vector memory and the scalars beside it.
@@ -36,10 +38,10 @@ def hbm_bytes(hlo: str) -> int:
     """
     entry, found = computations(hlo)
     times = times_run(entry, found, inside=False)
-    return sum(count * _bytes(found[name]) for name, count in times.items())
+    return sum(count * _bytes(found[name], found) for name, count in times.items())
 
 
-def _bytes(body: Iterable[Instruction]) -> int:
+def _bytes(body: Iterable[Instruction], found: Mapping[str, list[Instruction]]) -> int:
     types, total = {}, 0
     for instruction in body:
         types[instruction.name] = instruction.type
@@ -52,6 +54,9 @@ def _bytes(body: Iterable[Instruction]) -> int:
             total += sum(type_bytes(piece) for place in (source, piece) if _in_hbm(place))
         elif instruction.opcode == "copy-start":
             total += sum(type_bytes(array) for array in arrays[:2] if _in_hbm(array))
+        elif steps_of(instruction, found) <= _SLICES:
+            source = types.get(NAME.findall(instruction.operands)[0], "")
+            total += sum(type_bytes(instruction.type) for place in (source, instruction.type) if _in_hbm(place))
         else:
             if _LIBRARY in instruction.attributes:
                 # The last result of a call of cuBLAS or cuDNN is its workspace, of which it uses what it likes.

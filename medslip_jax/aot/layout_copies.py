@@ -8,11 +8,10 @@ order.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from medslip_jax.parallel.hlo_text import NAME, Instruction, computations, times_run, type_bytes
+from medslip_jax.parallel.hlo_text import NAME, RENAMES, Instruction, computations, steps_of, times_run, type_bytes
 
 _TARGET = re.compile(r'custom_call_target="__cudnn\$conv(\w+)"')
 _MOVES = {"copy", "transpose"}
-_NAMES_ARRAYS = ("bitcast", "get-tuple-element")
 
 
 def count_layout_copies(hlo: str) -> dict[str, dict[str, int]]:
@@ -33,7 +32,7 @@ def count_layout_copies(hlo: str) -> dict[str, dict[str, int]]:
         beside = _beside(body)
         calls += times * sum(_role(instruction) is not None for instruction in body)
         for instruction in body:
-            steps = _steps(instruction, found)
+            steps = steps_of(instruction, found)
             total = totals[beside.get(instruction.name, "others")]
             if steps and steps <= _MOVES:
                 total["count"] += times
@@ -41,13 +40,6 @@ def count_layout_copies(hlo: str) -> dict[str, dict[str, int]]:
             elif "transpose" in steps:
                 total["fused"] += times
     return {"convolutions": {"count": calls}, **totals}
-
-
-def _steps(instruction: Instruction, found: Mapping[str, Sequence[Instruction]]) -> set[str]:
-    """What an instruction does: its opcode, or those of a fusion."""
-    if instruction.opcode != "fusion":
-        return {instruction.opcode}
-    return {i.opcode for name in instruction.called for i in found.get(name, ())} - {"parameter", *_NAMES_ARRAYS}
 
 
 def _role(instruction: Instruction) -> str | None:
@@ -80,7 +72,7 @@ def _upwards(name: str, by_name: Mapping[str, Instruction]) -> Iterator[str]:
     """The instruction itself, and what it is another name of."""
     while name in by_name:
         yield name
-        if by_name[name].opcode not in _NAMES_ARRAYS:
+        if by_name[name].opcode not in RENAMES:
             return
         name = NAME.findall(by_name[name].operands)[0]
 
@@ -89,5 +81,5 @@ def _downwards(name: str, by_name: Mapping[str, Instruction], readers: Mapping[s
     """What reads the result, also under another name."""
     for reader in readers.get(name, ()):
         yield reader
-        if by_name[reader].opcode in _NAMES_ARRAYS:
+        if by_name[reader].opcode in RENAMES:
             yield from _downwards(reader, by_name, readers)

@@ -11,7 +11,9 @@ import re
 from collections.abc import Iterator, Mapping
 
 NAME = re.compile(r"%([\w.\-]+)")
-# Control goes over to these, and comes back; what "calls" and "to_apply" of others name is part of the instruction.
+# They give an array another name.
+RENAMES = ("bitcast", "get-tuple-element")
+# They hand control to the computations that they name; what another instruction "calls" is part of it.
 CONTROL = ("while", "call", "conditional")
 
 _BITS = {"pred": 8, "bf16": 16, "c64": 64, "c128": 128, "token": 0, "opaque": 0}
@@ -98,6 +100,13 @@ def times_run(
 
     visit(entry, 1)
     return {name: count for name, count in times.items() if count}
+
+
+def steps_of(instruction: Instruction, found: Mapping[str, list[Instruction]]) -> set[str]:
+    """What an instruction does: its opcode, or those within a fusion but for such as only name arrays."""
+    if instruction.opcode != "fusion":
+        return {instruction.opcode}
+    return {i.opcode for name in instruction.called for i in found.get(name, ())} - {"parameter", *RENAMES}
 
 
 def arrays(text: str) -> list[tuple[str, tuple[int, ...]]]:

@@ -30,6 +30,35 @@ def test_slices_count_once_and_vector_memory_does_not():
     assert hbm_bytes(PROGRAM) == 16 * 128 * 2 + 8 * 128 * 4 + 2 * 8 * 128 * 4
 
 
+GPU = """HloModule jit_step
+
+%cut (p: f32[8,128]) -> f32[2,128] {
+  %p = f32[8,128]{1,0} parameter(0)
+  ROOT %s = f32[2,128]{1,0} slice(%p), slice={[0:2], [0:128]}
+}
+
+%body (q: f32[2,128]) -> f32[2,128] {
+  %q = f32[2,128]{1,0} parameter(0)
+  ROOT %n = f32[2,128]{1,0} negate(%q)
+}
+
+ENTRY %main {
+  %a = f32[8,128]{1,0} parameter(0)
+  %b = f32[128,4]{1,0} parameter(1)
+  %part = f32[2,128]{1,0} fusion(%a), kind=kLoop, calls=%cut
+  %loop = f32[2,128]{1,0} while(%part), condition=%c, body=%body, backend_config={"known_trip_count":{"n":"3"}}
+  %product = (f32[2,4]{1,0}, s8[33554432]{0}) custom-call(%loop, %b), custom_call_target="__cublas$lt$matmul"
+  ROOT %r = f32[2,4]{1,0} get-tuple-element(%product), index=0
+}
+"""
+
+
+def test_loops_fused_slices_and_workspaces():
+    # A slice is read and written, 2 x 128; three times 2 x 128 are read and written; then the product's three arrays,
+    # without the workspace of cuBLAS.
+    assert hbm_bytes(GPU) == 4 * (2 * 2 * 128 + 3 * 2 * 2 * 128 + 2 * 128 + 128 * 4 + 2 * 4)
+
+
 def test_text_without_a_program_is_refused():
     with pytest.raises(ValueError, match="no ENTRY computation"):
         hbm_bytes("HloModule empty")
