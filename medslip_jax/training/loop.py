@@ -147,8 +147,8 @@ class _Running:
         if first:
             print(write_overview(workdir, eval_variables(self.state)), flush=True)
         self._writers = Writers(workdir, num_steps=trainer.num_steps, first_step=self.start, enabled=first)
-        peak = peak_flops(mesh.devices.flat[0].device_kind)
-        self.clock = StepClock(images=data.batch_size, chips=mesh.size, peak_flops=peak)
+        self._peak = peak_flops(mesh.devices.flat[0].device_kind)
+        self.clock = StepClock(images=data.batch_size, chips=mesh.size, peak_flops=self._peak)
         self._log = LateMetrics(
             self._writers,
             self.clock,
@@ -180,8 +180,8 @@ class _Running:
             batch = sharding.put_batch(self._mesh, next(self._loader))
         compiled = self._step.compiled(self.state, batch)
         if self.clock.flops is None:
-            # 0: not to be had.
-            self.clock.flops = program_flops(compiled) or 0.0
+            # 0: of no use, or not to be had.
+            self.clock.flops = (program_flops(compiled) if self._peak else None) or 0.0
         self.state, metrics = compiled(self.state, batch)
         self._log.push(step + 1, metrics)
 

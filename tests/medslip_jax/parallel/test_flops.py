@@ -99,6 +99,32 @@ def test_a_loop_counts_as_often_as_it_runs(parts):
     assert step_flops(looped) == pytest.approx(step_flops(once), rel=0.02)
 
 
+class _Program:
+    """One product of 2 * 8 * 16 * 4 FLOPs, and what XLA says of it."""
+
+    def __init__(self, said: dict | None):
+        self._said = said
+
+    def as_text(self):
+        return module(
+            "  %a = f32[8,16]{1,0} parameter(0)",
+            "  %b = f32[16,4]{1,0} parameter(1)",
+            "  ROOT %c = f32[8,4]{1,0} dot(%a, %b), lhs_contracting_dims={1}, rhs_contracting_dims={0}",
+        )
+
+    def cost_analysis(self):
+        return self._said
+
+
+@pytest.mark.parametrize(
+    ("said", "flops"),
+    # Also additions; nothing, as of a GPU that is not here; additions alone, as of a GPU that is.
+    [({"flops": 1100.0}, 1100), (None, 1024), ({}, 1024), ({"flops": 76.0}, 1024)],
+)
+def test_what_xla_says_is_no_less_than_the_products(said, flops):
+    assert program_flops(_Program(said)) == flops
+
+
 class _Unprintable:
     def as_text(self):
         raise jax.errors.JaxRuntimeError("INTERNAL: RET_CHECK")

@@ -12,8 +12,10 @@ import pytest
 from medslip_jax import experiment
 from medslip_jax.checkpoints import find_checkpoint, read_config, read_variables
 from medslip_jax.errors import InputError, Preempted
+from medslip_jax.parallel.flops import program_flops
 from medslip_jax.pretraining import pretrain
 from medslip_jax.step.train_step import eval_variables
+from medslip_jax.training import loop
 
 TERMS = {"loss", "exist_pathology", "proto_pathology", "exist_anatomy", "proto_anatomy", "icl"}
 
@@ -82,7 +84,15 @@ def test_stop_and_resume_is_the_uninterrupted_run(config, ended, tmp_path, capsy
     assert all(jax.tree.leaves(same))
 
 
-def test_log_has_every_term_and_the_validation(config, tmp_path):
+def test_log_has_every_term_and_the_validation(config, tmp_path, monkeypatch):
+    counted: list[float] = []
+
+    def count(compiled) -> float:
+        counted.append(program_flops(compiled))
+        return counted[-1]
+
+    monkeypatch.setattr(loop, "program_flops", count)
+    monkeypatch.setattr(loop, "peak_flops", lambda kind: 1e9)
     config.eval_every = 3
     pretrain(config, workdir=tmp_path)
     rows = lines(tmp_path)
@@ -92,6 +102,8 @@ def test_log_has_every_term_and_the_validation(config, tmp_path):
     # The first step's time is compiling, and no rate.
     times = {"step_seconds", "data_seconds", "device_seconds", "host_seconds", "images_per_second_per_chip"}
     assert [set(row) >= times | {"images_per_second"} for row in trained] == [False, *[True] * 5]
+    # Counted once, of a device whose peak is known.
+    assert [row["mfu"] * row["step_seconds"] * 1e9 for row in trained[1:]] == pytest.approx(5 * counted)
     validated = [row for row in rows if "val_auroc" in row]
     assert [row["step"] for row in validated] == [3, 6]
     assert all(0 <= row["val_auroc"] <= 1 and row["val_classes"] > 0 for row in validated)
