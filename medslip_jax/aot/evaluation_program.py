@@ -32,7 +32,7 @@ def lower_evaluation(experiment: Experiment, step: Step, *, mesh: Mesh) -> tuple
         state,
         sharding.state_sharding(mesh, state),
     )
-    known = {"index": ((), "int64"), "valid": ((), "bool")}
+    known: dict[str, tuple[tuple[int, ...], str]] = {"index": ((), "int64"), "valid": ((), "bool")}
     if isinstance(step.parts, Trainer):
         program = jit_score_step(step.parts, mesh)
         known |= {"labels": ((len(PATHOLOGIES),), "int8"), "matrix": (MATRIX_SHAPE, "int8")}

@@ -63,7 +63,8 @@ def computations(hlo: str) -> tuple[str, dict[str, list[Instruction]]]:
     Raises:
       ValueError: text without an entry computation.
     """
-    entry, found, inside = "", {}, None
+    entry, inside = "", None
+    found: dict[str, list[Instruction]] = {}
     for line in hlo.splitlines():
         head = _HEAD.match(line)
         if head:
