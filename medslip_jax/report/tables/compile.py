@@ -74,14 +74,10 @@ def _collectives(kinds: Mapping, _) -> list[list[str]]:
 
 def _layout(layout: Mapping, _) -> list[list[str]]:
     images, kernels, others = (layout[what] for what in ("images", "kernels", "others"))
-    alone = f"{moved(images)} of images and {moved(kernels)} of kernels"
-    fused = f"within other work {images['fused']} and {kernels['fused']}"
     return [
-        [
-            "copies and transpositions",
-            f"beside {layout['convolutions']['count']} calls of cuDNN's convolutions: {alone},",
-        ],
-        ["", f"{fused}; {moved(others)} of others"],
+        ["copies and transpositions", f"beside {layout['convolutions']['count']} convolutions by cuDNN:"],
+        ["", f"of images {moved(images)}, of kernels {moved(kernels)},"],
+        ["", f"within other work {images['fused']} and {kernels['fused']}; of others {moved(others)}"],
     ]
 
 

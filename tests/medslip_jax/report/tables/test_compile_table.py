@@ -114,6 +114,6 @@ def test_what_stands_beside_convolutions():
     }
     text = " ".join(lines_of(result))
     assert (
-        "copies and transpositions beside 38 convolutions by cuDNN: 0 (0.00 MB) of images and "
-        "14 (2.00 MB) of kernels, within other work 1 and 5; 3 (1.00 MB) of others" in text
+        "copies and transpositions beside 38 convolutions by cuDNN: of images 0 (0.00 MB), of kernels 14 (2.00 MB), "
+        "within other work 1 and 5; of others 3 (1.00 MB)" in text
     )
