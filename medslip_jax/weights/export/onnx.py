@@ -82,8 +82,9 @@ def _misfit(error: Exception) -> str:
 def _flattened(program: Any) -> Callable[..., list[Array]]:
     """A function that runs a program of `jax.make_jaxpr` operation by operation, with none that calls another program.
 
-    Where the program has forms for several platforms (`jax.lax.platform_dependent`) it takes the default one. Every max-pooling over (b, h, w, c) becomes one over planes (b c, h, w): jax2onnx hands all axes of a window on to
-    MaxPool, and onnxruntime pools over three at most.
+    Where it has forms for several platforms (`jax.lax.platform_dependent`), the default one is run. Every max-pooling
+    over (b, h, w, c) becomes one over planes (b c, h, w): jax2onnx hands all axes of a window on to MaxPool, and
+    onnxruntime pools over three at most.
     """
 
     def run(*arguments: Array) -> list[Array]:
