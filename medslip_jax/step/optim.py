@@ -68,7 +68,8 @@ def _adamw(config: OptimConfig, schedule: optax.Schedule) -> optax.GradientTrans
 def _muon(config: OptimConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
     """Jordan et al., "Muon", 2024, in the form of Liu et al., "Muon is Scalable for LLM Training", 2025.
 
-    Their scale of an update (0.2 root mean square) makes AdamW's learning rates fit. Biases and norms get AdamW with Nesterov's momentum, as matrices do.
+    Their scale of an update (0.2 root mean square) makes AdamW's learning rates fit. Biases and norms get AdamW with
+    Nesterov's momentum, which matrices have, too.
     """
     return optax.contrib.muon(
         schedule,
