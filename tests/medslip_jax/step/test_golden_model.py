@@ -12,6 +12,7 @@ from places import GOLDEN
 
 from medslip_jax.experiment.sections import OptimConfig
 from medslip_jax.models import MeDSLIP, MeDSLIPConfig
+from medslip_jax.models.folding import fold
 from medslip_jax.step.losses import medslip_loss
 from medslip_jax.step.optim import make_optimizer
 from medslip_jax.testing import recipe_state
@@ -63,6 +64,7 @@ def case(golden):
     state = recipe_state(MANIFEST)
     return {
         "golden": arrays,
+        "inputs": (image, *books),
         "state": state,
         "variables": from_torch(state),
         "eval": make("eval"),
@@ -77,13 +79,21 @@ def result(request, case):
     return {"mode": request.param, "total": total, "gradients": gradients, **aux}
 
 
-def test_outputs(case, result):
-    mode, limits = result["mode"], LIMITS[result["mode"]]
+def check_outputs(out, golden, *, mode: str) -> None:
+    limits = LIMITS[mode]
     for stream in ("pathology", "anatomy"):
         for name in ("patches", "features", "attention", "logits"):
-            want = case["golden"][f"{mode}/{name}_{stream}"]
-            error = np.abs(np.asarray(result["out"][stream][name]) - want).max()
+            error = np.abs(np.asarray(out[stream][name]) - golden[f"{mode}/{name}_{stream}"]).max()
             assert error <= limits["patches" if name == "patches" else "output"], (stream, name)
+
+
+def test_outputs(case, result):
+    check_outputs(result["out"], case["golden"], mode=result["mode"])
+
+
+def test_outputs_with_folded_norms(case):
+    out = jax.jit(MeDSLIP().apply)(fold(case["variables"]), *case["inputs"])
+    check_outputs(out, case["golden"], mode="eval")
 
 
 def test_losses(case, result):
