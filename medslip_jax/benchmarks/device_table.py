@@ -47,7 +47,9 @@ def _rate(row: Mapping[str, Any]) -> str:
 def _details(row: Mapping[str, Any], other: Mapping[str, Any] | None) -> str:
     said = []
     if "errors" in row:
-        said += [f"{name} {error:.1e} of at most {row['limits'][name]:.0e}" for name, error in row["errors"].items()]
+        said += [
+            f"{name} {_short(error)} of at most {row['limits'][name]:.0e}" for name, error in row["errors"].items()
+        ]
     if "seconds_median" in row:
         lowest, highest = (f"{1e3 * row[f'seconds_{end}']:.1f}" for end in ("lowest", "highest"))
         said.append(f"{1e3 * row['seconds_median']:.1f} ms ({lowest} to {highest})")
@@ -62,6 +64,10 @@ def _details(row: Mapping[str, Any], other: Mapping[str, Any] | None) -> str:
     if other and "why" in other:
         said.append(f"PyTorch {other.get('form', other['status'])}: {other['why']}")
     return ", ".join(said)
+
+
+def _short(error: float | str) -> str:
+    return error if isinstance(error, str) else f"{error:.1e}"
 
 
 def _memory(rows: list[Mapping[str, Any]]) -> list[str]:
