@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 import time
+from typing import Any
 
 import jax
 
@@ -29,7 +30,7 @@ class JaxParts:
         jax.config.update("jax_enable_compilation_cache", False)
         self._size, self._device = size, jax.devices()[0]
         self._mesh = sharding.make_mesh(devices=[self._device])
-        self.parts = jax_parts(size.batches_on(self._device.platform))
+        self.parts = jax_parts(size, platform=self._device.platform)
 
     def described(self) -> dict:
         """What computes."""
@@ -60,6 +61,7 @@ class JaxParts:
         state = jit_init(trainer, self._mesh, image_size=self._size.image_size)()
         batch = sharding.put_batch(self._mesh, synthetic_batch(part.batch, image_size=self._size.image_size))
         held = {"state": state}
+        args: tuple[Any, ...]
         if part.kind == "step":
             lowered, args = jit_train_step(trainer, self._mesh, state), (state, batch)
         else:

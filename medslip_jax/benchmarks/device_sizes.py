@@ -72,12 +72,18 @@ class Part:
         return {"part": self.name, **dataclasses.asdict(self), "status": status, **values}
 
 
-def rate_parts(batches: tuple[int, ...]) -> list[Part]:
-    """Steps and inference in both precisions, one batch size after another."""
-    return [Part(kind, precision, batch) for batch in batches for precision in PRECISIONS for kind in KINDS]
+def rate_parts(size: Size, *, platform: str) -> list[Part]:
+    """Steps and inference in both precisions: all of the first batch size, then of the others what matters most.
+
+    A CPU begins with float32, as bf16 is for accelerators.
+    """
+    first, *rest = size.batches_on(platform)
+    precisions = PRECISIONS[::-1] if platform == "cpu" else PRECISIONS
+    of_first = [Part(kind, precision, first) for precision in precisions for kind in KINDS]
+    return of_first + [Part(kind, precision, batch) for precision in precisions for kind in KINDS for batch in rest]
 
 
-def jax_parts(batches: tuple[int, ...]) -> list[Part]:
+def jax_parts(size: Size, *, platform: str) -> list[Part]:
     """All that JAX does, in order: what matters most comes first."""
-    first, rest = rate_parts(batches[:1]), rate_parts(batches[1:])
-    return [Part("golden parity", "fp32"), *first, Part("loader to device"), *rest]
+    rates, head = rate_parts(size, platform=platform), len(PRECISIONS) * len(KINDS)
+    return [Part("golden parity", "fp32"), *rates[:head], Part("loader to device"), *rates[head:]]

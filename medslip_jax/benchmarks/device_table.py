@@ -54,7 +54,8 @@ def _details(row: Mapping[str, Any], other: Mapping[str, Any] | None) -> str:
         lowest, highest = (f"{1e3 * row[f'seconds_{end}']:.1f}" for end in ("lowest", "highest"))
         said.append(f"{1e3 * row['seconds_median']:.1f} ms ({lowest} to {highest})")
         said.append(f"MFU {row['mfu']:.1%}" if isinstance(row["mfu"], float) else f"MFU {row['mfu']}")
-        said.append(f"{row['memory_bytes'] / 1e9:.2f} GB")
+        size = row["memory_bytes"]
+        said.append(f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.0f} MB")
     if "compile_seconds" in row:
         said.append(f"compiled in {row['compile_seconds']:.0f} s")
     if "workers" in row:

@@ -7,6 +7,7 @@ model, two images, evaluation mode, weights by `testing.recipe_state`. Images an
 import time
 import zlib
 from importlib import resources
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -78,7 +79,7 @@ def _computed(want: dict[str, np.ndarray], drawn: dict[str, np.ndarray]) -> dict
     negatives = {s: jnp.asarray(want[f"index_{s}"][:, :, 1:], jnp.int32) for s in ("pathology", "anatomy")}
 
     def loss_fn(params, batch_stats, image, books, negatives, matrix):
-        out = model.apply({"params": params, "batch_stats": batch_stats}, image, *books)
+        out: Any = model.apply({"params": params, "batch_stats": batch_stats}, image, *books)
         total, terms = medslip_loss(out, matrix, *books, negatives=negatives)
         return total, {"out": out, "terms": terms}
 

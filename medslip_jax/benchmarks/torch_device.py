@@ -26,7 +26,7 @@ class TorchParts:
         self._size, self._device = size, torch.device(device)
         # float32 means float32, as in our model.
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-        self.parts = rate_parts(size.batches_on(self._device.type)) if self.available() else []
+        self.parts = rate_parts(size, platform=self._device.type) if self.available() else []
 
     def available(self) -> bool:
         return self._device.type == "cpu" or torch.cuda.is_available()
@@ -71,7 +71,7 @@ class TorchParts:
         books = tiny_books(self._size.model.text_dim)
         tables = {"pathology": books.pathology, "anatomy": books.anatomy}
         step = TorchStep(tables, losses="whole", device=str(self._device), model=self._size.model)
-        step.model.to(memory_format=torch.channels_last)
+        step.model = step.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # PyTorch's stubs
         arrays = synthetic_batch(part.batch, image_size=self._size.image_size)
         image, matrix = (torch.as_tensor(np.asarray(arrays[key])).to(self._device) for key in ("image", "matrix"))
         autocast = torch.autocast(self._device.type, torch.bfloat16, enabled=part.precision == "bf16")

@@ -28,7 +28,7 @@ def test_the_command_at_a_tiny_size(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["found.json"]
     found = json.loads((tmp_path / "found.json").read_text())
     rows = {row["part"]: row for row in found["jax"]["rows"]}
-    assert list(rows) == [part.name for part in jax_parts(SIZES["tiny"].batches_on("cpu"))]
+    assert list(rows) == [part.name for part in jax_parts(SIZES["tiny"], platform="cpu")]
     assert rows.pop("golden parity, fp32")["why"] == "it is of the paper's model"
     for name, row in rows.items():
         assert row["status"] == "ok" and row["images_per_second"] > 0, name
@@ -126,6 +126,15 @@ def test_a_process_that_dies_is_named(monkeypatch):
     monkeypatch.setattr(device, "work", dying)
     rows = device.bench_device(seconds=60, size="tiny")["jax"]["rows"]
     assert {row["why"] for row in rows} == {"the process ended with exit code 7"} and len(rows) == 3
+
+
+@pytest.mark.parametrize(("platform", "precision"), [("gpu", "bf16"), ("tpu", "bf16"), ("cpu", "fp32")])
+def test_what_matters_most_comes_first(platform, precision):
+    size = SIZES["paper"]
+    parts = jax_parts(size, platform=platform)
+    assert parts[0].kind == "golden parity" and parts[1].precision == precision
+    assert {part.batch for part in parts[1:5]} == {size.batches_on(platform)[0]} and parts[5].kind == "loader to device"
+    assert len(set(parts)) == len(parts) == 2 + 3 * 2 * 2
 
 
 def test_the_shares_of_a_peak(monkeypatch):

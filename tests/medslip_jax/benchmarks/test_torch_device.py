@@ -20,7 +20,7 @@ def parts(monkeypatch):
 
 def test_all_parts_have_a_rate(parts):
     assert [(part.kind, part.precision) for part in parts.parts] == [
-        ("step", "bf16"), ("inference", "bf16"), ("step", "fp32"), ("inference", "fp32"),
+        ("step", "fp32"), ("inference", "fp32"), ("step", "bf16"), ("inference", "bf16"),
     ]  # fmt: skip
     for part in parts.parts:
         row = parts.measure(part)
