@@ -1,4 +1,4 @@
-"""The CPU's own gradients are those of automatic differentiation, and other platforms get the latter."""
+"""Gradients written by hand are those of automatic differentiation, and each platform gets its own form."""
 
 import jax
 import jax.numpy as jnp
@@ -116,7 +116,7 @@ def test_bfloat16_and_odd_sides_have_no_tiles(shape):
 
 
 @settings(max_examples=25)
-@given(st.sampled_from([(4, 4), (6, 8), (5, 6), (7, 7)]), st.integers(0, 1000), st.booleans())
+@given(st.sampled_from([(4, 4), (6, 8), (5, 6), (6, 5), (7, 7), (1, 3), (2, 1)]), st.integers(0, 1000), st.booleans())
 def test_max_pool_with_ties(side, seed, ties):
     """Whole numbers from 0 to 2 tie in most windows: the first of a window in row order gets the gradient."""
     x = normal(seed, 2, *side, 3)
@@ -144,4 +144,13 @@ def test_other_platforms_get_no_barriers(platform):
     text = gradient.trace(*args).lower(lowering_platforms=(platform,)).as_text()
     assert "optimization_barrier" not in text
     assert "optimization_barrier" in gradient.trace(*args).lower(lowering_platforms=("cpu",)).as_text()
-    assert "select_and_scatter" in text
+    assert ("select_and_scatter" in text) == (platform == "tpu")
+
+
+@pytest.mark.parametrize("side", [(8, 6), (7, 6), (8, 5), (7, 7)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_no_scatter_in_max_pools_gradient_on_a_gpu(side, dtype):
+    gradient = jax.jit(jax.grad(lambda x: max_pool(x).sum()))
+    traced = gradient.trace(jax.ShapeDtypeStruct((2, *side, 3), dtype))
+    for platform, scatters in {"cpu": False, "cuda": False, "tpu": True}.items():
+        assert ("select_and_scatter" in traced.lower(lowering_platforms=(platform,)).as_text()) == scatters, platform
