@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from jaxtyping import Array, Float
 
 from medslip_jax.errors import InputError
@@ -106,7 +105,7 @@ def _results(eqn: Any, arguments: Sequence[Array]) -> Sequence[Array]:
     if name in _CALLS:
         return _flattened(params["call_jaxpr" if "call_jaxpr" in params else "jaxpr"])(*arguments)
     if name == "platform_index":
-        return [np.int32(0)]
+        return [jax.numpy.int32(0)]
     if "branches_platforms" in params:
         default = params["branches_platforms"].index(None)
         return _flattened(params["branches"][default])(*arguments[1:])
