@@ -14,6 +14,7 @@ _SKIPPED = {
     "medslip_jax.weights.torch.torch_model": "needs PyTorch, extra [torch]",
     "medslip_jax.demo_page.page": "needs Gradio, extra [demo]",
     "medslip_jax.benchmarks.torch_step": "needs PyTorch, extra [torch]",
+    "medslip_jax.benchmarks.torch_device": "needs PyTorch, extra [torch]",
     "data_pipelines.datasets.building.beam": "needs Apache Beam, extra [beam]",
 }
 _OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

@@ -72,7 +72,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel, source):
     assert files == {str(f.relative_to(source)) for name in PACKAGES for f in (source / name).rglob("*") if f.is_file()}
     assert {"medslip_jax/py.typed", "data_pipelines/py.typed", "medslip_jax/report/page.css"} <= files
     assert {f"medslip_jax/launch/{name}" for name in ("medslip_worker.sh", "slurm_job.sh", "jobset.yaml")} <= files
-    assert {f"medslip_jax/assets/{name}" for name in ("vocabulary.json", "books_minilm.npz")} <= files
+    assert {f"medslip_jax/assets/{name}" for name in ("vocabulary.json", "books_minilm.npz", "parity.npz")} <= files
 
 
 def test_the_source_archive_builds_the_same_wheel(source, wheel, tmp_path):

@@ -8,8 +8,9 @@ import numpy as np
 from medslip_jax.benchmarks.other_process import beside_pytorch
 from medslip_jax.benchmarks.step import DTYPES, Dtype, paper_trainer
 from medslip_jax.benchmarks.timing import machine
+from medslip_jax.models.folding import fold
 from medslip_jax.parallel import sharding
-from medslip_jax.step.train_step import eval_step, jit_init
+from medslip_jax.step.train_step import eval_step, eval_variables, jit_init
 from medslip_jax.testing import synthetic_batch, tiny_books
 
 
@@ -40,7 +41,7 @@ def _jax(books, images: np.ndarray, *, dtype: Dtype):
     trainer = paper_trainer(books, dtype=dtype)
     mesh = sharding.make_mesh()
     state = jit_init(trainer, mesh, image_size=images.shape[1])()
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    variables = jax.device_put(fold(eval_variables(state)), sharding.replicated(mesh))
     step = jax.jit(functools.partial(eval_step, trainer))
 
     def run() -> None:

@@ -11,13 +11,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import cv2
+import jax
 import numpy as np
 import psutil
+from jax.sharding import Mesh
 
 from data_pipelines import images
 from data_pipelines.datasets import open_split
 from data_pipelines.loading import Loader, augment
 from data_pipelines.records import Source
+from medslip_jax.parallel.sharding import put_batch
 
 _PHANTOMS = 128
 
@@ -70,6 +73,29 @@ def bench_workers(counts: Sequence[int], *, image_size: int = 224, batches: int 
     with _phantoms() as source:
         options = _options(image_size)
         return {n: _worker_rate(source, options, batches, n)["images_per_second"] for n in counts}
+
+
+def bench_to_device(mesh: Mesh, *, image_size: int, batches: int, workers: int) -> dict:
+    """Images a second by the clock from phantoms' files, decoded and augmented, to the device's memory.
+
+    Args:
+      mesh: where they go.
+      image_size: side of what arrives.
+      batches: of 64 images.
+      workers: processes that read; 0 reads in threads of this one.
+    """
+    with _phantoms() as source:
+        loader = Loader(source, **_options(image_size), workers=workers, threads=1)
+        try:
+            jax.block_until_ready([put_batch(mesh, next(loader)) for _ in range(max(1, 2 * workers))])
+            start = time.perf_counter()
+            for _ in range(batches):
+                placed = put_batch(mesh, next(loader))
+            jax.block_until_ready(placed)
+            seconds = time.perf_counter() - start
+        finally:
+            loader.close()
+    return {"images_per_second": 64 * batches / seconds, "workers": workers}
 
 
 def _options(image_size: int) -> dict:

@@ -5,6 +5,7 @@ work in that order, `losses="whole"` the same numbers as products over the batch
 PyTorch code: the harder of the two to beat. There is no dropout, which spares PyTorch a little work.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Literal
 
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from medslip_jax.models.config import MeDSLIPConfig
 from medslip_jax.weights.torch.torch_model import MeDSLIP, preprocess
 
 Losses = Literal["looped", "whole"]
@@ -26,6 +28,8 @@ class TorchStep:
       books: {"pathology": (75, T), "anatomy": (51, T)} text tables.
       losses: how they are computed.
       state: a state_dict to start from; PyTorch's own initial values without one.
+      device: where it computes, as PyTorch calls it.
+      model: in place of the paper's, with the tables' width.
     """
 
     def __init__(
@@ -34,18 +38,21 @@ class TorchStep:
         *,
         losses: Losses = "looped",
         state: Mapping[str, np.ndarray] | None = None,
+        device: str = "cpu",
+        model: MeDSLIPConfig | None = None,
     ):
-        self.model = MeDSLIP(text_dim=books["pathology"].shape[1]).train()
+        config = dataclasses.asdict(model) if model else {"text_dim": books["pathology"].shape[1]}
+        self.model = MeDSLIP(**config).train().to(device)
         if state is not None:
             self.model.load_state_dict({name: torch.as_tensor(value) for name, value in state.items()})
-        self.books = {stream: torch.as_tensor(book) for stream, book in books.items()}
+        self.books = {stream: torch.as_tensor(book, device=device) for stream, book in books.items()}
         self._losses = {"looped": looped_losses, "whole": whole_losses}[losses]
         parameters = list(self.model.parameters())
         groups = [
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": 0.02},
             {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
         ]
-        self.optimizer = torch.optim.AdamW(groups, lr=1e-4)
+        self.optimizer = torch.optim.AdamW(groups, lr=1e-4, fused=True if torch.device(device).type == "cuda" else None)
 
     def __call__(self, batch: Mapping[str, np.ndarray]) -> float:
         """One step on {"image": uint8 b h w, "matrix": int8 b 51 75}; returns the total loss."""
@@ -69,7 +76,7 @@ def draw_negatives(matrix: Int[Tensor, "b a p"], *, count: int = 7) -> dict[str,
     """Rows of the other table that are not in the prototype, for every query (SPEC 4)."""
     drawn = {}
     for stream, positive in _positive(matrix).items():
-        scores = torch.rand(positive.shape).masked_fill(positive, -1.0)
+        scores = torch.rand(positive.shape, device=positive.device).masked_fill(positive, -1.0)
         drawn[stream] = scores.topk(count, dim=-1).indices
     return drawn
 
@@ -106,16 +113,21 @@ def whole_losses(
     books: Mapping[str, Tensor],
     negatives: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
-    """The same numbers without a loop over images or classes."""
+    """The same numbers without a loop over images or classes, and of one shape whatever the labels.
+
+    A GPU would wait for the host where a shape depends on labels, and `torch.compile` would end a program there.
+    """
     terms = {}
     for stream, positive in _positive(matrix).items():
         labels = positive_or_absent(matrix, stream)
-        known, present = labels >= 0, labels == 1
-        terms[f"exist_{stream}"] = F.cross_entropy(out[stream]["logits"][known], labels[known])
+        terms[f"exist_{stream}"] = F.cross_entropy(
+            out[stream]["logits"].flatten(0, 1), labels.flatten(), ignore_index=-1
+        )
         logits = out[stream]["projection"] @ _other(books, stream).T
         prototype = (logits * positive).sum(-1, keepdim=True) / positive.sum(-1, keepdim=True).clamp(min=1)
-        every = torch.cat([prototype, logits.gather(-1, negatives[stream])], dim=-1)[present]
-        terms[f"proto_{stream}"] = F.cross_entropy(every, torch.zeros(len(every), dtype=torch.long))
+        every = torch.cat([prototype, logits.gather(-1, negatives[stream])], dim=-1)
+        first = torch.where(labels == 1, 0, -1).flatten()
+        terms[f"proto_{stream}"] = F.cross_entropy(every.flatten(0, 1), first, ignore_index=-1)
     return terms | {"icl": _icl(out, matrix)}
 
 
@@ -135,5 +147,6 @@ def _other(books: Mapping[str, Tensor], stream: str) -> Tensor:
 
 def _icl(out: Mapping[str, Mapping[str, Tensor]], matrix: Int[Tensor, "b a p"]) -> Tensor:
     scores = out["anatomy"]["features"] @ out["pathology"]["features"].transpose(1, 2)
-    known = matrix >= 0
-    return F.binary_cross_entropy_with_logits(scores[known], (matrix[known] == 1).float())
+    known, present = (matrix >= 0).float(), (matrix == 1).float()
+    each = F.binary_cross_entropy_with_logits(scores, present, reduction="none")
+    return (each * known).sum() / known.sum()

@@ -1,24 +1,28 @@
-"""`medslip bench step | loader | eval | radgraph | start | curves`: speed on this machine, and where the time goes.
+"""`medslip bench device | step | loader | eval | radgraph | start | curves`: how fast this machine is.
 
-Variants run in turns; --json ends with one JSON line.
+`device` is for whoever has a GPU or TPU: golden parity, rates and memory in five minutes, a table and a JSON file. The
+others measure one thing each, variants in turns. --json ends with one JSON line.
 """
 
 import argparse
 import json
+import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from medslip_jax.cli.help_layout import verb_parser
 from medslip_jax.errors import InputError
-from medslip_jax.storage.files import made_directory
+from medslip_jax.exit_codes import DONE, FAILED
+from medslip_jax.storage.files import made_directory, write_bytes
 
-_BENCHMARKS = ("step", "loader", "eval", "radgraph", "start", "curves")
+_BENCHMARKS = ("device", "step", "loader", "eval", "radgraph", "start", "curves")
 
 
 def main(argv: list[str]) -> int:
     """Runs the verb: 0, or `InputError` for data or numbers that cannot be used."""
     flags = _parser().parse_args(argv)
-    for name in ("batch", "image_size", "batches", "rounds"):
+    for name in ("batch", "image_size", "batches", "rounds", "seconds"):
         if getattr(flags, name) is not None and getattr(flags, name) < 1:
             raise InputError(f"--{name} {getattr(flags, name)}: must be at least 1")
     if flags.image_size % 16:
@@ -27,9 +31,27 @@ def main(argv: list[str]) -> int:
         raise InputError(f"--trace {flags.trace}: `medslip bench step` is what can be traced, not {flags.what}")
     if flags.trace:
         made_directory(flags.trace, flag="--trace")
+    if flags.what == "device":
+        return _device(flags)
     result = _measured(flags)
     print(json.dumps(result) if flags.json else "\n".join(lines(result)))
     return 0
+
+
+def _device(flags: argparse.Namespace) -> int:
+    """0, or 1 if the device does not compute what the released code does."""
+    if not os.access(flags.out.absolute().parent, os.W_OK):
+        raise InputError(f"--out {flags.out}: its folder is missing or cannot be written; name a file elsewhere")
+    from medslip_jax.benchmarks.device import bench_device
+    from medslip_jax.benchmarks.device_table import device_table
+
+    result = bench_device(
+        seconds=flags.seconds, size=flags.size, tell=lambda line: print(line, file=sys.stderr, flush=True)
+    )
+    write_bytes(flags.out, (json.dumps(result, indent=1) + "\n").encode())
+    print(json.dumps(result) if flags.json else device_table(result))
+    wrong = [row for row in result["jax"]["rows"] if row["kind"] == "golden parity" and row["status"] == "failed"]
+    return FAILED if wrong else DONE
 
 
 def _measured(flags: argparse.Namespace) -> dict:
@@ -79,6 +101,7 @@ def lines(result: Mapping, indent: str = "") -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = verb_parser(
         "bench",
+        "medslip bench device --seconds 300 --out device.json",
         "medslip bench step --batch 16 --precision fp32 --json",
         "medslip bench step --trace /tmp/profile",
         "medslip bench loader --data mimic_cxr --workers 8",
@@ -97,4 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--data_dir", type=Path, default=Path("data"), help="loader: where it was built (%(default)s)")
     add("--batches", type=int, default=16, help="loader: of 64 images, a measurement (%(default)s)")
     add("--workers", type=int, default=2, help="loader: processes of the second measurement")
+    add("--seconds", type=int, default=300, help="device: it ends after this time, parts left out (%(default)s)")
+    add("--size", choices=("paper", "tiny"), default="paper", help="device: of the model; tiny only tries the command")
+    add("--out", type=Path, default=Path("device.json"), help="device: all numbers as JSON (%(default)s)")
     return parser

@@ -8,6 +8,7 @@ import sys
 
 # Little is imported here: until `main` is called, Ctrl-C shows Python's traceback.
 from medslip_jax.exit_codes import BAD_INPUT, DONE, INTERRUPTED, PREEMPTED
+from medslip_jax.heap import keep_freed_memory
 from medslip_jax.interrupts import CtrlC
 
 # verb -> (module, one line of help); a module is imported only when its verb is asked for.
@@ -48,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     if argv is not None:
         return _run(argv)
     _in_utf8()
+    keep_freed_memory()
     with CtrlC() as ctrl_c:
         code = _run(sys.argv[1:], ctrl_c=ctrl_c)
     return code

@@ -22,6 +22,7 @@ from medslip_jax.experiment.sections import OptimConfig, Pretraining
 from medslip_jax.experiment.tables import built_data
 from medslip_jax.experiment.trees import read_as
 from medslip_jax.models.config import MeDSLIPConfig
+from medslip_jax.models.folding import fold
 from medslip_jax.models.kinds import kind_of
 from medslip_jax.parallel import sharding
 from medslip_jax.step.train_step import Trainer
@@ -200,7 +201,7 @@ def score_splits(task: Task) -> tuple[dict, dict | None]:
         map_anatomies=[anatomy_index(name) for name in task.map_anatomies],
         extra_queries=task.rows,
     )
-    variables = jax.device_put(dict(task.pretrained.variables), sharding.replicated(mesh))
+    variables = jax.device_put(fold(task.pretrained.variables), sharding.replicated(mesh))
     scored = functools.partial(_scored, step, variables, task=task, mesh=mesh)
     return scored(task.source), None if task.validation is None else scored(task.validation)
 

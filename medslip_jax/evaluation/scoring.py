@@ -87,7 +87,7 @@ def score(
     Args:
       step: from `jit_score_step`, or one that gives other rows ("index" and "valid" among them), such as
         `finetuning.tuner.jit_judge_step`.
-      variables: {"params", "batch_stats"}.
+      variables: {"params", "batch_stats"}, or what `models.folding.fold` makes of them.
       loader: an evaluation loader: "image", "index", "valid" and what the step reads beside them.
       mesh: where `step` runs.
       pulse: called after every batch; it may raise to end the pass.

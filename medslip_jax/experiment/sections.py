@@ -62,9 +62,11 @@ class LossConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig:
-    """Schedule and AdamW; the defaults are the released recipe (SPEC 5).
+    """Schedule and optimiser; the defaults are the released recipe (SPEC 5).
 
     Attributes:
+      optimizer: "adamw" (released), or "muon": each matrix's update gets equal singular values, biases and norms get
+        AdamW with Nesterov's momentum.
       schedule: "released" (steps of the warm-up table inside epoch 0, then a cosine per epoch), "warmup_cosine"
         (linear warm-up from 0, then a cosine per step), or "constant".
       learning_rate: peak; with "released" it scales the whole published schedule, whose peak is 1e-4.
@@ -81,6 +83,7 @@ class OptimConfig:
         whole batch but for BatchNorm, whose statistics are each part's own, and dropout, which draws anew.
     """
 
+    optimizer: Literal["adamw", "muon"] = "adamw"
     schedule: Literal["released", "warmup_cosine", "constant"] = "released"
     learning_rate: float = 1e-4
     final_learning_rate: float = 1e-5

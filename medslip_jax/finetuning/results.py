@@ -17,6 +17,7 @@ from medslip_jax.experiment.trees import read_as, tree_of
 from medslip_jax.finetuning.data import Split, known_split
 from medslip_jax.finetuning.judge import Judge, classification_result, segmentation_result
 from medslip_jax.finetuning.start import make_tuner
+from medslip_jax.models.folding import fold
 from medslip_jax.parallel import processes, sharding
 from medslip_jax.storage.files import replacing_file, tree_hash
 from medslip_jax.training.setup import run_mesh
@@ -41,7 +42,8 @@ def test_once(config: ConfigDict, workdir: str | Path, *, resamples: int = 1000)
         return known
     processes.barrier("look for results")  # before process 0 writes what another would find
     mesh = run_mesh(experiment)
-    variables = read_variables(best.directory, sharding=sharding.replicated(mesh))
+    everywhere = sharding.replicated(mesh)
+    variables = jax.device_put(fold(read_variables(best.directory, sharding=everywhere)), everywhere)
     tuner = make_tuner(experiment, num_images=1)
     splits = {name: known_split(data, name, targets=task.wanted) for name in ("test", "validation")}
     # A segmentation threshold is fixed, so only classification asks validation for one.

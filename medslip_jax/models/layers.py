@@ -131,6 +131,8 @@ class BatchNorm(nn.Module):
     `flax.linen.BatchNorm` keeps the biased variance, which differs by n / (n - 1). Under jit the mean is over the
     global batch, whatever the sharding. Statistics are float32; the result has the input's dtype.
 
+    Where the variables are those of `folding.fold`, its gain is in the convolution before it, and it adds "shift".
+
     Attributes:
       groups: of consecutive images, each normalised by its own statistics; the running ones get their mean. With a
         batch that is split evenly over devices, the devices of different groups need not communicate: PyTorch's DDP is
@@ -144,6 +146,8 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h w c"]:
         c, groups = x.shape[-1], self.groups
+        if self.has_variable("params", "shift"):
+            return self._folded(x, train=train)
         scale = self.param("scale", nn.initializers.ones, (c,))
         bias = self.param("bias", nn.initializers.zeros, (c,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (c,))
@@ -159,6 +163,12 @@ class BatchNorm(nn.Module):
             running_mean.value = keep * running_mean.value + self.momentum * mean.mean(0)
             running_var.value = keep * running_var.value + self.momentum * var.mean(0) * (n / max(n - 1, 1))
         return _normalised(x, mean, var, scale, bias, epsilon=self.epsilon)
+
+    def _folded(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h w c"]:
+        if train:
+            raise ValueError("folded variables are for inference; train with those that were given to `folding.fold`")
+        shift = jnp.asarray(self.get_variable("params", "shift"), jnp.float32)
+        return jnp.asarray(jnp.asarray(x, jnp.float32) + shift.reshape(1, 1, 1, -1), x.dtype)
 
 
 def _statistics(x: Float[Array, "b h w c"], around: Float[Array, " c"], *, groups: int) -> tuple[Array, Array]:

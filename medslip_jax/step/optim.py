@@ -1,8 +1,9 @@
-"""Learning-rate schedules, AdamW with the released decay mask, and the moving average of parameters."""
+"""Learning-rate schedules, optimisers with the released decay mask, and the moving average of parameters."""
 
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 from jaxtyping import Array
 
 from medslip_jax.experiment.sections import OptimConfig
@@ -47,8 +48,14 @@ def decay_mask(params: dict) -> dict:
 
 
 def make_optimizer(config: OptimConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """AdamW (Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2019), optionally after clipping."""
-    adamw = optax.adamw(
+    """The optimiser that `config.optimizer` names, optionally after clipping."""
+    optimizer = {"adamw": _adamw, "muon": _muon}[config.optimizer](config, schedule)
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer) if config.clip_norm else optimizer
+
+
+def _adamw(config: OptimConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2019."""
+    return optax.adamw(
         schedule,
         b1=config.b1,
         b2=config.b2,
@@ -56,7 +63,33 @@ def make_optimizer(config: OptimConfig, schedule: optax.Schedule) -> optax.Gradi
         weight_decay=config.weight_decay,
         mask=decay_mask,
     )
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw) if config.clip_norm else adamw
+
+
+def _muon(config: OptimConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """Jordan et al., "Muon", 2024, in the form of Liu et al., "Muon is Scalable for LLM Training", 2025.
+
+    Their scale of an update (0.2 root mean square) makes AdamW's learning rates fit. Biases and norms get AdamW with
+    Nesterov's momentum, which matrices have, too.
+    """
+    return optax.contrib.muon(
+        schedule,
+        weight_decay=config.weight_decay,
+        adam_b1=config.b1,
+        adam_b2=config.b2,
+        eps=config.eps,
+        consistent_rms=0.2,
+        muon_weight_dimension_numbers=_matrices,
+    )
+
+
+def _matrices(params: dict) -> dict:
+    """Every tensor of two or more dimensions as a matrix from all others to the last: a convolution's is (k k c, d)."""
+
+    def matrix(p: Array):
+        axes = tuple(range(p.ndim))
+        return optax.contrib.MuonDimensionNumbers(axes[:-1], axes[-1:]) if p.ndim >= 2 else None
+
+    return jax.tree.map(matrix, params)
 
 
 def update_ema(ema: dict, values: dict, *, decay: float, step: Array) -> dict:

@@ -214,6 +214,8 @@ def eval_step(
 ) -> dict[str, dict[str, Array]]:
     """Per stream: "probability" of presence (b q), "attention" averaged over the layers (b q n), "features" (b q d).
 
+    `variables` are {"params", "batch_stats"} or, faster, what `models.folding.fold` makes of them.
+
     Rows of `extra_queries` follow the pathology table's, so that stream has 75 + k queries.
     """
     books = trainer.books

@@ -19,6 +19,7 @@ from medslip_jax.experiment.sections import UNKNOWN_BOOKS, BooksConfig, Experime
 from medslip_jax.experiment.tables import checked_tables
 from medslip_jax.experiment.trees import differences, tree_of
 from medslip_jax.models.config import MeDSLIPConfig
+from medslip_jax.models.folding import fold
 from medslip_jax.models.kinds import ModelConfig, config_from_fields, fields_of, kind_of
 from medslip_jax.parallel import sharding
 from medslip_jax.step.train_step import normalise
@@ -46,13 +47,20 @@ class Pretrained(ModelBundle):
       pretrained = MeDSLIP.from_pretrained("runs/a")
       out = pretrained(images)  # uint8 b h w -> what the module returns
       jax.nn.softmax(out["pathology"]["logits"])[..., 1]
+
+    `variables` are those of training, to go on from or to convert. The first call puts folded ones (`models.folding`)
+    on the device and keeps them; other weights make another bundle: `dataclasses.replace(pretrained, variables=new)`.
     """
 
     def __call__(self, image: UInt8[Array, "b h w"]) -> dict | Array:
         """Grey uint8 images -> the module's outputs; compiled once a shape. `InputError` for other dtypes."""
         if image.dtype != np.uint8:  # floats would be scaled twice without a word
             raise InputError(f"images are {image.dtype}, expected uint8: grey, 0 to 255, not yet scaled or normalised")
-        return self._apply(self.variables, image, *self.inputs)
+        return self._apply(self._folded, image, *self.inputs)
+
+    @functools.cached_property
+    def _folded(self) -> dict:
+        return jax.device_put(fold(self.variables))
 
     @functools.cached_property
     def _apply(self) -> Callable:

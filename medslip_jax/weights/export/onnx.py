@@ -81,8 +81,9 @@ def _misfit(error: Exception) -> str:
 def _flattened(program: Any) -> Callable[..., list[Array]]:
     """A function that runs a program of `jax.make_jaxpr` operation by operation, with none that calls another program.
 
-    Every max-pooling over (b, h, w, c) becomes one over planes (b c, h, w): jax2onnx hands all axes of a window on to
-    MaxPool, and onnxruntime pools over three at most.
+    Where it has forms for several platforms (`jax.lax.platform_dependent`), the default one is run. Every max-pooling
+    over (b, h, w, c) becomes one over planes (b c, h, w): jax2onnx hands all axes of a window on to MaxPool, and
+    onnxruntime pools over three at most.
     """
 
     def run(*arguments: Array) -> list[Array]:
@@ -103,6 +104,11 @@ def _results(eqn: Any, arguments: Sequence[Array]) -> Sequence[Array]:
     name, params = eqn.primitive.name, eqn.params
     if name in _CALLS:
         return _flattened(params["call_jaxpr" if "call_jaxpr" in params else "jaxpr"])(*arguments)
+    if name == "platform_index":
+        return [jax.numpy.int32(0)]
+    if "branches_platforms" in params:
+        default = params["branches_platforms"].index(None)
+        return _flattened(params["branches"][default])(*arguments[1:])
     if name == "reduce_window_max" and len(params["window_dimensions"]) == 4:
         return [_pool_planes(*arguments, **params)]
     out = eqn.primitive.bind(*arguments, **params)

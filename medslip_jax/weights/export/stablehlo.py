@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, UInt8
 
 from medslip_jax.errors import InputError
 from medslip_jax.models.config import STRIDES, Kind
+from medslip_jax.models.folding import fold
 from medslip_jax.step.train_step import normalise
 from medslip_jax.storage.files import replacing_file
 from medslip_jax.text.books import TextBooks
@@ -68,7 +69,8 @@ def serving_function(
     Args:
       module: `MeDSLIP`, `Classifier` or `Segmenter`.
       kind: which of the three.
-      variables: {"params", "batch_stats"} of the module; they become constants of the function.
+      variables: {"params", "batch_stats"} of the module; folded (`models.folding`), they become constants of the
+        function.
       books: the text tables as the module reads them (`text.books.prepared`); of "medslip" only.
       dtype: of the computations, whatever the module was trained in.
 
@@ -82,10 +84,10 @@ def serving_function(
       It raises `InputError` for images of another type, rank or size.
 
     Raises:
-      InputError: text tables are missing or of another width than `model.text_dim`.
+      InputError: text tables are missing or of another width than `model.text_dim`, or variables that cannot be folded.
     """
     module = module.clone(config=dataclasses.replace(module.config, dtype=dtype))
-    constants = jax.tree.map(np.asarray, {name: variables[name] for name in ("params", "batch_stats")})
+    constants = jax.tree.map(np.asarray, fold(variables))
     tables = _tables(books, module) if kind == "medslip" else ()
 
     def serve(image: UInt8[Array, "b h w"]) -> dict[str, Float[Array, "b ..."]]:

@@ -8,6 +8,7 @@ import pytest
 from places import GOLDEN
 
 from medslip_jax.models import ClassifierConfig, SegmenterConfig
+from medslip_jax.models.folding import fold
 from medslip_jax.models.kinds import make_module
 from medslip_jax.testing import recipe_state
 from medslip_jax.weights.torch.conversion import from_torch, to_torch
@@ -51,19 +52,22 @@ def case(request, golden):
         "config": config,
         "state": state,
         "variables": variables,
-        "output": np.asarray(jax.jit(make_module(config).apply)(variables, image)),
+        "image": image,
         "golden": arrays,
     }
 
 
-def test_output(case):
+@pytest.mark.parametrize("norms", ["as trained", "folded"])
+def test_output(case, norms):
+    variables = fold(case["variables"]) if norms == "folded" else case["variables"]
+    output = np.asarray(jax.jit(make_module(case["config"]).apply)(variables, case["image"]))
     if case["name"] == "resunet":
-        assert case["output"].shape == (2, 224, 224, 1)
-        got = case["output"].transpose(0, 3, 1, 2)[..., ::2, ::2]
-        moments = [case["output"].mean(), case["output"].std()]
+        assert output.shape == (2, 224, 224, 1)
+        got = output.transpose(0, 3, 1, 2)[..., ::2, ::2]
+        moments = [output.mean(), output.std()]
         np.testing.assert_allclose(moments, case["golden"]["resunet_mean_std"], rtol=0, atol=LIMIT)
     else:
-        got = case["output"]
+        got = output
     want = case["golden"][case["name"]]
     # The limit tells something only where the outputs are much larger than it.
     assert np.abs(want).max() > 100 * LIMIT

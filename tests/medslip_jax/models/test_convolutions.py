@@ -1,4 +1,4 @@
-"""The CPU's own gradients are those of automatic differentiation, and other platforms get the latter."""
+"""Gradients written by hand are those of automatic differentiation, and each platform gets its own form."""
 
 import jax
 import jax.numpy as jnp
@@ -30,17 +30,28 @@ def plain_convolution(x, kernel, stride):
     )
 
 
+def plain_convolution_in_float64(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """3 x 3, stride 1."""
+    h, w = x.shape[1:3]
+    padded = np.pad(x.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    return sum(padded[:, i : i + h, j : j + w] @ kernel[i, j].astype(np.float64) for i in range(3) for j in range(3))
+
+
 def plain_max_pool(x):
     return nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
 
 
 def same_gradients(mine, plain, *operands) -> None:
-    y, back = jax.vjp(mine, *operands)
-    want, plain_back = jax.vjp(plain, *operands)
+    dy = normal(9, *jax.eval_shape(plain, *operands).shape)
+
+    def both(f):
+        y, back = jax.vjp(f, *operands)
+        return y, back(dy)
+
+    (y, got), (want, expected) = (jax.jit(both, static_argnums=0)(f) for f in (mine, plain))
     np.testing.assert_allclose(y, want, rtol=1e-5, atol=1e-5)
-    dy = normal(9, *y.shape)
-    for got, expected in zip(back(dy), plain_back(dy), strict=True):
-        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("widths", [(3, 5), (5, 3), (4, 4)])
@@ -65,8 +76,47 @@ def test_convolution(size, stride, side):
     )
 
 
+@settings(max_examples=5)
+@given(st.tuples(*[st.integers(1, 4)] * 2), st.tuples(*[st.integers(1, 5)] * 3), st.integers(0, 1000))
+def test_three_by_three_of_stride_one(halves, sizes, seed):
+    """Even sides are computed by tiles of two by two."""
+    batch, inputs, outputs = sizes
+    same_gradients(
+        lambda x, w: convolution(x, w, 1, HIGHEST),
+        lambda x, w: plain_convolution(x, w, 1),
+        normal(seed, batch, 2 * halves[0], 2 * halves[1], inputs),
+        normal(seed + 1, 3, 3, inputs, outputs),
+    )
+
+
+def test_a_tile_by_hand():
+    """Ones under a kernel of ones: a pixel counts its neighbours that are in the image."""
+    y = convolution(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1)), 1, HIGHEST)
+    np.testing.assert_allclose(y[0, :, :, 0], [[4, 6, 6, 4], [6, 9, 9, 6], [6, 9, 9, 6], [4, 6, 6, 4]])
+
+
+def test_rounding_stays_near_that_of_the_plain_convolution():
+    x, w = normal(0, 2, 14, 14, 256), normal(1, 3, 3, 256, 256)
+    exact = np.asarray(plain_convolution_in_float64(np.asarray(x), np.asarray(w)))
+    scale = np.abs(exact).max()
+    mine, plain = (
+        np.abs(np.asarray(f(x, w)) - exact).max() / scale
+        for f in (lambda x, w: convolution(x, w, 1, HIGHEST), lambda x, w: plain_convolution(x, w, 1))
+    )
+    assert mine < max(4 * plain, 2e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8, 3), (1, 7, 8, 3)])
+def test_bfloat16_and_odd_sides_have_no_tiles(shape):
+    """A tile's values are sums of pixels, for which bfloat16 has too few digits; no tile sticks out of the image."""
+    w = normal(1, 3, 3, 3, 4)
+    for x in [normal(0, *shape).astype(jnp.bfloat16), *([normal(0, *shape)] if shape[1] % 2 else [])]:
+        program = jax.jit(lambda x, w: convolution(x, w, 1, None)).lower(x, w.astype(x.dtype)).as_text()
+        assert "stablehlo.convolution" in program and "dot_general" not in program
+
+
 @settings(max_examples=25)
-@given(st.sampled_from([(4, 4), (6, 8), (5, 6), (7, 7)]), st.integers(0, 1000), st.booleans())
+@given(st.sampled_from([(4, 4), (6, 8), (5, 6), (6, 5), (7, 7), (1, 3), (2, 1)]), st.integers(0, 1000), st.booleans())
 def test_max_pool_with_ties(side, seed, ties):
     """Whole numbers from 0 to 2 tie in most windows: the first of a window in row order gets the gradient."""
     x = normal(seed, 2, *side, 3)
@@ -94,4 +144,13 @@ def test_other_platforms_get_no_barriers(platform):
     text = gradient.trace(*args).lower(lowering_platforms=(platform,)).as_text()
     assert "optimization_barrier" not in text
     assert "optimization_barrier" in gradient.trace(*args).lower(lowering_platforms=("cpu",)).as_text()
-    assert "select_and_scatter" in text
+    assert ("select_and_scatter" in text) == (platform == "tpu")
+
+
+@pytest.mark.parametrize("side", [(8, 6), (7, 6), (8, 5), (7, 7)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_no_scatter_in_max_pools_gradient_on_a_gpu(side, dtype):
+    gradient = jax.jit(jax.grad(lambda x: max_pool(x).sum()))
+    traced = gradient.trace(jax.ShapeDtypeStruct((2, *side, 3), dtype))
+    for platform, scatters in {"cpu": False, "cuda": False, "tpu": True}.items():
+        assert ("select_and_scatter" in traced.lower(lowering_platforms=(platform,)).as_text()) == scatters, platform

@@ -53,6 +53,33 @@ def test_ema_starts_fast_and_ends_slow():
     np.testing.assert_allclose(late["w"], 0.01, rtol=1e-4)
 
 
+def test_muon_moves_every_direction_of_a_matrix_alike():
+    rng = np.random.default_rng(0)
+    params = {"kernel": jnp.zeros((3, 3, 4, 8)), "bias": jnp.zeros(8)}
+    grads = {name: jnp.asarray(rng.standard_normal(p.shape, np.float32)) for name, p in params.items()}
+    muon = make_optimizer(OptimConfig(optimizer="muon", weight_decay=0.0), lambda step: 0.1)
+    nadamw = optax.nadamw(0.1, weight_decay=0.0)
+    updates, _ = muon.update(grads, muon.init(params), params)
+    plain, _ = nadamw.update(grads, nadamw.init(params), params)
+    np.testing.assert_allclose(updates["bias"], plain["bias"], rtol=1e-6)
+    # Newton-Schulz leaves singular values within a third of 1, and a gradient's are a factor of two apart; 0.2 of the
+    # longer side's root makes the update's root mean square that of AdamW's.
+    values = np.linalg.svd(np.asarray(updates["kernel"]).reshape(36, 8), compute_uv=False) / (0.1 * 0.2 * 36**0.5)
+    assert values.min() > 0.6 and values.max() < 1.35
+    before = np.linalg.svd(np.asarray(grads["kernel"]).reshape(36, 8), compute_uv=False)
+    assert before.max() / before.min() > 1.5 * values.max() / values.min()
+    assert (np.asarray(updates["kernel"]) * np.asarray(grads["kernel"])).sum() < 0
+
+
+def test_muon_decays_matrices_only():
+    params = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}
+    optimizer = make_optimizer(OptimConfig(optimizer="muon", weight_decay=0.5), lambda step: 0.1)
+    zero = {name: jnp.zeros_like(p) for name, p in params.items()}
+    updates, _ = optimizer.update(zero, optimizer.init(params), params)
+    np.testing.assert_allclose(updates["kernel"], -0.05, rtol=1e-6)
+    assert not updates["bias"].any()
+
+
 @pytest.mark.torch
 def test_adamw_is_pytorchs():
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")

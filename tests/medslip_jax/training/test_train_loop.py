@@ -84,6 +84,15 @@ def test_stop_and_resume_is_the_uninterrupted_run(config, ended, tmp_path, capsy
     assert all(jax.tree.leaves(same))
 
 
+def test_another_optimiser_resumes_as_well(one_stream, tmp_path):
+    one_stream.optim.optimizer = "muon"
+    one_stream.num_steps = 3
+    state = pretrain(one_stream, workdir=tmp_path / "whole")
+    pretrain(one_stream, workdir=tmp_path / "parts", stop_after=2)
+    resumed = pretrain(one_stream, workdir=tmp_path / "parts")
+    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, jax.device_get(resumed), jax.device_get(state))))
+
+
 def test_log_has_every_term_and_the_validation(config, tmp_path, monkeypatch):
     counted: list[float] = []
 

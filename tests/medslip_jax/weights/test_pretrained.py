@@ -1,5 +1,6 @@
 """Models that travel: `save_pretrained` and `from_pretrained` of every kind."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -280,6 +281,19 @@ def test_images_are_bytes(tmp_path):
     for wrong in (image / np.float32(255), image.astype(np.int32)):
         with pytest.raises(InputError, match=f"images are {wrong.dtype}, expected uint8"):
             pretrained(wrong)
+
+
+def test_a_call_leaves_the_variables_of_training():
+    """They go on training; what inference runs is made of them and kept, by each bundle its own."""
+    pretrained, image = make_pretrained("classifier"), synthetic_batch(2, image_size=32)["image"]
+    first = np.asarray(pretrained(image))
+    assert_same(pretrained.variables, make_pretrained("classifier").variables)
+    changed = jax.tree.map(lambda x: x, pretrained.variables)
+    changed["batch_stats"]["trunk"]["bn1"]["mean"] = changed["batch_stats"]["trunk"]["bn1"]["mean"] + 1
+    want = jax.jit(pretrained.module.apply)(changed, normalise(image))
+    assert np.abs(want - first).max() > 1e-3
+    got = dataclasses.replace(pretrained, variables=changed)(image)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.real

@@ -122,6 +122,20 @@ def test_text_tables_must_fit():
             serving_function(make_module(config), kind="medslip", variables=variables_of(config), books=books)
 
 
+@pytest.mark.parametrize("name", ["medslip", "classifier", "segmenter"])
+def test_norms_of_the_trunk_are_folded(name):
+    config = CONFIGS[name]
+    module, variables, spec = make_module(config), variables_of(config), image_spec(SIZE)
+    tables = [x for books in [tiny_books()] for x in (books.pathology, books.anatomy)] if name == "medslip" else []
+    plain = jax.jit(lambda image: module.apply(variables, normalise(image), *tables)).lower(spec).as_text()
+    program = jax.jit(function_of(config)).lower(spec).as_text()
+    roots = "stablehlo.rsqrt"
+    norms = sum(name.endswith("running_var") for name in to_torch(variables, config))
+    assert plain.count(roots) - program.count(roots) == norms > 10
+    # Softmax or sigmoid included, which only the serving function has.
+    assert program.count(" stablehlo.") < plain.count(" stablehlo.") - 5 * norms
+
+
 def test_stablehlo_runs_without_this_package(exported, tmp_path):
     images = {str(n): images_of(n) for n in (1, 3, 5)}
     np.savez(tmp_path / "images.npz", **images)
@@ -243,7 +257,8 @@ def test_the_program_for_onnx_is_flat_and_pools_over_planes():
     # The inner jit makes it a program within the program.
     program = jax.make_jaxpr(jax.jit(function))(spec)
     flat = str(jax.make_jaxpr(onnx_export._flattened(program))(spec))
-    for text in ("window_dimensions=(1, 3, 3, 1)", "jit[", "custom_jvp_call[", "custom_vjp_call["):
+    calls = ("jit[", "custom_jvp_call[", "custom_vjp_call[", "cond[", "platform_index[")
+    for text in ("window_dimensions=(1, 3, 3, 1)", *calls):
         assert text in str(program) and text not in flat
     assert "window_dimensions=(1, 3, 3)" in flat
     concrete = onnx_export._flattened(jax.make_jaxpr(function)(images))
