@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from medslip_jax.aot.compiled import one_line, read_memory
+from medslip_jax.aot.compiled import read_memory
 from medslip_jax.benchmarks.device_sizes import SIZES, Part, Size, jax_parts
 from medslip_jax.benchmarks.loader import bench_to_device
 from medslip_jax.benchmarks.parity import check_parity
@@ -16,6 +16,7 @@ from medslip_jax.benchmarks.step import DTYPES, paper_trainer
 from medslip_jax.benchmarks.timing import in_a_row
 from medslip_jax.parallel import sharding
 from medslip_jax.parallel.chips import peak_flops
+from medslip_jax.parallel.flops import program_flops
 from medslip_jax.step.train_step import Trainer, eval_step, eval_variables, jit_init, jit_train_step
 from medslip_jax.testing import synthetic_batch, tiny_books
 
@@ -92,18 +93,9 @@ class JaxParts:
 
 
 def utilisation(compiled, *, seconds: float, device_kind: str) -> dict:
-    """{"flops": of the program by XLA's count, "mfu": share of the bfloat16 peak}, each perhaps "unknown"."""
-    try:
-        flops = float((compiled.cost_analysis() or {}).get("flops", 0.0))
-    # A platform without this analysis: whatever it raises, the time is still worth a row.
-    except Exception as error:
-        return {"flops": "unknown", "mfu": "unknown", "why": one_line(error)}
-    peak = peak_flops(device_kind)
-    known = flops > 0
-    return {
-        "flops": flops if known else "unknown",
-        "mfu": flops / seconds / peak if known and peak else "unknown",
-    }
+    """{"flops": of the program (`program_flops`), "mfu": share of the bfloat16 peak}, each perhaps "unknown"."""
+    flops, peak = program_flops(compiled), peak_flops(device_kind)
+    return {"flops": flops or "unknown", "mfu": flops / seconds / peak if flops and peak else "unknown"}
 
 
 def memory_in_use(device: jax.Device) -> dict:

@@ -142,6 +142,9 @@ def test_the_shares_of_a_peak(monkeypatch):
         def cost_analysis(self):
             return {"flops": 3e12}
 
+        def as_text(self):
+            return "ENTRY %main {\n  ROOT %a = f32[] constant(0)\n}\n"
+
     assert utilisation(Program(), seconds=0.1, device_kind="NVIDIA A100") == {"flops": 3e12, "mfu": 3e13 / 312e12}
     assert utilisation(Program(), seconds=0.1, device_kind="cpu")["mfu"] == "unknown"
     monkeypatch.setattr(Program, "cost_analysis", lambda _: None)
