@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,7 +72,8 @@ class TorchParts:
         books = tiny_books(self._size.model.text_dim)
         tables = {"pathology": books.pathology, "anatomy": books.anatomy}
         step = TorchStep(tables, losses="whole", device=str(self._device), model=self._size.model)
-        step.model = step.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # PyTorch's stubs
+        model: Any = step.model  # PyTorch's stubs know no `to` of a memory format
+        step.model = model.to(memory_format=torch.channels_last)
         arrays = synthetic_batch(part.batch, image_size=self._size.image_size)
         image, matrix = (torch.as_tensor(np.asarray(arrays[key])).to(self._device) for key in ("image", "matrix"))
         autocast = torch.autocast(self._device.type, torch.bfloat16, enabled=part.precision == "bf16")
