@@ -12,8 +12,8 @@ from pathlib import Path
 
 # Of glibc's malloc.h; mallopt(3).
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
-# A heap of one's own choice: its settings, or another allocator.
-_CHOICES = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
+# Somebody's own settings. (Another allocator, preloaded, does not read ours.)
+_CHOICES = ("MALLOC_", "GLIBC_TUNABLES")
 _ACCELERATORS = ("nvidia[0-9]*", "kfd", "accel[0-9]*", "vfio/[0-9]*")
 
 
@@ -22,7 +22,7 @@ def keep_freed_memory() -> bool:
     MALLOC_TRIM_THRESHOLD_=-1 would; other threads must not have been started yet.
 
     Left alone: any C library but glibc, a machine with an accelerator (unless JAX_PLATFORMS is "cpu"), and an
-    environment that has one of these settings, GLIBC_TUNABLES or LD_PRELOAD.
+    environment that has settings of glibc's heap (MALLOC_*, GLIBC_TUNABLES).
 
     Returns:
       whether it was done.

@@ -26,7 +26,7 @@ thread.start()
 thread.join()
 print(done, *found)
 """
-CHOSEN = ("MALLOC_ARENA_MAX", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES", "LD_PRELOAD")
+CHOSEN = ("MALLOC_ARENA_MAX", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES")
 
 
 def run(**environment: str) -> tuple[str, list[int]]:
