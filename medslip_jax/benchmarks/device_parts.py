@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import os
 import time
 from typing import Any
 
@@ -13,7 +12,7 @@ from medslip_jax.benchmarks.device_sizes import SIZES, Part, Size, jax_parts
 from medslip_jax.benchmarks.loader import bench_to_device
 from medslip_jax.benchmarks.parity import check_parity
 from medslip_jax.benchmarks.step import DTYPES, paper_trainer
-from medslip_jax.benchmarks.timing import in_a_row
+from medslip_jax.benchmarks.timing import in_a_row, usable_cores
 from medslip_jax.parallel import sharding
 from medslip_jax.parallel.chips import peak_flops
 from medslip_jax.parallel.flops import program_flops
@@ -52,7 +51,7 @@ class JaxParts:
             why = {} if found["passed"] else {"why": "errors above the limits"}
             return part.row("ok" if found["passed"] else "failed", **found, **why)
         if part.kind == "loader to device":
-            workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2, _MOST_WORKERS)
+            workers = min(usable_cores(), _MOST_WORKERS)
             options = {"image_size": self._size.image_size, "batches": self._size.loader_batches}
             return part.row("ok", **bench_to_device(self._mesh, workers=workers, **options))
         return part.row("ok", **self._rate(part), **memory_in_use(self._device))

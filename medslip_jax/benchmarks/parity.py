@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from medslip_jax.experiment.sections import LOSS_TERMS
 from medslip_jax.models import MeDSLIP, MeDSLIPConfig
 from medslip_jax.models.kinds import abstract_variables
 from medslip_jax.step.losses import medslip_loss
@@ -22,7 +23,6 @@ from medslip_jax.weights.torch.conversion import from_torch, to_torch
 
 # Those of the test suite, on whatever device: absolute for outputs, relative for the others.
 LIMITS = {"outputs": 2e-5, "losses": 1e-5, "gradient norms": 2e-4}
-TERMS = ("exist_pathology", "proto_pathology", "exist_anatomy", "proto_anatomy", "icl")
 _SEED = 7
 
 
@@ -97,7 +97,7 @@ def _computed(want: dict[str, np.ndarray], drawn: dict[str, np.ndarray]) -> dict
     return {
         **{name: value[: len(want[name])] for name, value in outputs.items()},
         "outputs": list(outputs),
-        "losses": np.array([total, *(aux["terms"][term] for term in TERMS)], np.float64),
+        "losses": np.array([total, *(aux["terms"][term] for term in LOSS_TERMS)], np.float64),
         "gradient_norms": np.array([np.linalg.norm(named[name].ravel()) for name in want["gradient_names"]]),
         "compile_seconds": compile_seconds,
     }

@@ -15,6 +15,8 @@ from medslip_jax.vocabulary import pathology_index
 
 # What a converted checkpoint has in books.sha256 if nobody knows its text tables.
 UNKNOWN_BOOKS = "unknown"
+# The unweighted terms of the pre-training loss, as the log has them.
+LOSS_TERMS = ("exist_pathology", "proto_pathology", "exist_anatomy", "proto_anatomy", "icl")
 # Metrics that can choose the best step of a fine-tuning run.
 METRICS = {"classifier": ("auroc", "average_precision"), "segmenter": ("dice_pooled", "dice_positive", "iou")}
 

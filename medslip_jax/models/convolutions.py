@@ -1,8 +1,8 @@
-"""Products and convolutions whose gradients are written for the platform that runs them.
+"""Products and convolutions in the form that is fastest on the platform that runs them.
 
-Everywhere the numbers are those of the plain operations. What XLA makes of their gradients on a CPU is slow for
-reasons that have nothing to do with arithmetic (measured in docs/speed.md), so there each has a form of its own; a TPU
-or GPU gets what automatic differentiation gives.
+Everywhere the numbers are those of the plain operations, to rounding. What XLA makes of convolutions and of the
+gradients of both is slow on a CPU (measured in docs/speed.md), so there each has a form of its own; a TPU or GPU gets
+the plain operation and what automatic differentiation gives.
 """
 
 import functools
@@ -101,15 +101,17 @@ convolution.defvjp(_convolution_forward, _convolution_backward)
 
 
 def _winograd_fits(x, kernel, stride: int) -> bool:
+    """Only float32, as tiles hold sums of pixels that bfloat16 would round, and only images of whole 2 x 2 tiles."""
     return stride == 1 and kernel.shape[0] == 3 and x.dtype == jnp.float32 and x.shape[1] % 2 == x.shape[2] % 2 == 0
 
 
 def _winograd(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c d"], precision) -> Float[Array, "b h w d"]:
     """F(2 x 2, 3 x 3) of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016.
 
-    Every 4 x 4 tile of x becomes 16 values, every 2 x 2 tile of y comes from 16 products: 2.25 times fewer
-    multiplications than 36 for the four pixels.
+    Y = A' ((G g G') * (B' d B)) A for a tile d of 4 x 4 pixels and a kernel g, summed over channels: 16 products where
+    the four pixels of Y would need 36. The functions `_..._values` multiply by G, B' and A' along one axis.
     """
+    # A barrier keeps XLA from computing what goes into a product, or comes out of one, once for each of its uses.
     kernels = _along_two(_kernel_values, [[kernel[i, j] for j in range(3)] for i in range(3)])
     products = [
         [pointwise(*jax.lax.optimization_barrier((v, u)), precision) for v, u in zip(row, kernel_row, strict=True)]
@@ -125,20 +127,20 @@ def _along_two(transform, values: list[list[Array]]) -> list[list[Array]]:
     return [transform(row) for row in zip(*columns, strict=True)]
 
 
-def _kernel_values(g):
+def _kernel_values(g):  # G: 4 from 3
     mean, odd = (g[0] + g[2]) / 2, g[1] / 2
     return [g[0], mean + odd, mean - odd, g[2]]
 
 
-def _input_values(d):
+def _input_values(d):  # B': 4 from 4
     return [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]]
 
 
-def _input_gradients(v):
+def _input_gradients(v):  # B
     return [v[0], v[1] - v[2] + v[3], v[1] + v[2] - v[0], -v[3]]
 
 
-def _pixel_values(m):
+def _pixel_values(m):  # A': 2 from 4
     return [m[0] + m[1] + m[2], m[1] - m[2] - m[3]]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from medslip_jax.experiment.sections import LOSS_TERMS
 from medslip_jax.report.charts import COLOURS, Place, empty_chart, picture
 from medslip_jax.report.html import captioned, folded, quiet, side_by_side, table
 
@@ -15,7 +16,6 @@ _TITLES = {
     "gradient_norm": "norm of the gradient",
     "images_per_second": "images a second",
 }
-_TERMS = ("exist_pathology", "proto_pathology", "exist_anatomy", "proto_anatomy", "icl")
 _NOT_DRAWN = ("step", "val_classes")
 _DASHES = ("-", "--", ":", "-.", (0, (1, 3)))
 _SIZE = (340, 210)
@@ -33,8 +33,8 @@ def training(lines: Sequence[Mapping] | None, *, unreadable: int = 0) -> str:
     if not lines:
         return quiet(f"No curves: metrics.jsonl {'is not there' if lines is None else 'has no usable line'}.")
     series = _series(lines)
-    groups = {"total loss": ["loss"], "terms of the loss": [term for term in _TERMS if term in series]}
-    groups |= {_TITLES.get(name, name): [name] for name in (*_TITLES, *series) if name not in ("loss", *_TERMS)}
+    groups = {"total loss": ["loss"], "terms of the loss": [term for term in LOSS_TERMS if term in series]}
+    groups |= {_TITLES.get(name, name): [name] for name in (*_TITLES, *series) if name not in ("loss", *LOSS_TERMS)}
     cards = [
         _card(names, series, title=title) for title, names in groups.items() if names and set(names) <= set(series)
     ]
