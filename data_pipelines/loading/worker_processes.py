@@ -32,6 +32,11 @@ class NoSharedMemory(InputError):
     """/dev/shm is missing, cannot be written, or has too little room for worker processes."""
 
 
+def usable_cores() -> int:
+    """Cores that this process may use, as far as the system says."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def begin_worker(lifeline: connection.Connection | None = None) -> None:
     """Call it first in a worker: SIGINT is ignored from now on, and the process ends when its parent has ended.
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import jax
 
+from data_pipelines.loading import usable_cores
 from medslip_jax.aot.compiled import read_memory
 from medslip_jax.benchmarks.device_sizes import SIZES, Part, Size, jax_parts
 from medslip_jax.benchmarks.loader import bench_to_device
 from medslip_jax.benchmarks.parity import check_parity
 from medslip_jax.benchmarks.step import DTYPES, paper_trainer
-from medslip_jax.benchmarks.timing import in_a_row, usable_cores
+from medslip_jax.benchmarks.timing import in_a_row
 from medslip_jax.parallel import sharding
 from medslip_jax.parallel.chips import peak_flops
 from medslip_jax.parallel.flops import program_flops

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from data_pipelines.loading import usable_cores
 from medslip_jax.doctor.packages import version_of
 
 Name = TypeVar("Name", str, int)
@@ -84,11 +85,6 @@ def machine() -> dict:
         "python": platform.python_version(),
         **{name: version_of(name) for name in _PACKAGES},
     }
-
-
-def usable_cores() -> int:
-    """Cores that this process may use, as far as the system says."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from data_pipelines.loading import usable_cores
 from medslip_jax.doctor.findings import Section
 from medslip_jax.parallel import compilation_cache
 from medslip_jax.storage import home
@@ -27,7 +28,7 @@ def machine(*, data_dir: Path) -> Section:
     section = Section("machine")
     section.facts["Python"] = f"{platform.python_version()} ({sys.executable})"
     section.facts["system"] = platform.platform()
-    section.facts["cores"] = {"usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0}
+    section.facts["cores"] = {"usable": usable_cores()}
     section.facts["cores"] |= {"there": os.cpu_count() or 0}
     section.facts["memory"] = memory = host_memory()
     if memory["GiB free"] < _LEAST_GIB:

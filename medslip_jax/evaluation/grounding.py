@@ -6,9 +6,12 @@ by the anatomy maps, each upsampled as released and with the network's stride in
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from tqdm import tqdm
 
+from data_pipelines.loading import usable_cores
 from medslip_jax.evaluation.grounding_cases import GROUNDING_SIZE, Stream, Truth, attention_grids, grounding_cases
 from medslip_jax.evaluation.grounding_pooled import Judged, pooled
 from medslip_jax.evaluation.metrics.detection import component_boxes, detection_report, localisation_accuracy
@@ -32,6 +35,8 @@ VARIANTS = {
 # Of a strided map the cells are those of the other one, so their numbers would only be said twice.
 _CELL_KEYS = ("pointing_cell", "chance_cell", "argmax_cells")
 _CHUNK = 256
+# Threads that judge a class each: OpenCV and NumPy, which do the work, let the others run. Each holds some 300 MB.
+_MOST_THREADS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +91,10 @@ def ground(
 
     def section(names: Sequence[str], truth: Truth, stream: Stream = "pathology") -> dict:
         judge = _Judge(test, validation or {"annotations": ()}, truth, stream)
-        judged = [one for column, name in enumerate(names) if (one := _judged(judge, name, column)) is not None]
+        with ThreadPoolExecutor(min(usable_cores(), _MOST_THREADS)) as pool:
+            every = pool.map(lambda column: _judged(judge, names[column], column), range(len(names)))
+            bar = tqdm(every, total=len(names), desc=f"grounding by {truth}", unit="class", disable=None, leave=False)
+            judged = [one for one in bar if one is not None]
         return {
             "truth": truth,
             "classes": {one.name: one.section for one in judged},

@@ -9,6 +9,7 @@ from typing import cast
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from tqdm import tqdm
 
 from data_pipelines.datasets import RecordSource, open_split
 from data_pipelines.loading import Loader, NoSharedMemory
@@ -217,7 +218,7 @@ def _scored(step: Callable, variables: Mapping, source: RecordSource, *, task: T
         print(f"note: read with {known.threads} threads and no worker processes ({str(error).partition(';')[0]})")
         loader = Loader(source, **options | {"workers": 0})
     try:
-        arrays = score(step, variables, loader, mesh=mesh)
+        arrays = score(step, variables, tqdm(loader, unit="batch", disable=None, leave=False), mesh=mesh)
     finally:
         loader.close()
     return zero_shot.identify(arrays, source, targets=list(task.texts))

@@ -62,10 +62,15 @@ class Writers:
             disable=not enabled,
             dynamic_ncols=True,
         )
+        self._compiled = False
 
     def advance(self, loss: float) -> None:
         """One step done; moves the bar."""
         self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+        if not self._compiled:
+            # The first step holds the compilation, and says nothing of the time that is left.
+            self._compiled = True
+            self._bar.unpause()
         self._bar.update()
 
     def write(self, step: int, values: Mapping[str, float | None]) -> None:
