@@ -12,7 +12,7 @@ REQUIRES = [
     "absl-py>=2.1",
     "jax>=0.10.2",
     "flax>=0.12.8",
-    "optax>=0.2.5",
+    "optax>=0.2.8",  # contrib.muon has consistent_rms since 0.2.7, which cannot be imported with jax 0.10.2
     # 0.11.36 is the newest that jax2onnx 0.17.1 allows, otherwise the suite runs with 0.12.8. Release 1 will move what
     # lies at the package's top level, which medslip_jax/checkpoints uses.
     "orbax-checkpoint>=0.11.36,<1",

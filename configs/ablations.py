@@ -3,7 +3,8 @@
   medslip sweep --config configs/ablations.py --workdir runs/ablations          all of them, and a table
   medslip pretrain --config configs/ablations.py:variant=sigmoid_mask ...       one of them
 
-600 steps of the demo's model: about nine CPU-minutes a variant on two x86 cores, two CPU-hours in all.
+600 steps with the settings of `phantom.py:full`: about nine CPU-minutes a variant on two x86 cores, two CPU-hours in
+all.
 """
 
 from pathlib import Path
@@ -13,7 +14,7 @@ from ml_collections import ConfigDict
 from medslip_jax.errors import InputError
 from medslip_jax.experiment import names_of, parse_arg, shrink
 
-# Name -> what differs from the demo's settings (both streams, mask without activation, alpha = beta = 0.3, a flip that
+# Name -> what differs from `phantom.py:full` (both streams, mask without activation, alpha = beta = 0.3, a flip that
 # exchanges sides). The two seeds say how far apart equal settings land.
 VARIANTS: dict[str, dict] = {
     "base": {},
@@ -37,7 +38,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
     arg = parse_arg(arg, variant="base", tiny=False)
     if arg.variant not in VARIANTS:
         raise InputError(f"config argument variant={arg.variant}: one of {', '.join(VARIANTS)}")
-    config = names_of(Path(__file__).with_name("phantom.py"))["get_config"]()
+    config = names_of(Path(__file__).with_name("phantom.py"))["get_config"]("full")
     config.num_steps = 600
     config.eval_every = config.save_every = 300
     config.eval.images = 200

@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 
 
 def set_short_run(config: ConfigDict) -> None:
-    """What minutes of training from scratch need, for config files (README, "What a small budget needs").
+    """What minutes of training from scratch need, for config files (docs/small_budget.md).
 
     Xavier weights, normalised patches and cosine similarities, no dropout, less weight on the contrastive losses, the
     shipped text tables centred, and a linear warm-up.
