@@ -21,18 +21,20 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.data.batch_size, config.data.image_size = 32, 128
     config.data.augment.randaugment_ops = 0
     config.model.backbone, config.model.trunk_width = "resnet18", 32
-    config.model.embed_dim, config.model.decoder_ffn_dim, config.model.decoder_layers = 128, 256, 2
+    config.model.embed_dim, config.model.decoder_ffn_dim = 128, 256
     set_short_run(config)
     if arg.full:
+        config.model.decoder_layers = 2
         config.data.augment.scale = (0.7, 1.0)
         config.optim.warmup_steps = 100
         config.num_steps, config.eval_every, config.save_every = 1600, 400, 400
     else:
-        # Not three passes over 8,000 images: nothing to augment against.
+        config.model.decoder_layers = 1
+        # Three passes over 8,000 images: nothing to augment against.
         config.data.augment.scale = config.data.augment.ratio = (1.0, 1.0)
         config.data.augment.flip = "none"
         config.optim.optimizer, config.optim.learning_rate, config.optim.warmup_steps = "muon", 3e-3, 50
-        config.num_steps, config.eval_every, config.save_every = 600, 300, 300
+        config.num_steps, config.eval_every, config.save_every = 750, 375, 375
     config.log_every = 50
     config.eval.images = 400
     config.eval.focal = FOCAL
