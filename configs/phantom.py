@@ -29,7 +29,7 @@ def get_config(arg: str | None = None) -> ConfigDict:
         config.optim.warmup_steps = 100
         config.num_steps, config.eval_every, config.save_every = 1600, 400, 400
     else:
-        config.model.decoder_layers = 1
+        config.model.decoder_layers, config.model.mask_activation = 1, "sigmoid"
         # Three passes over 8,000 images: nothing to augment against.
         config.data.augment.scale = config.data.augment.ratio = (1.0, 1.0)
         config.data.augment.flip = "none"
