@@ -17,14 +17,14 @@ so_far = s=$$(($$(date +%s) - $(BEGAN))); printf '[%d:%02d] %s\n' $$((s / 60)) $
 left = $(if $(SIZE),,$(if $(filter demo,$(MAKECMDGOALS)), (about $(1) min left)))
 part = @$(so_far) "$(1)$(call left,$(2))"
 # pip says nothing for a minute or two; Ctrl-C reaches it, and the clock beside it ends with it.
-install = @while sleep 15; do $(so_far) "installing$(call left,8)"; done & clock=$$!; trap "kill $$clock" EXIT; $(BIN)/pip install --quiet
+install = @while sleep 15; do $(so_far) "installing$(call left,7)"; done & clock=$$!; trap "kill $$clock" EXIT; $(BIN)/pip install --quiet
 
 SHARED_OUT := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 .PHONY: demo test portable fuzz lint clean
 
 $(BIN)/.installed: setup.py
-	$(call part,packages into $(VENV),9)
+	$(call part,packages into $(VENV),8)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(install) -e .
@@ -37,11 +37,11 @@ $(BIN)/.installed-dev: $(BIN)/.installed
 	touch $@
 
 demo: $(BIN)/.installed
-	$(call part,phantom X-rays,8)
+	$(call part,phantom X-rays,7)
 	test -d $(DATA)/phantom || $(BIN)/medslip data build phantom --out $(DATA) --train $(TRAIN_IMAGES) --validation $(VALIDATION_IMAGES) --test $(TEST_IMAGES)
-	$(call part,pre-training,7)
+	$(call part,pre-training,6)
 	$(BIN)/medslip pretrain --config $(CONFIG) --workdir $(RUN) --config.data.dir=$(DATA)
-	$(call part,zero-shot evaluation,2)
+	$(call part,zero-shot evaluation,1)
 	$(BIN)/medslip evaluate --checkpoint $(RUN) --out $(RUN)/zero_shot
 	$(call part,report,1)
 	$(BIN)/medslip report $(RUN)
