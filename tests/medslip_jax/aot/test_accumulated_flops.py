@@ -12,6 +12,7 @@ from medslip_jax.parallel.flops import step_flops, text_flops
 SMALL = [
     "--config.data.image_size=32", "--config.model.trunk_width=8", "--config.model.embed_dim=16",
     "--config.model.decoder_ffn_dim=32", "--config.model.decoder_layers=1", "--config.data.train_images=800",
+    "--config.optim.optimizer=adamw",  # Muon's update costs more than so small a model's gradients
 ]  # fmt: skip
 
 
