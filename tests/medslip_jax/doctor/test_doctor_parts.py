@@ -31,7 +31,7 @@ def installed(monkeypatch):
 def test_a_missing_and_an_old_package(installed):
     installed |= {"optax": "0.2.4", "flax": "", "torch": "1.9"}
     found = {problem.what: problem.next_step for problem in packages.packages().problems}
-    assert list(found.values()) == [f"pip install '{name}'" for name in ("flax>=0.12.8", "optax>=0.2.5", "torch>=2.13")]
+    assert list(found.values()) == [f"pip install '{name}'" for name in ("flax>=0.12.8", "optax>=0.2.8", "torch>=2.13")]
     assert "flax is not installed" in found
     assert "torch 1.9: medslip_jax[torch] needs >=2.13" in found
 
